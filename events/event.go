@@ -1,0 +1,135 @@
+package events
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Schema is the version of the event format written today. A reader accepts
+// every version up to this one; a writer writes only this one.
+const Schema = 1
+
+// Kind says what happened, and so which body an Event carries.
+type Kind string
+
+// The kinds of event. "Put" events carry the whole new level of one thing, so
+// that folding one twice, or after a lost predecessor, gives the same state.
+const (
+	TaskPut       Kind = "task.put"       // body: Task
+	TaskGone      Kind = "task.gone"      // body: Gone (key: TaskKey)
+	HostPut       Kind = "host.put"       // body: Host
+	HostGone      Kind = "host.gone"      // body: Gone (key: Mesos agent id)
+	FrameworkPut  Kind = "framework.put"  // body: Framework
+	FrameworkGone Kind = "framework.gone" // body: Gone (key: framework id)
+	MarathonPut   Kind = "marathon.put"   // body: Marathon
+	AppPut        Kind = "app.put"        // body: App
+	AppGone       Kind = "app.gone"       // body: Gone (key: app id)
+	DeploymentPut Kind = "deployment.put" // body: Deployment
+	PolicyApply   Kind = "policy.apply"   // body: PolicyChange
+	AgentJoin     Kind = "agent.join"     // body: Join
+	EndpointState Kind = "endpoint.state" // body: Wiring
+)
+
+// Event is one entry's content in the log: something that happened. Exactly
+// one body is set, the one its Kind names.
+type Event struct {
+	Schema int `json:"v"`
+	// ID is stable: the same happening seen twice gets the same id, and the
+	// log keeps the first (JetStream's message id).
+	ID   string `json:"id"`
+	Kind Kind   `json:"kind"`
+	// Source names who said it: "mesos", "marathon", "policy" or
+	// "agent/<host>".
+	Source string `json:"source"`
+	// Time is the source's own time of the happening where it gives one, else
+	// equal to Received. Received is when this system first saw it. Both UTC.
+	Time     time.Time `json:"time"`
+	Received time.Time `json:"received"`
+
+	Task       *Task         `json:"task,omitempty"`
+	Host       *Host         `json:"host,omitempty"`
+	Framework  *Framework    `json:"framework,omitempty"`
+	Marathon   *Marathon     `json:"marathon,omitempty"`
+	App        *App          `json:"app,omitempty"`
+	Deployment *Deployment   `json:"deployment,omitempty"`
+	Policy     *PolicyChange `json:"policy,omitempty"`
+	Join       *Join         `json:"join,omitempty"`
+	Wiring     *Wiring       `json:"wiring,omitempty"`
+	Gone       *Gone         `json:"gone,omitempty"`
+}
+
+// Entry is an Event at its place in the log.
+type Entry struct {
+	Seq   uint64 // from 1, without gaps: the stream sequence
+	Event Event
+}
+
+// Gone says that the thing with this key no longer exists.
+type Gone struct {
+	Key    string `json:"key"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// PolicyChange is one reviewed change of the policy resources. It is applied
+// as a whole or, when a resource in it is invalid, not at all.
+type PolicyChange struct {
+	Author  string        `json:"author"`
+	Commit  string        `json:"commit,omitempty"`
+	Message string        `json:"message,omitempty"`
+	Put     []Resource    `json:"put,omitempty"`
+	Delete  []ResourceKey `json:"delete,omitempty"`
+}
+
+// ResourceKey names a policy resource. Namespace is empty for global kinds.
+type ResourceKey struct {
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// String is "Kind name" or "Kind namespace/name".
+func (k ResourceKey) String() string {
+	if k.Namespace == "" {
+		return k.Kind + " " + k.Name
+	}
+	return k.Kind + " " + k.Namespace + "/" + k.Name
+}
+
+// Resource is one policy resource as the log carries it: the normalised JSON
+// of a projectcalico.org/v3 document, and where it was written.
+type Resource struct {
+	ResourceKey
+	File string          `json:"file,omitempty"`
+	Line int             `json:"line,omitempty"`
+	Body json.RawMessage `json:"body"`
+}
+
+// Join says that the taskwall agent of a host has started, or has lost its
+// place, and needs the host's whole picture as its next work item.
+type Join struct {
+	Host    string `json:"host"`
+	Address string `json:"address,omitempty"` // the host's own address, by which others reach its block
+	Version string `json:"version,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// WiringState says how far an endpoint has come on its host.
+type WiringState string
+
+// The states of an endpoint's wiring.
+const (
+	Attached WiringState = "attached" // the interface is up and its posture is in the kernel
+	Detached WiringState = "detached" // nothing of it is left on the host
+	Failed   WiringState = "failed"   // the attach was refused or failed; Error says why
+)
+
+// Wiring is a host's word about one endpoint: see WiringState.
+type Wiring struct {
+	Host     string      `json:"host"`
+	Endpoint string      `json:"endpoint"`
+	Address  string      `json:"address,omitempty"`
+	State    WiringState `json:"state"`
+	// Took is how long the host worked on it, in nanoseconds.
+	Took  time.Duration `json:"took,omitempty"`
+	Error string        `json:"error,omitempty"`
+}

@@ -1,0 +1,47 @@
+package work
+
+import (
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+)
+
+// Report is what a host did or saw. The host that it speaks for is the one of
+// the subject that it was published on, whatever its body says: the server
+// lets an agent publish on its own subject only.
+type Report struct {
+	// ID is unique per report; a report sent twice is kept once.
+	ID   string    `json:"id"`
+	Host string    `json:"host"`
+	Time time.Time `json:"time"`
+
+	// Exactly one of these is set.
+	Join    *events.Join   `json:"join,omitempty"`   // becomes an agent.join event
+	Wiring  *events.Wiring `json:"wiring,omitempty"` // becomes an endpoint.state event
+	Applied *Applied       `json:"applied,omitempty"`
+	Drift   *Drift         `json:"drift,omitempty"`
+}
+
+// Applied answers a work item.
+type Applied struct {
+	Rev uint64 `json:"rev"`
+	// Took is from the item's arrival to its last kernel change, in nanoseconds.
+	Took time.Duration `json:"took"`
+	// Digest is a hash of the host's whole picture as applied (State.Digest).
+	Digest string `json:"digest"`
+	// Failed lists what of the item could not be applied; the endpoints that
+	// depend on it are closed.
+	Failed []Failure `json:"failed,omitempty"`
+}
+
+// Failure is a part of an item that could not be applied.
+type Failure struct {
+	Key   string `json:"key"` // e.g. "program 3f…", "endpoint fw/task"
+	Error string `json:"error"`
+}
+
+// Drift is a difference between what the kernel should hold and did hold, and
+// that was mended.
+type Drift struct {
+	What string `json:"what"` // e.g. "iptables filter: 3 rules of tw-… missing"
+}
