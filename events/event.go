@@ -26,6 +26,7 @@ const (
 	AppGone       Kind = "app.gone"       // body: Gone (key: app id)
 	DeploymentPut Kind = "deployment.put" // body: Deployment
 	PolicyApply   Kind = "policy.apply"   // body: PolicyChange
+	SettingsPut   Kind = "settings.put"   // body: Settings
 	AgentJoin     Kind = "agent.join"     // body: Join
 	EndpointState Kind = "endpoint.state" // body: Wiring
 )
@@ -53,6 +54,7 @@ type Event struct {
 	App        *App          `json:"app,omitempty"`
 	Deployment *Deployment   `json:"deployment,omitempty"`
 	Policy     *PolicyChange `json:"policy,omitempty"`
+	Settings   *Settings     `json:"settings,omitempty"`
 	Join       *Join         `json:"join,omitempty"`
 	Wiring     *Wiring       `json:"wiring,omitempty"`
 	Gone       *Gone         `json:"gone,omitempty"`
@@ -78,6 +80,22 @@ type PolicyChange struct {
 	Message string        `json:"message,omitempty"`
 	Put     []Resource    `json:"put,omitempty"`
 	Delete  []ResourceKey `json:"delete,omitempty"`
+}
+
+// Settings are the controller's settings that change what the fold decides.
+// They are in the log like all else that does, so that a replay decides alike.
+type Settings struct {
+	// Networks are the names of the Mesos networks whose tasks get an address.
+	Networks []string `json:"networks"`
+	// EnvironmentLabel is the label whose value is an endpoint's environment.
+	EnvironmentLabel string `json:"environmentLabel"`
+	// Hold is how long a released address is kept from reuse, in nanoseconds.
+	Hold time.Duration `json:"hold"`
+}
+
+// DefaultSettings are in force until the log says otherwise.
+func DefaultSettings() Settings {
+	return Settings{Networks: []string{"taskwall"}, EnvironmentLabel: "taskwall.environment", Hold: time.Minute}
 }
 
 // ResourceKey names a policy resource. Namespace is empty for global kinds.

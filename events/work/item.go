@@ -19,7 +19,9 @@ type Item struct {
 	Cause uint64    `json:"cause"`
 	Time  time.Time `json:"time"` // the event's
 	// Snapshot marks an item that holds the host's whole picture: what it does
-	// not name is not wanted. It has no Members and no Delete.
+	// not name is not wanted. It has no Members, and its Delete names only the
+	// endpoints whose end the controller has not yet heard of: the host answers
+	// each with a Detached report, also when it no longer knows it.
 	Snapshot bool `json:"snapshot,omitempty"`
 
 	Sets      []Set      `json:"sets,omitempty"`      // to create, or to make equal to
