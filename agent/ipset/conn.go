@@ -1,0 +1,236 @@
+package ipset
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Conn talks to the kernel's sets of the network namespace in which it was
+// dialled. It may be used by several goroutines; their calls take turns.
+type Conn struct {
+	mu sync.Mutex
+	nl *netlink.Conn
+}
+
+// Dial opens a connection in the calling thread's network namespace.
+func Dial() (*Conn, error) {
+	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("opening a netlink socket for IP sets: %w", err)
+	}
+	// A dump of 100,000 elements must not overrun the socket.
+	if err := nl.SetReadBuffer(4 << 20); err != nil {
+		nl.Close()
+		return nil, fmt.Errorf("sizing the netlink socket for IP sets: %w", err)
+	}
+	return &Conn{nl: nl}, nil
+}
+
+// Close closes the connection.
+func (c *Conn) Close() error { return c.nl.Close() }
+
+// Create makes a set. One that is there with the same type is kept as it is;
+// with another type it is ErrOtherType.
+func (c *Conn) Create(name string, t Type) error {
+	m := message(cmdCreate, netlink.Acknowledge|netlink.Create, func(ae *netlink.AttributeEncoder) {
+		ae.String(attrSetName, name)
+		ae.String(attrTypeName, string(t))
+		ae.Uint8(attrRevision, t.revision())
+		ae.Uint8(attrFamily, unix.AF_INET)
+		ae.Nested(attrData, func(d *netlink.AttributeEncoder) error {
+			d.Bytes(dataMaxElem|netOrder, be32(maxElements))
+			if t == NetIface {
+				d.Bytes(dataFlags|netOrder, be32(flagWithSkbInfo))
+			}
+			return nil
+		})
+	})
+	if _, err := c.do(m); err != nil {
+		if errors.Is(err, unix.EEXIST) {
+			err = ErrOtherType
+		}
+		return fmt.Errorf("creating set %s: %w", name, err)
+	}
+	return nil
+}
+
+// Destroy removes a set; one that is not there is no error. A set that rules
+// refer to is ErrInUse.
+func (c *Conn) Destroy(name string) error {
+	_, err := c.do(message(cmdDestroy, netlink.Acknowledge, func(ae *netlink.AttributeEncoder) {
+		ae.String(attrSetName, name)
+	}))
+	switch {
+	case err == nil, errors.Is(err, unix.ENOENT):
+		return nil
+	case errors.Is(err, unix.EBUSY), errorNumber(err) == errBusy:
+		err = ErrInUse
+	}
+	return fmt.Errorf("destroying set %s: %w", name, err)
+}
+
+// Apply makes edits in order, all in as few system calls as their size allows.
+// When one fails the others are made nevertheless; the first error is returned.
+func (c *Conn) Apply(edits ...Edit) error {
+	var batch []netlink.Message
+	var names []string // the set of each message
+	var first error
+	flush := func() {
+		if at, err := c.do(batch...); err != nil && first == nil {
+			if errors.Is(err, unix.ENOENT) {
+				err = ErrAbsent
+			}
+			first = fmt.Errorf("editing set %s: %w", names[at], err)
+		}
+		batch, names = batch[:0], names[:0]
+	}
+	for _, e := range edits {
+		for entries := e.Entries; len(entries) > 0; {
+			n := min(len(entries), perMessage)
+			batch, names = append(batch, editMessage(e, entries[:n])), append(names, e.Set)
+			entries = entries[n:]
+			if len(batch) == perSend || n == perMessage { // keep a send under the socket's buffer
+				flush()
+			}
+		}
+	}
+	if len(batch) > 0 {
+		flush()
+	}
+	return first
+}
+
+func editMessage(e Edit, entries []Entry) netlink.Message {
+	cmd := cmdAdd
+	if e.Remove {
+		cmd = cmdDel
+	}
+	return message(cmd, netlink.Acknowledge, func(ae *netlink.AttributeEncoder) {
+		ae.String(attrSetName, e.Set)
+		ae.Uint32(attrLineno, 0)
+		ae.Nested(attrADT, func(adt *netlink.AttributeEncoder) error {
+			for i, en := range entries {
+				adt.Nested(attrData, func(d *netlink.AttributeEncoder) error {
+					en.encode(e.Type, uint32(i+1), d)
+					return nil
+				})
+			}
+			return nil
+		})
+	})
+}
+
+// List reads one set with its elements; a set that is not there is ErrAbsent.
+func (c *Conn) List(name string) (Set, error) {
+	sets, err := c.dump(name, 0)
+	if err == nil && len(sets) == 0 {
+		err = ErrAbsent
+	}
+	if err != nil {
+		if errors.Is(err, unix.ENOENT) {
+			err = ErrAbsent
+		}
+		return Set{}, fmt.Errorf("listing set %s: %w", name, err)
+	}
+	return sets[0], nil
+}
+
+// Headers reads the headers of all sets in the namespace.
+func (c *Conn) Headers() ([]Header, error) {
+	sets, err := c.dump("", flagListHeader)
+	if err != nil {
+		return nil, fmt.Errorf("listing sets: %w", err)
+	}
+	hs := make([]Header, len(sets))
+	for i, s := range sets {
+		hs[i] = s.Header
+	}
+	return hs, nil
+}
+
+func (c *Conn) dump(name string, flags uint32) ([]Set, error) {
+	m := message(cmdList, netlink.Dump, func(ae *netlink.AttributeEncoder) {
+		if name != "" {
+			ae.String(attrSetName, name)
+		}
+		if flags != 0 {
+			ae.Bytes(attrFlags|netOrder, be32(flags))
+		}
+	})
+	c.mu.Lock()
+	replies, err := c.nl.Execute(m)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	var sets []Set
+	for _, r := range replies {
+		if len(r.Data) < 4 {
+			continue
+		}
+		sets = collect(sets, r.Data[4:])
+	}
+	return sets, nil
+}
+
+// collect adds one message of a dump. A large set comes in several messages;
+// only the first has the header.
+func collect(sets []Set, b []byte) []Set {
+	var name string
+	var typ Type
+	refs := 0
+	var adt []byte
+	walk(b, func(t uint16, v []byte) {
+		switch t {
+		case attrSetName:
+			name = cString(v)
+		case attrTypeName:
+			typ = Type(cString(v))
+		case attrData:
+			walk(v, func(t uint16, v []byte) {
+				if t == dataReferences && len(v) == 4 {
+					refs = int(binary.BigEndian.Uint32(v))
+				}
+			})
+		case attrADT:
+			adt = v
+		}
+	})
+	if name == "" {
+		return sets
+	}
+	if len(sets) == 0 || sets[len(sets)-1].Name != name {
+		sets = append(sets, Set{Header: Header{Name: name, Type: typ, References: refs}})
+	}
+	s := &sets[len(sets)-1]
+	walk(adt, func(t uint16, v []byte) {
+		if t != attrData {
+			return
+		}
+		if e, ok := decode(s.Type, v); ok {
+			s.Entries = append(s.Entries, e)
+		}
+	})
+	return sets
+}
+
+// do sends messages in one system call and reads an acknowledgement for each.
+// It returns the first error, with the index of its message, after all were read.
+func (c *Conn) do(ms ...netlink.Message) (at int, first error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.nl.SendMessages(ms); err != nil {
+		return 0, err
+	}
+	for i := range ms {
+		if _, err := c.nl.Receive(); err != nil && first == nil {
+			at, first = i, err
+		}
+	}
+	return at, first
+}

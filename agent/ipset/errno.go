@@ -1,0 +1,20 @@
+package ipset
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+// The ipset subsystem has error numbers of its own from 4096 on
+// (enum ipset_errno); these are the ones that we tell apart.
+const errBusy = 4100 // IPSET_ERR_BUSY
+
+// errorNumber is the number of the kernel's error in err, or 0.
+func errorNumber(err error) int {
+	var no unix.Errno
+	if errors.As(err, &no) {
+		return int(no)
+	}
+	return 0
+}

@@ -1,0 +1,13 @@
+package ipset
+
+import "errors"
+
+// Sentinels for what the kernel says about a set.
+var (
+	// ErrInUse means that a rule or another set still refers to the set.
+	ErrInUse = errors.New("the set is in use")
+	// ErrAbsent means that there is no set of that name.
+	ErrAbsent = errors.New("there is no such set")
+	// ErrOtherType means that a set of that name has another type.
+	ErrOtherType = errors.New("a set of that name has another type")
+)
