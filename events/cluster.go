@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Task is a Mesos task, reduced to what Taskwall uses (CLUSTER-API 3.2). It
@@ -30,9 +31,11 @@ type Task struct {
 	Networks  []Network `json:"networks,omitempty"`
 	Ports     []Port    `json:"ports,omitempty"`
 	Healthy   *bool     `json:"healthy,omitempty"`
-	// Reason and Message are those of the latest status.
-	Reason  string `json:"reason,omitempty"`
-	Message string `json:"message,omitempty"`
+	// Reason and Message are those of the latest status, and Since is its time
+	// as the source gives it. A difference in Since alone is no new level.
+	Reason  string    `json:"reason,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
 }
 
 // Network is one network that a task asked for by name. For a pod it is the
@@ -83,6 +86,9 @@ type Host struct {
 	// Reachable is false from when the master stops hearing from the agent
 	// until it registers again or is known to be gone.
 	Reachable bool `json:"reachable"`
+	// Since is when the agent last registered, as far as the log knows. A
+	// difference in it alone is no new level.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Framework is a Mesos scheduler that launches tasks.
@@ -93,6 +99,9 @@ type Framework struct {
 	Roles     []string `json:"roles,omitempty"`
 	Active    bool     `json:"active"`
 	Connected bool     `json:"connected"`
+	// Since is when it last registered, as far as the log knows. A difference
+	// in it alone is no new level.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Marathon is what a Marathon cluster says about itself; the framework id
@@ -120,7 +129,7 @@ type App struct {
 type Deployment struct {
 	ID      string   `json:"id"`
 	Version string   `json:"version,omitempty"`
-	State   string   `json:"state"` // "running", "succeeded", "failed"
+	State   string   `json:"state"` // "running", "succeeded", "failed", or "ended": how was not seen
 	Apps    []string `json:"apps,omitempty"`
 	Actions []string `json:"actions,omitempty"` // e.g. "ScaleApplication /shop/web"
 	Reason  string   `json:"reason,omitempty"`
