@@ -1,0 +1,103 @@
+package mesos
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"github.com/taskwall/taskwall/events/mirror"
+)
+
+// Sink is the log; see mirror.Sink.
+type Sink = mirror.Sink
+
+// Config says where the masters are and how to speak to them. Only Masters
+// must be set.
+type Config struct {
+	// Masters are the masters' base URLs ("http://m1:5050") or "host:port".
+	// Any one leads to the leader; credentials go to these alone, so the list
+	// must name each member as the others' redirects name it.
+	Masters []string
+	// User and Password are sent as HTTP Basic; Token, if set, as
+	// "Authorization: token=…" instead.
+	User, Password, Token string
+	// TLS is used for https masters, and makes https the scheme of masters
+	// given without one.
+	TLS *tls.Config
+	// Encoding is Protobuf unless set.
+	Encoding Encoding
+	// MaxRecord is the largest record or answer, in bytes. Default 256 MiB.
+	MaxRecord int64
+
+	// Heartbeats is how many heartbeat intervals of silence make a stream
+	// dead. Default 3, at least 2.
+	Heartbeats int
+	// CallTimeout bounds a GET call and the wait for a stream's first bytes.
+	// Default 15 s.
+	CallTimeout time.Duration
+	// PollAgents is how often GET_AGENTS looks for agents that vanished.
+	// Default 30 s.
+	PollAgents time.Duration
+	// Resync is how often the whole state is compared. Default 10 min.
+	Resync time.Duration
+	// Linger is how long an ended task stays in the picture. Default 1 min.
+	Linger time.Duration
+	// GoneAfter is how long an agent may be absent before it is taken to be
+	// gone for good. Default two weeks, when a master forgets it, too
+	// (--registry_max_agent_age).
+	GoneAfter time.Duration
+	// Since is up to when the log is known to be complete: tasks that began
+	// and ended after it, unseen, are told of from the master's memory of
+	// completed tasks. Zero: none are.
+	Since time.Time
+
+	// RetryMin and RetryMax bound the waits between attempts to connect.
+	// Default 250 ms and 10 s.
+	RetryMin, RetryMax time.Duration
+
+	Logger *slog.Logger     // default: discard
+	Now    func() time.Time // default time.Now
+	Rand   func() float64   // jitter, in [0,1); default math/rand/v2
+	// Dial makes connections; default net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+func (c Config) withDefaults() Config {
+	def(&c.Encoding, Protobuf)
+	def(&c.MaxRecord, 256<<20)
+	def(&c.Heartbeats, 3)
+	c.Heartbeats = max(c.Heartbeats, 2)
+	def(&c.CallTimeout, 15*time.Second)
+	def(&c.PollAgents, 30*time.Second)
+	def(&c.Resync, 10*time.Minute)
+	def(&c.Linger, time.Minute)
+	def(&c.GoneAfter, 14*24*time.Hour)
+	def(&c.RetryMin, 250*time.Millisecond)
+	def(&c.RetryMax, 10*time.Second)
+	def(&c.Logger, slog.New(slog.DiscardHandler))
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Float64
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext
+	}
+	return c
+}
+
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// jittered is d, up to a tenth more: so that controllers do not poll in step.
+func (c *Config) jittered(d time.Duration) time.Duration {
+	return d + time.Duration(c.Rand()*float64(d)/10)
+}

@@ -1,0 +1,273 @@
+package mesos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/mesos/mesos-go/api/v1/lib/master"
+
+	"github.com/taskwall/taskwall/events/backoff"
+)
+
+// heartbeat is the interval assumed until the master has announced its own,
+// and the longest one that is believed is four times that.
+const heartbeat = 15 * time.Second
+
+// session is one subscription: from finding the leader to losing it.
+type session struct {
+	*Source
+	doubts *backoff.Backoff // between subscriptions made anew on doubt
+	synced func()           // called when the snapshot is in the log
+
+	leader *url.URL
+	cancel context.CancelCauseFunc
+	queue  *queue
+	polled chan polled
+	wg     sync.WaitGroup
+	resync *time.Timer
+	rushed bool // resync is set to an early time, because of a doubt
+}
+
+// polled is an answer to GET_AGENTS.
+type polled struct {
+	agents *wireAgents
+	err    error
+}
+
+// run returns why the session ended: errResync if another should follow at once.
+func (s *session) run(ctx context.Context) error {
+	ctx, s.cancel = context.WithCancelCause(ctx)
+	resp, err := s.client.subscribe(ctx)
+	if err != nil {
+		s.cancel(nil)
+		return err
+	}
+	defer resp.Body.Close()
+	defer s.wg.Wait()
+	defer s.cancel(nil)
+	s.leader, s.touched = s.client.leader, nil
+	enc, err := encodingOf(resp.Header.Get("Content-Type"))
+	if err != nil {
+		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
+	}
+	s.queue = newQueue(s.cfg.MaxRecord)
+	s.polled = make(chan polled, 1)
+	s.wg.Go(func() { s.queue.end(s.read(ctx, resp.Body, enc)) })
+	if err := s.first(ctx); err != nil {
+		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
+	}
+	s.synced()
+	s.connected(s.leader.Host)
+	if err := s.follow(ctx); !errors.Is(err, errResync) {
+		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
+	}
+	return errResync
+}
+
+// read decodes records into the queue until the stream ends, and returns why.
+func (s *session) read(ctx context.Context, body io.Reader, enc Encoding) error {
+	w := &watch{r: body, patience: time.Duration(s.cfg.Heartbeats) * heartbeat, expired: func() { s.cancel(ErrSilent) }}
+	records := NewRecordReader(w, s.cfg.MaxRecord)
+	for {
+		b, err := records.Next()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		ev, err := enc.event(b)
+		s.board.update(func(st *Status) {
+			st.Counters.Records++
+			st.Counters.Bytes += uint64(len(b))
+			if err != nil {
+				st.Counters.Malformed++
+			}
+		})
+		if err != nil {
+			s.log.Warn("mesos: a record could not be decoded", "bytes", len(b), "error", err)
+			if !errors.As(err, &errPartial{}) {
+				ev = wireEvent{Type: malformed}
+			}
+		}
+		if ev.Type == "HEARTBEAT" {
+			continue
+		}
+		if ev.Subscribed != nil {
+			w.patience = time.Duration(s.cfg.Heartbeats) * interval(ev.Subscribed.HeartbeatInterval)
+		}
+		if err := s.queue.put(ctx, ev, int64(len(b))); err != nil {
+			return err
+		}
+	}
+}
+
+// interval is the announced heartbeat interval, if it is believable.
+func interval(seconds float64) time.Duration {
+	if !(seconds > 0) {
+		return heartbeat
+	}
+	return time.Duration(min(max(seconds, 1), 4*heartbeat.Seconds()) * float64(time.Second))
+}
+
+// first compares the snapshot that a subscription begins with.
+func (s *session) first(ctx context.Context) error {
+	for {
+		select {
+		case <-s.queue.filled:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		recs, err := s.queue.take()
+		if err != nil {
+			return err
+		}
+		if len(recs) == 0 {
+			continue
+		}
+		if recs[0].Subscribed == nil || recs[0].Subscribed.State == nil {
+			return fmt.Errorf("first record is %q, not a snapshot", recs[0].Type)
+		}
+		s.doubt = ""
+		s.snapshot(recs[0].Subscribed.State)
+		if err := s.flush(ctx); err != nil {
+			return err
+		}
+		s.board.update(func(st *Status) {
+			st.Counters.Snapshots++
+			st.Synced = s.cfg.Now()
+		})
+		return s.take(ctx, recs[1:])
+	}
+}
+
+// follow reduces records as they come, until it is time for another session.
+func (s *session) follow(ctx context.Context) error {
+	began := s.cfg.Now()
+	s.resync = time.NewTimer(s.cfg.jittered(s.cfg.Resync))
+	defer s.resync.Stop()
+	poll := time.NewTimer(s.cfg.jittered(s.cfg.PollAgents))
+	defer poll.Stop()
+	sweep := time.NewTicker(max(s.cfg.Linger/8, time.Second))
+	defer sweep.Stop()
+	for {
+		if s.doubt != "" && !s.rushed {
+			s.rushed = true
+			s.resync.Reset(s.doubts.Next())
+		}
+		select {
+		case <-s.queue.filled:
+			recs, err := s.queue.take()
+			if err != nil {
+				return err
+			}
+			if err := s.take(ctx, recs); err != nil {
+				return err
+			}
+		case <-poll.C:
+			s.touched = map[string]bool{}
+			s.wg.Go(func() {
+				w, err := s.client.get(ctx, s.leader, master.Call_GET_AGENTS)
+				s.polled <- polled{w.GetAgents, err}
+			})
+		case p := <-s.polled:
+			s.answered(p.err)
+			if p.err == nil && p.agents != nil {
+				s.agents(p.agents, s.touched)
+			} else {
+				s.suspect("GET_AGENTS failed")
+			}
+			s.touched = nil
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+			poll.Reset(s.cfg.jittered(s.cfg.PollAgents))
+		case now := <-sweep.C:
+			s.sweep(now)
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+		case <-s.resync.C:
+			if !s.rushed || s.cfg.Now().Sub(began) > time.Minute {
+				s.doubts.Reset()
+			}
+			return errResync
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// take reduces records and makes their differences durable.
+func (s *session) take(ctx context.Context, recs []wireEvent) error {
+	s.board.update(func(st *Status) { st.Queued = len(recs) + s.queue.len() })
+	if s.unknownExecutors(recs) {
+		w, err := s.client.get(ctx, s.leader, master.Call_GET_EXECUTORS)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.answered(err)
+		if err == nil && w.GetExecutors != nil {
+			s.setExecutors(w.GetExecutors)
+		} else {
+			s.suspect("GET_EXECUTORS failed")
+		}
+	}
+	for i := range recs {
+		s.record(&recs[i])
+	}
+	s.endDoomed()
+	return s.flush(ctx)
+}
+
+// flush makes the pending events durable, and says so.
+func (s *session) flush(ctx context.Context) error {
+	if err := s.mirror.Flush(ctx); err != nil {
+		return err
+	}
+	s.heard = s.cfg.Now()
+	s.board.update(func(st *Status) {
+		st.Heard, st.Queued = s.heard, s.queue.len()
+		st.Counters.Events = s.mirror.Appended()
+		for what, n := range s.limits.dropped {
+			if st.Counters.Dropped == nil {
+				st.Counters.Dropped = map[string]uint64{}
+			}
+			st.Counters.Dropped[what] = n
+		}
+	})
+	return nil
+}
+
+// answered counts an answer to a GET call, or its failure.
+func (s *Source) answered(err error) {
+	if err != nil {
+		s.log.Debug("mesos: a call to the master failed", "error", err)
+	}
+	s.board.update(func(st *Status) {
+		if err != nil {
+			st.Counters.PollFails++
+		} else {
+			st.Counters.Polls++
+		}
+	})
+}
+
+// watch reads, and calls expired when one Read waits for longer than the
+// patience: time in which nobody asks for more does not count.
+type watch struct {
+	r        io.Reader
+	patience time.Duration
+	expired  func()
+}
+
+func (w *watch) Read(p []byte) (int, error) {
+	t := time.AfterFunc(w.patience, w.expired)
+	defer t.Stop()
+	return w.r.Read(p)
+}

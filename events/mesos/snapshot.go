@@ -1,0 +1,212 @@
+package mesos
+
+import (
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+)
+
+// snapshot compares the master's whole state with the picture. What the master
+// does not list is gone only where the master would list it if it were not: a
+// master that has just started knows an agent's tasks only once the agent has
+// registered again (CLUSTER-API 3.3, 3.4).
+func (s *Source) snapshot(w *wireState) {
+	known := s.heard
+	s.setExecutors(&w.Executors)
+	s.agents(&w.Agents, nil)
+	for i := range w.Frameworks.Frameworks {
+		s.putFramework(&w.Frameworks.Frameworks[i])
+	}
+	listed := map[string]bool{}
+	for _, tasks := range [][]wireTask{w.Tasks.Tasks, w.Tasks.Orphan, w.Tasks.Pending} {
+		for i := range tasks {
+			s.listTask(&tasks[i], listed, known)
+		}
+	}
+	for i := range w.Tasks.Unreachable {
+		// One whose agent nobody knows can be nowhere: the agent was replaced
+		// or marked gone.
+		if t := &w.Tasks.Unreachable[i]; s.mirror.Picture().HostName(t.Agent.Value) != "" {
+			s.listTask(t, listed, known)
+		}
+	}
+	completed := s.completedTasks(w.Tasks.Completed, listed)
+	s.unlisted(w, listed, completed)
+	s.tellCompleted(completed, known)
+	s.unlistedFrameworks(w)
+	s.endDoomed()
+}
+
+// listTask puts a task that the master lists as not completed. One that ended
+// without our having known it matters only if it ended since the log was
+// last complete.
+func (s *Source) listTask(w *wireTask, listed map[string]bool, known time.Time) {
+	t, ok := s.reduce(w)
+	if !ok {
+		return
+	}
+	key := t.Key()
+	if _, had := s.mirror.Picture().Tasks[key]; !had && events.Terminal(t.State) && !news(&t, known) {
+		return
+	}
+	listed[key] = true
+	s.putTask(t)
+}
+
+// completedTasks are the master's ended tasks, by key: of several that had one
+// id, the last.
+func (s *Source) completedTasks(ws []wireTask, listed map[string]bool) map[string]events.Task {
+	completed := make(map[string]events.Task, len(ws))
+	for i := range ws {
+		t, ok := s.reduce(&ws[i])
+		if !ok || listed[t.Key()] {
+			continue
+		}
+		if other, had := completed[t.Key()]; !had || other.Since.Before(t.Since) {
+			completed[t.Key()] = t
+		}
+	}
+	return completed
+}
+
+// unlisted ends the tasks that the picture has and the master does not.
+func (s *Source) unlisted(w *wireState, listed map[string]bool, completed map[string]events.Task) {
+	registered, recovered := map[string]bool{}, map[string]bool{}
+	for i := range w.Agents.Agents {
+		registered[w.Agents.Agents[i].Info.ID.Value] = true
+	}
+	for i := range w.Agents.Recovered {
+		recovered[w.Agents.Recovered[i].ID.Value] = true
+	}
+	for _, key := range events.SortedKeys(s.mirror.Picture().Tasks) {
+		if listed[key] {
+			continue
+		}
+		t := s.mirror.Picture().Tasks[key]
+		last, isCompleted := completed[key]
+		switch {
+		case isCompleted && !last.Since.Before(t.Since):
+			if !events.Terminal(t.State) {
+				s.putTask(last) // how it ended is part of the record
+			}
+			s.completed[key] = true
+			s.taskGone(key, "completed")
+			if last.State == "TASK_GONE_BY_OPERATOR" && !registered[t.Agent] && !recovered[t.Agent] {
+				s.doomed[t.Agent] = true
+			}
+		case events.Terminal(t.State):
+			s.taskGone(key, "ended")
+		case registered[t.Agent]:
+			s.taskGone(key, "its agent no longer has it")
+		case recovered[t.Agent]:
+			// its agent may bring it back
+		case s.mirror.Picture().HostName(t.Agent) != "":
+			// unreachable: it may go on running until the agent is known to be gone
+		default:
+			s.taskGone(key, "its agent is gone")
+		}
+	}
+}
+
+// tellCompleted tells of the tasks that began and ended while nobody listened,
+// and remembers which need not be told of again.
+func (s *Source) tellCompleted(completed map[string]events.Task, known time.Time) {
+	told := make(map[string]bool, len(completed))
+	for _, key := range events.SortedKeys(completed) {
+		t := completed[key]
+		if !s.completed[key] && news(&t, known) {
+			s.putTask(t)
+			s.taskGone(key, "completed")
+		}
+		told[key] = true
+	}
+	s.completed = told
+}
+
+// news reports whether a task ended after the log was last complete.
+func news(t *events.Task, known time.Time) bool { return !known.IsZero() && t.Since.After(known) }
+
+// unlistedFrameworks ends the frameworks that the picture has and the master
+// does not. A new master learns of a framework from itself or from an agent
+// that runs its tasks: until all have registered again it may know less.
+func (s *Source) unlistedFrameworks(w *wireState) {
+	listed, completed := map[string]bool{}, map[string]bool{}
+	for i := range w.Frameworks.Frameworks {
+		listed[w.Frameworks.Frameworks[i].Info.ID.Value] = true
+	}
+	for i := range w.Frameworks.Completed {
+		completed[w.Frameworks.Completed[i].Info.ID.Value] = true
+	}
+	busy := map[string]bool{}
+	for _, t := range s.mirror.Picture().Tasks {
+		busy[t.Framework] = busy[t.Framework] || !events.Terminal(t.State)
+	}
+	for _, id := range events.SortedKeys(s.mirror.Picture().Frameworks) {
+		switch {
+		case listed[id]:
+		case completed[id]:
+			s.frameworkGone(id, "removed from the master")
+		case len(w.Agents.Recovered) == 0 && !busy[id]:
+			s.frameworkGone(id, "no longer known to the master")
+		}
+	}
+}
+
+// agents compares the master's agents with the picture's hosts, except those
+// in skip, of which the stream has spoken more recently.
+func (s *Source) agents(w *wireAgents, skip map[string]bool) {
+	here := map[string]bool{}
+	at := map[hostPort]string{} // where an agent is registered
+	for i := range w.Agents {
+		a := &w.Agents[i]
+		here[a.Info.ID.Value] = true
+		if !skip[a.Info.ID.Value] {
+			s.putHost(a)
+		}
+		if h, ok := s.mirror.Picture().Hosts[a.Info.ID.Value]; ok && h.Address != "" {
+			at[hostPort{h.Address, h.Port}] = h.Agent
+		}
+	}
+	for i := range w.Recovered {
+		id := w.Recovered[i].ID.Value
+		here[id] = true
+		delete(s.absent, id)
+		// A new master has yet to hear of it. What is known of it stands.
+		if _, had := s.mirror.Picture().Hosts[id]; !had && !skip[id] && s.limits.id(id) {
+			s.mirror.PutHost(s.limits.hostInfo(&w.Recovered[i]), time.Time{})
+		}
+	}
+	for _, id := range events.SortedKeys(s.mirror.Picture().Hosts) {
+		if !here[id] && !skip[id] {
+			s.absentHost(s.mirror.Picture().Hosts[id], at)
+		}
+	}
+}
+
+type hostPort struct {
+	address string
+	port    int
+}
+
+// absentHost deals with an agent that the master does not list. It is
+// unreachable, and may come back with all its tasks, unless something says
+// that it never will.
+func (s *Source) absentHost(h events.Host, at map[hostPort]string) {
+	now := s.cfg.Now()
+	since, was := s.absent[h.Agent]
+	if !was {
+		since = now
+		s.absent[h.Agent] = now
+	}
+	switch other := at[hostPort{h.Address, h.Port}]; {
+	case s.doomed[h.Agent]:
+		s.hostGone(h.Agent, "marked gone by an operator")
+	case other != "":
+		s.hostGone(h.Agent, "replaced by "+other+" at its address")
+	case now.Sub(since) >= s.cfg.GoneAfter:
+		s.hostGone(h.Agent, "absent for "+s.cfg.GoneAfter.String())
+	case h.Reachable:
+		h.Reachable = false
+		s.mirror.PutHost(h, time.Time{})
+	}
+}

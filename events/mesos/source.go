@@ -1,0 +1,135 @@
+package mesos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/backoff"
+	"github.com/taskwall/taskwall/events/mirror"
+)
+
+// Source follows a Mesos master and appends what changes to the log.
+type Source struct {
+	cfg    Config
+	client *client
+	mirror *mirror.Mirror
+	limits limits
+	board  board
+	log    *slog.Logger
+
+	// executors is what GET_EXECUTORS or a snapshot last said, by endpoint.
+	executors map[string]*executor
+	// pods counts the live tasks of each pod, by endpoint.
+	pods map[string]int
+	// ended tasks are in the picture until this time.
+	ended map[string]time.Time
+	// completed are the tasks in the master's memory of ended ones that the
+	// log need not be told of (again).
+	completed map[string]bool
+	// absent agents are not in the master's list since this time.
+	absent map[string]time.Time
+	// doomed agents were marked gone by an operator.
+	doomed map[string]bool
+	// touched are the agents that the stream spoke of since GET_AGENTS was
+	// asked; nil when it is not under way.
+	touched map[string]bool
+	// heard is up to when the log has all that happened.
+	heard time.Time
+	doubt string // why the whole state should be compared soon
+}
+
+// New returns a source that appends to sink what differs from what is known,
+// the picture that the log adds up to; it keeps its own copy. nil means an
+// empty log.
+func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
+	s := &Source{
+		cfg:       cfg.withDefaults(),
+		executors: map[string]*executor{},
+		pods:      map[string]int{},
+		ended:     map[string]time.Time{},
+		completed: map[string]bool{},
+		absent:    map[string]time.Time{},
+		doomed:    map[string]bool{},
+		heard:     cfg.Since,
+	}
+	s.log = s.cfg.Logger
+	var err error
+	if s.client, err = newClient(&s.cfg); err != nil {
+		return nil, fmt.Errorf("mesos source: %w", err)
+	}
+	s.mirror = mirror.New(known, mirror.Options{
+		Source: "mesos", Sink: sink, Now: s.cfg.Now, Logger: s.log,
+		Retry:   backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second, Rand: s.cfg.Rand},
+		OnRetry: func(error) { s.board.update(func(st *Status) { st.Counters.Retries++ }) },
+	})
+	now := s.cfg.Now()
+	for key, t := range s.mirror.Picture().Tasks {
+		switch {
+		case events.Terminal(t.State):
+			s.ended[key] = now.Add(s.cfg.Linger)
+		case t.Executor != t.ID:
+			s.pods[t.Endpoint()]++
+		}
+	}
+	s.board.s.Since = now
+	return s, nil
+}
+
+// Run follows the leader until ctx ends, and then returns the cause. Nothing
+// that a master or the network does makes it return earlier. It may be called
+// once.
+func (s *Source) Run(ctx context.Context) error {
+	defer s.client.close()
+	wait := backoff.Backoff{Min: s.cfg.RetryMin, Max: s.cfg.RetryMax, Rand: s.cfg.Rand}
+	doubts := backoff.Backoff{Min: time.Second, Max: time.Minute, Rand: s.cfg.Rand}
+	for {
+		ss := session{Source: s, doubts: &doubts, synced: wait.Reset}
+		err := ss.run(ctx)
+		if ctx.Err() != nil {
+			s.disconnected(context.Cause(ctx))
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, errResync) {
+			s.board.update(func(st *Status) { st.Counters.Resyncs++ })
+			s.log.Debug("mesos: subscribing anew to compare the whole state", "reason", s.doubt)
+			continue
+		}
+		s.disconnected(err)
+		if err := wait.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// connected and disconnected say each change of state once.
+func (s *Source) connected(leader string) {
+	now, was := s.cfg.Now(), false
+	s.board.update(func(st *Status) {
+		if was = st.Connected && st.Leader == leader; !was {
+			st.Connected, st.Leader, st.Since = true, leader, now
+		}
+		st.Counters.Connects++
+	})
+	if !was {
+		s.log.Info("mesos: following the leading master", "leader", leader)
+	}
+}
+
+func (s *Source) disconnected(err error) {
+	now, first := s.cfg.Now(), false
+	s.board.update(func(st *Status) {
+		first = st.Connected || st.LastErrorAt.IsZero()
+		if st.Connected {
+			st.Connected, st.Since = false, now
+		}
+		st.LastError, st.LastErrorAt = err.Error(), now
+		st.Counters.Failures++
+	})
+	if first && !errors.Is(err, context.Canceled) {
+		s.log.Warn("mesos: not connected to a leading master: trying until one answers", "error", err)
+	}
+}

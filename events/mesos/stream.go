@@ -1,0 +1,274 @@
+package mesos
+
+import (
+	"slices"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+)
+
+// malformed is the type given to a record that could not be decoded.
+const malformed = "malformed"
+
+// record reduces one record of the stream to differences.
+func (s *Source) record(w *wireEvent) {
+	switch {
+	case w.TaskAdded != nil:
+		s.taskAdded(&w.TaskAdded.Task)
+	case w.TaskUpdated != nil:
+		s.taskUpdated(w.TaskUpdated)
+	case w.FrameworkAdded != nil:
+		s.putFramework(&w.FrameworkAdded.Framework)
+	case w.FrameworkUpdated != nil:
+		s.putFramework(&w.FrameworkUpdated.Framework)
+	case w.FrameworkRemoved != nil:
+		s.frameworkGone(w.FrameworkRemoved.Info.ID.Value, "removed from the master")
+	case w.AgentAdded != nil:
+		s.touch(w.AgentAdded.Agent.Info.ID.Value)
+		s.putHost(&w.AgentAdded.Agent)
+	case w.AgentRemoved != nil:
+		s.touch(w.AgentRemoved.AgentID.Value)
+		s.hostGone(w.AgentRemoved.AgentID.Value, "removed from the master")
+	case w.Type == malformed:
+		s.suspect("a record could not be decoded")
+	default:
+		s.board.update(func(st *Status) { st.Counters.Unknown++ })
+	}
+}
+
+// taskAdded takes a task as it is: a new one, or one that came back with its
+// agent (CLUSTER-API 3.4).
+func (s *Source) taskAdded(w *wireTask) {
+	t, ok := s.reduce(w)
+	if !ok {
+		return
+	}
+	delete(s.completed, t.Key())
+	s.putTask(t)
+}
+
+// taskUpdated folds a status update into what is known of its task: labels and
+// all else that the update does not repeat is kept.
+func (s *Source) taskUpdated(w *wireTaskUpdated) {
+	state := w.State
+	if state == "" {
+		state = w.Status.State
+	}
+	key := events.TaskKey(w.Framework.Value, w.Status.TaskID.Value)
+	t, known := s.mirror.Picture().Tasks[key]
+	ended := events.Terminal(state)
+	switch {
+	case !known && !ended:
+		s.suspect("an update of an unknown task")
+		return
+	case !known, events.Terminal(t.State) && !ended:
+		s.board.update(func(st *Status) { st.Counters.Stale++ })
+		return
+	}
+	s.limits.status(&t, &w.Status, state)
+	s.putTask(t)
+	if state == "TASK_GONE_BY_OPERATOR" || w.Status.Reason == "REASON_AGENT_REMOVED_BY_OPERATOR" {
+		s.doomed[t.Agent] = true
+	}
+}
+
+// reduce is a task as it is to be told of: what the record does not say, and
+// the picture does, is kept.
+func (s *Source) reduce(w *wireTask) (events.Task, bool) {
+	if !s.limits.id(w.Framework.Value) || !s.limits.id(w.ID.Value) || !s.limits.id(w.Agent.Value) {
+		return events.Task{}, false
+	}
+	var exec *executor
+	pod := isPod(w)
+	if pod {
+		exec = s.executors[events.TaskKey(w.Framework.Value, w.Executor.Value)]
+	}
+	t := s.limits.task(w, exec)
+	old, had := s.mirror.Picture().Tasks[t.Key()]
+	if !had || old.Agent != t.Agent || events.Terminal(old.State) && !events.Terminal(t.State) {
+		return t, true // another task, even if one had its id before
+	}
+	if pod && exec == nil { // the executors of unreachable agents are not listed
+		t.ExecutorLabels = old.ExecutorLabels
+		if len(t.Networks) == 0 {
+			t.Networks = old.Networks
+		}
+	}
+	if len(w.Statuses) == 0 {
+		t.Container = old.Container
+		if t.State == old.State {
+			t.Reason, t.Message, t.Healthy, t.Since = old.Reason, old.Message, old.Healthy, old.Since
+		}
+	}
+	if t.Container == old.Container {
+		t.Networks = keepAddresses(t.Networks, old.Networks)
+	}
+	return t, true
+}
+
+// keepAddresses gives networks without addresses those that they had.
+func keepAddresses(now, before []events.Network) []events.Network {
+	cloned := false
+	for i, n := range now {
+		if len(n.Addresses) > 0 {
+			continue
+		}
+		j := slices.IndexFunc(before, func(b events.Network) bool { return b.Name == n.Name })
+		if j < 0 || len(before[j].Addresses) == 0 {
+			continue
+		}
+		if !cloned {
+			now, cloned = slices.Clone(now), true
+		}
+		now[i].Addresses = before[j].Addresses
+	}
+	return now
+}
+
+func (s *Source) putTask(t events.Task) {
+	key := t.Key()
+	s.countPod(key, &t)
+	if !events.Terminal(t.State) {
+		delete(s.ended, key)
+	} else if _, was := s.ended[key]; !was {
+		s.ended[key] = s.cfg.Now().Add(s.cfg.Linger)
+	}
+	s.mirror.PutTask(t, t.Since)
+}
+
+func (s *Source) taskGone(key, reason string) {
+	delete(s.ended, key)
+	s.countPod(key, nil)
+	s.mirror.TaskGone(key, reason, time.Time{})
+}
+
+// sweep takes out of the picture the tasks that ended a while ago.
+func (s *Source) sweep(now time.Time) {
+	for _, key := range events.SortedKeys(s.ended) {
+		if !s.ended[key].After(now) {
+			s.taskGone(key, "ended")
+		}
+	}
+}
+
+func (s *Source) putFramework(w *wireFramework) {
+	if f := s.limits.framework(w); s.limits.id(f.ID) {
+		s.mirror.PutFramework(f, time.Time{})
+	}
+}
+
+// frameworkGone ends a framework and, with it, all its tasks: an agent that
+// returns later with some is told to end them.
+func (s *Source) frameworkGone(id, reason string) {
+	for _, key := range s.tasksOf(func(t *events.Task) bool { return t.Framework == id }) {
+		s.taskGone(key, "its framework was "+reason)
+	}
+	s.mirror.FrameworkGone(id, reason, time.Time{})
+}
+
+func (s *Source) putHost(w *wireAgent) {
+	h := s.limits.host(w)
+	if !s.limits.id(h.Agent) {
+		return
+	}
+	delete(s.absent, h.Agent)
+	at := time.Time{}
+	if h.Reachable {
+		at = h.Since
+	}
+	s.mirror.PutHost(h, at)
+}
+
+// hostGone ends an agent for good, and the tasks that were on it.
+func (s *Source) hostGone(agent, reason string) {
+	for _, key := range s.tasksOf(func(t *events.Task) bool { return t.Agent == agent }) {
+		s.taskGone(key, "its agent was "+reason)
+	}
+	delete(s.absent, agent)
+	delete(s.doomed, agent)
+	s.mirror.HostGone(agent, reason, time.Time{})
+}
+
+// endDoomed ends the agents that were marked gone, once the master has said of
+// each of their tasks that it is.
+func (s *Source) endDoomed() {
+	for _, agent := range events.SortedKeys(s.doomed) {
+		if len(s.tasksOf(func(t *events.Task) bool { return t.Agent == agent })) == 0 {
+			s.hostGone(agent, "marked gone by an operator")
+		}
+	}
+}
+
+// tasksOf are the keys of the tasks that have not ended and are among those
+// chosen, in order.
+func (s *Source) tasksOf(chosen func(*events.Task) bool) []string {
+	var keys []string
+	for key, t := range s.mirror.Picture().Tasks {
+		if !events.Terminal(t.State) && chosen(&t) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (s *Source) touch(agent string) {
+	if s.touched != nil {
+		s.touched[agent] = true
+	}
+}
+
+// suspect asks for the whole state to be compared soon.
+func (s *Source) suspect(why string) {
+	s.doubt = why
+	s.board.update(func(st *Status) { st.Counters.Doubts++ })
+}
+
+// countPod keeps the number of live tasks of each pod, when the task called
+// key becomes t, or nothing.
+func (s *Source) countPod(key string, t *events.Task) {
+	count := func(t *events.Task, n int) {
+		if t.Executor == t.ID || events.Terminal(t.State) {
+			return
+		}
+		pod := t.Endpoint()
+		if s.pods[pod] += n; s.pods[pod] <= 0 {
+			delete(s.pods, pod)
+		}
+	}
+	if old, had := s.mirror.Picture().Tasks[key]; had {
+		count(&old, -1)
+	}
+	if t != nil {
+		count(t, 1)
+	}
+}
+
+// unknownExecutors reports whether a task was added whose executor's labels
+// are not known. What is known of an executor none of whose tasks is left is
+// not believed: its id may have been used again.
+func (s *Source) unknownExecutors(recs []wireEvent) bool {
+	for i := range recs {
+		if a := recs[i].TaskAdded; a != nil && isPod(&a.Task) {
+			key := events.TaskKey(a.Task.Framework.Value, a.Task.Executor.Value)
+			if s.executors[key] == nil || s.pods[key] == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isPod reports whether a task shares an executor: a command task's own is not
+// named, or has the task's id.
+func isPod(w *wireTask) bool {
+	return w.Executor != nil && w.Executor.Value != "" && w.Executor.Value != w.ID.Value
+}
+
+func (s *Source) setExecutors(w *wireExecutors) {
+	s.executors = make(map[string]*executor, len(w.Executors))
+	for i := range w.Executors {
+		x := &w.Executors[i]
+		s.executors[events.TaskKey(x.Info.Framework.Value, x.Info.ID.Value)] = s.limits.executor(x)
+	}
+}
