@@ -1,0 +1,56 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// MaxBatch is how many messages one atomic batch can hold (the server's limit).
+const MaxBatch = 1000
+
+// PublishAtomic stores all messages or none, in order and without others in
+// between, and returns the stream sequence of the last. Expectations are set
+// as headers (Nats-Expected-…) by the caller. A failed expectation is
+// ErrFenced, a message id that is stored already ErrDuplicate. After any other
+// error it is not known whether the messages were stored.
+func PublishAtomic(ctx context.Context, js jetstream.JetStream, msgs []*nats.Msg) (uint64, error) {
+	if len(msgs) == 0 || len(msgs) > MaxBatch {
+		return 0, fmt.Errorf("publishing a batch of %d messages: must be 1 to %d", len(msgs), MaxBatch)
+	}
+	if len(msgs) == 1 { // saves the server the staging of a batch
+		ack, err := js.PublishMsg(ctx, msgs[0], jetstream.WithRetryAttempts(0))
+		if err != nil {
+			return 0, publishError(err)
+		}
+		if ack.Duplicate {
+			return 0, ErrDuplicate
+		}
+		return ack.Sequence, nil
+	}
+	ack, err := jetstreamext.PublishMsgBatch(ctx, js, msgs, jetstreamext.BatchFlowControl{})
+	if err != nil {
+		return 0, publishError(err)
+	}
+	return ack.Sequence, nil
+}
+
+// codeWrongLastSequence is the server's code for an expectation that failed.
+const codeWrongLastSequence = 10071
+
+func publishError(err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode {
+		case codeWrongLastSequence:
+			return fmt.Errorf("%w (%s)", ErrFenced, api.Description)
+		case jetstreamext.JSErrCodeBatchPublishDuplicateMsgID:
+			return ErrDuplicate
+		}
+	}
+	return err
+}

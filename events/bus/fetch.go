@@ -1,0 +1,140 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+const (
+	fetchMessages = 1000
+	fetchBytes    = 8 << 20
+	// staleWait is how long a replica may lag behind before a read of what its
+	// leader holds fails.
+	staleWait = 10 * time.Second
+)
+
+// Fetch reads the stored messages of a stream in order, from sequence from up
+// to and including to; with a subject, only those it matches. It uses direct
+// requests alone, which an auditor may make. Messages that the stream no
+// longer holds are left out: the caller sees it by the sequences.
+func Fetch(ctx context.Context, js jetstream.JetStream, stream, subject string, from, to uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		from = max(from, 1)
+		var staleSince time.Time
+		for from <= to {
+			last, more, err := fetchOnce(ctx, js, stream, subject, from, to, yield)
+			if err != nil {
+				yield(nil, fmt.Errorf("reading stream %s from %d: %w", stream, from, err))
+				return
+			}
+			if !more {
+				return
+			}
+			if last >= from {
+				from, staleSince = last+1, time.Time{}
+				continue
+			}
+			// Nothing from here on: either there is nothing, or the replica that
+			// answered has not yet what the leader has.
+			state, err := StreamState(ctx, js, stream)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if subject != "" || state.Msgs == 0 || state.LastSeq < from {
+				return
+			}
+			if staleSince.IsZero() {
+				staleSince = time.Now()
+			}
+			if time.Since(staleSince) > staleWait {
+				yield(nil, fmt.Errorf("reading stream %s from %d: a replica lags behind for %s", stream, from, staleWait))
+				return
+			}
+			if err := pause(ctx, 20*time.Millisecond); err != nil {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// fetchOnce makes one request and yields its messages. It returns the last
+// sequence seen and whether the caller wants more.
+func fetchOnce(ctx context.Context, js jetstream.JetStream, stream, subject string, from, to uint64, yield func(*jetstream.RawStreamMsg, error) bool) (last uint64, more bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 4*requestTimeout)
+	defer cancel()
+	opts := []jetstreamext.GetBatchOpt{jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchMaxBytes(fetchBytes)}
+	if subject != "" {
+		opts = append(opts, jetstreamext.GetBatchSubject(subject))
+	}
+	n := min(uint64(fetchMessages), to-from+1)
+	batch, err := jetstreamext.GetBatch(ctx, js, stream, int(n), opts...)
+	if err != nil {
+		return 0, false, err
+	}
+	for msg, err := range batch {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			return last, true, nil
+		}
+		if err != nil {
+			return last, false, err
+		}
+		if msg.Sequence > to {
+			return last, false, nil
+		}
+		last = msg.Sequence
+		if !yield(msg, nil) {
+			return last, false, nil
+		}
+	}
+	return last, true, nil
+}
+
+// StreamState asks the stream's leader what it holds.
+func StreamState(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.StreamState, error) {
+	s, err := js.Stream(ctx, stream) // its info is fresh
+	if err != nil {
+		return jetstream.StreamState{}, fmt.Errorf("asking for the state of stream %s: %w", stream, err)
+	}
+	return s.CachedInfo().State, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// FirstSince is the sequence of the first message that a stream stored at or
+// after a time; after all its messages, the next one's.
+func FirstSince(ctx context.Context, js jetstream.JetStream, stream string, t time.Time) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	batch, err := jetstreamext.GetBatch(ctx, js, stream, 1, jetstreamext.GetBatchStartTime(t))
+	if err != nil {
+		return 0, fmt.Errorf("searching stream %s by time: %w", stream, err)
+	}
+	for msg, err := range batch {
+		if errors.Is(err, jetstreamext.ErrNoMessages) {
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("searching stream %s by time: %w", stream, err)
+		}
+		return msg.Sequence, nil
+	}
+	state, err := StreamState(ctx, js, stream)
+	return state.LastSeq + 1, err
+}

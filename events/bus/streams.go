@@ -1,0 +1,81 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Retention bounds what the streams keep. What is older, or the oldest beyond
+// the size, is removed by the server; Log.Usage warns before.
+type Retention struct {
+	MaxAge   time.Duration // zero: DefaultMaxAge
+	MaxBytes int64         // of each of EVENTS, WORK and REPORTS; zero: no limit
+}
+
+// DefaultMaxAge is a year, as PCI DSS 10.5.1 asks of audit logs, and a month
+// to spare.
+const DefaultMaxAge = 400 * 24 * time.Hour
+
+// dedupeWindow is how long the server remembers message ids.
+const dedupeWindow = 2 * time.Minute
+
+// EnsureStreams creates the streams that do not exist and brings those that do
+// to this configuration. Nothing that a stream holds is lost by it, unless the
+// retention is shorter than before. Replicas is 1, or 3 on a cluster.
+func EnsureStreams(ctx context.Context, js jetstream.JetStream, r Retention, replicas int) error {
+	if r.MaxAge == 0 {
+		r.MaxAge = DefaultMaxAge
+	}
+	if r.MaxBytes == 0 {
+		r.MaxBytes = -1
+	}
+	for _, cfg := range streamConfigs(r, max(replicas, 1)) {
+		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return fmt.Errorf("setting up stream %s: %w", cfg.Name, err)
+		}
+	}
+	return nil
+}
+
+func streamConfigs(r Retention, replicas int) []jetstream.StreamConfig {
+	base := func(name string, subjects ...string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: name, Subjects: subjects, Replicas: replicas,
+			Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy,
+			Discard: jetstream.DiscardOld, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxMsgsPerSubject: -1,
+			Duplicates: dedupeWindow, AllowDirect: true,
+			DenyDelete: true, DenyPurge: true, // what was written stays as it was
+		}
+	}
+	kept := func(c jetstream.StreamConfig) jetstream.StreamConfig {
+		c.MaxAge, c.MaxBytes = r.MaxAge, r.MaxBytes
+		c.Duplicates = min(dedupeWindow, r.MaxAge)
+		return c
+	}
+	log := kept(base(EventsStream, EventsSubject))
+	log.AllowAtomicPublish = true
+
+	work := kept(base(WorkStream, AllWork, FenceSubject))
+	work.AllowAtomicPublish = true
+	work.RePublish = &jetstream.RePublish{Source: AllWork, Destination: livePrefix + "{{wildcard(1)}}"}
+
+	snapshots := base(SnapshotsStream, snapshotsPrefix+"*")
+	snapshots.DenyPurge = false // old snapshots make room
+	positions := base(PositionsStream, positionsPrefix+"*")
+	positions.MaxMsgsPerSubject = 1
+	return []jetstream.StreamConfig{
+		log, work, snapshots, positions,
+		kept(base(ReportsStream, reportsPrefix+"*")),
+		base(CheckpointsStream, CheckpointsSubject),
+	}
+}
+
+// IsMissing reports whether an error says that a stream or consumer does not
+// exist.
+func IsMissing(err error) bool {
+	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
+}

@@ -1,0 +1,125 @@
+package eventlog
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/taskwall/taskwall/events/bus"
+)
+
+// Checkpoint is a signed statement that the log had this hash at this record.
+// The signature is Ed25519 over the text
+//
+//	taskwall-checkpoint-1\n<seq>\n<hash, hex>\n<time, RFC 3339 with nanoseconds, UTC>\n
+type Checkpoint struct {
+	Seq  uint64    `json:"seq"`
+	Hash Hash      `json:"hash"`
+	Time time.Time `json:"time"`
+	// Key names the key that signed: the first 16 hex digits of its SHA-256.
+	Key       string `json:"key"`
+	Signature string `json:"signature"` // base64
+}
+
+// mark is where and when the last checkpoint was written.
+type mark struct {
+	seq uint64
+	at  time.Time
+}
+
+// KeyName is how checkpoints name a key.
+func KeyName(key ed25519.PublicKey) string {
+	sum := sha256.Sum256(key)
+	return hex.EncodeToString(sum[:8])
+}
+
+func (c *Checkpoint) text() []byte {
+	return fmt.Appendf(nil, "taskwall-checkpoint-1\n%d\n%s\n%s\n", c.Seq, c.Hash, c.Time.UTC().Format(time.RFC3339Nano))
+}
+
+func sign(key ed25519.PrivateKey, seq uint64, hash Hash, now time.Time) Checkpoint {
+	c := Checkpoint{Seq: seq, Hash: hash, Time: now.UTC(), Key: KeyName(key.Public().(ed25519.PublicKey))}
+	c.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, c.text()))
+	return c
+}
+
+// errUntrusted means that a checkpoint is signed with a key that the reader
+// was not told to trust: it proves nothing.
+var errUntrusted = errors.New("signed with a key that is not trusted")
+
+// check tells whether a trusted key made the signature.
+func (c *Checkpoint) check(trust []ed25519.PublicKey) error {
+	for _, key := range trust {
+		if KeyName(key) != c.Key {
+			continue
+		}
+		sig, err := base64.StdEncoding.DecodeString(c.Signature)
+		if err != nil || !ed25519.Verify(key, c.text(), sig) {
+			return errors.New("its signature does not fit")
+		}
+		return nil
+	}
+	return errUntrusted
+}
+
+func (l *Log) checkpointDue() bool {
+	if l.o.Key == nil || l.last == l.mark.seq {
+		return false
+	}
+	return l.last-l.mark.seq >= l.o.CheckpointEvery || time.Since(l.mark.at) >= l.o.CheckpointAfter
+}
+
+// Checkpoint writes a checkpoint at the last record that this Log knows, if
+// there is none yet. A writer calls it when it ends, and on a timer when there
+// may be long pauses between events.
+func (l *Log) Checkpoint(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.o.Key == nil || l.last == 0 || l.last == l.mark.seq {
+		return nil
+	}
+	return l.checkpoint(ctx)
+}
+
+func (l *Log) checkpoint(ctx context.Context) error {
+	c := sign(l.o.Key, l.last, l.hash, time.Now())
+	data, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("writing a checkpoint: %w", err)
+	}
+	if _, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: bus.CheckpointsSubject, Data: data}); err != nil {
+		return fmt.Errorf("writing a checkpoint: %w", err)
+	}
+	l.mark = mark{seq: l.last, at: time.Now()}
+	// In a log file elsewhere this line is one more witness.
+	l.log.Info("checkpoint of the event log", "seq", c.Seq, "hash", c.Hash.String(), "key", c.Key)
+	return nil
+}
+
+// Checkpoints are all that were written, oldest first. They are not checked.
+func (l *Log) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
+	state, err := bus.StreamState(ctx, l.js, bus.CheckpointsStream)
+	if err != nil {
+		return nil, fmt.Errorf("reading checkpoints: %w", err)
+	}
+	var all []Checkpoint
+	for msg, err := range bus.Fetch(ctx, l.js, bus.CheckpointsStream, "", 1, state.LastSeq) {
+		if err != nil {
+			return nil, fmt.Errorf("reading checkpoints: %w", err)
+		}
+		var c Checkpoint
+		if err := json.Unmarshal(msg.Data, &c); err != nil {
+			return nil, fmt.Errorf("reading checkpoint %d: %w", msg.Sequence, err)
+		}
+		all = append(all, c)
+	}
+	return all, nil
+}

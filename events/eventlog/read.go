@@ -1,0 +1,176 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/bus"
+)
+
+// Read gives the records from a sequence up to the log's end at the time of
+// the call; from 0, from the oldest that is kept. It ends with the first
+// error: ErrGone when the first records asked for are no longer kept,
+// ErrMissing when some in the middle are missing.
+func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[events.Entry, error] {
+	return func(yield func(events.Entry, error) bool) {
+		state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
+		if err != nil {
+			yield(events.Entry{}, fmt.Errorf("reading the event log: %w", err))
+			return
+		}
+		if from == 0 {
+			from = state.FirstSeq
+		}
+		for r, err := range l.records(ctx, from, state.LastSeq) {
+			var e events.Entry
+			if err == nil {
+				e, err = r.entry()
+			}
+			if err != nil {
+				yield(events.Entry{}, fmt.Errorf("reading the event log: %w", err))
+				return
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
+}
+
+// records gives each record from one sequence to another, both included, and
+// fails where one is missing.
+func (l *Log) records(ctx context.Context, from, to uint64) iter.Seq2[*record, error] {
+	return func(yield func(*record, error) bool) {
+		next := max(from, 1)
+		for msg, err := range bus.Fetch(ctx, l.js, bus.EventsStream, "", from, to) {
+			var r *record
+			if err == nil {
+				err = inOrder(msg.Sequence, next, from)
+			}
+			if err == nil {
+				r, err = recordOf(msg.Sequence, msg.Header, msg.Data)
+			}
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if !yield(r, nil) {
+				return
+			}
+			next++
+		}
+		if next <= to {
+			yield(nil, inOrder(to+1, next, from))
+		}
+	}
+}
+
+// inOrder checks that the record that came is the next one.
+func inOrder(seq, next, from uint64) error {
+	switch {
+	case seq == next:
+		return nil
+	case next == from:
+		return fmt.Errorf("records %d to %d: %w", next, seq-1, ErrGone)
+	default:
+		return fmt.Errorf("records %d to %d: %w", next, seq-1, ErrMissing)
+	}
+}
+
+const (
+	// followHeartbeat is how often a silent server must show that it is there.
+	followHeartbeat = time.Second
+	followRetry     = 200 * time.Millisecond
+)
+
+// Follow calls fn with each record from a sequence on (0: from the oldest
+// kept), one after the other, and goes on with new ones as they come, across
+// losses of the connection, without a gap or a double. It ends with ctx's
+// error, with fn's, or when the log itself is at fault (ErrGone, ErrMissing,
+// ErrInvalid).
+func (l *Log) Follow(ctx context.Context, from uint64, fn func(events.Entry) error) error {
+	if from == 0 {
+		state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
+		if err != nil {
+			return fmt.Errorf("following the event log: %w", err)
+		}
+		from = max(state.FirstSeq, 1)
+	}
+	next, lost := from, false
+	for {
+		err := l.tail(ctx, from, &next, fn, &lost)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var final finalError
+		if errors.As(err, &final) {
+			return final.error
+		}
+		if !lost {
+			l.log.Warn("lost the end of the event log; trying again", "seq", next, "error", err)
+			lost = true
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(followRetry):
+		}
+	}
+}
+
+// finalError ends a Follow; other errors are tried again.
+type finalError struct{ error }
+
+// tail follows over one consumer until something fails.
+func (l *Log) tail(ctx context.Context, from uint64, next *uint64, fn func(events.Entry) error, lost *bool) error {
+	cons, err := l.js.OrderedConsumer(ctx, bus.EventsStream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *next,
+	})
+	if err != nil {
+		return err
+	}
+	it, err := cons.Messages(jetstream.PullHeartbeat(followHeartbeat), jetstream.PullExpiry(10*followHeartbeat))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	for {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		seq := meta.Sequence.Stream
+		if seq < *next {
+			continue
+		}
+		if err := inOrder(seq, *next, from); err != nil {
+			return finalError{fmt.Errorf("following the event log: %w", err)}
+		}
+		r, err := recordOf(seq, msg.Headers(), msg.Data())
+		var e events.Entry
+		if err == nil {
+			e, err = r.entry()
+		}
+		if err != nil {
+			return finalError{fmt.Errorf("following the event log: %w", err)}
+		}
+		if err := fn(e); err != nil {
+			return finalError{err}
+		}
+		*next = seq + 1
+		if *lost {
+			l.log.Info("at the event log again", "seq", seq)
+			*lost = false
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/taskwall/taskwall/events/bus"
+)
+
+// FollowReports calls fn with each report, in the order in which they were
+// stored, until ctx ends or fn fails. follower names who follows: where it
+// stopped, the next call goes on. What was under way when a follower died
+// comes again, up to the last few hundred reports, so fn must bear repetition.
+//
+// The report's Host, and that in its Join or Wiring, is the one that the
+// server let publish it. Malformed reports are logged and passed over.
+//
+// It keeps a position instead of acknowledging each report, since a consumer
+// with acknowledgements gives what was not acknowledged again only after a
+// while, and then out of order.
+func FollowReports(ctx context.Context, js jetstream.JetStream, follower string, fn func(context.Context, Report) error, log *slog.Logger) error {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	f := &reportFollower{js: js, subject: bus.PositionSubject(follower), fn: fn, log: log}
+	for warned := false; ; warned = true {
+		err := f.run(ctx)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var final finalError
+		if errors.As(err, &final) {
+			return final.error
+		}
+		if !warned {
+			log.Warn("lost the reports of hosts; trying again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(reportRetry):
+		}
+	}
+}
+
+// finalError ends following; other errors are tried again.
+type finalError struct{ error }
+
+// positionEvery bounds how many reports are followed again after a crash.
+const positionEvery = 256
+
+type reportFollower struct {
+	js      jetstream.JetStream
+	subject string
+	fn      func(context.Context, Report) error
+	log     *slog.Logger
+
+	done  uint64 // the last report that fn has taken
+	saved uint64 // the position that is stored
+}
+
+// run follows over one consumer until something fails.
+func (f *reportFollower) run(ctx context.Context) (err error) {
+	if f.done == 0 {
+		if f.done, err = f.load(ctx); err != nil {
+			return err
+		}
+		f.saved = f.done
+	}
+	cons, err := f.js.OrderedConsumer(ctx, bus.ReportsStream, jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.done + 1,
+	})
+	if err != nil {
+		return err
+	}
+	it, err := cons.Messages(jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second))
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	defer func() { // also when ctx has ended: it saves the next follower work
+		saveCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if saveErr := f.save(saveCtx); saveErr != nil {
+			f.log.Debug("keeping the position among the reports", "error", saveErr)
+		}
+	}()
+	for {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		if meta.Sequence.Stream <= f.done {
+			continue
+		}
+		rep, err := decodeReport(msg.Subject(), msg.Headers(), msg.Data())
+		if err != nil {
+			f.log.Error("passing over a report", "subject", msg.Subject(), "seq", meta.Sequence.Stream, "error", err)
+		} else if err := f.fn(ctx, rep); err != nil {
+			return finalError{err}
+		}
+		f.done = meta.Sequence.Stream
+		if meta.NumPending == 0 || f.done-f.saved >= positionEvery {
+			if err := f.save(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (f *reportFollower) load(ctx context.Context) (uint64, error) {
+	s, err := f.js.Stream(ctx, bus.PositionsStream)
+	if err != nil {
+		return 0, fmt.Errorf("reading the position among the reports: %w", err)
+	}
+	msg, err := s.GetLastMsgForSubject(ctx, f.subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the position among the reports: %w", err)
+	}
+	seq, err := strconv.ParseUint(string(msg.Data), 10, 64)
+	if err != nil {
+		return 0, finalError{fmt.Errorf("reading the position among the reports: %w", err)}
+	}
+	return seq, nil
+}
+
+func (f *reportFollower) save(ctx context.Context) error {
+	if f.done == f.saved {
+		return nil
+	}
+	if _, err := f.js.Publish(ctx, f.subject, strconv.AppendUint(nil, f.done, 10)); err != nil {
+		return fmt.Errorf("keeping the position among the reports: %w", err)
+	}
+	f.saved = f.done
+	return nil
+}

@@ -1,0 +1,240 @@
+package work
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/taskwall/taskwall/events/bus"
+)
+
+// revHeader carries an item's revision, so that it can be read without the body.
+const revHeader = "Taskwall-Rev"
+
+// Publisher writes work items. Only one at a time can: it lays claim to the
+// WORK stream by a message on bus.FenceSubject, and everything it publishes
+// carries the condition, checked by the stream itself, that this claim is
+// still the last. From the moment a later publisher has made its own claim,
+// nothing of an earlier one is stored for any host, whatever was under way.
+type Publisher struct {
+	js     jetstream.JetStream
+	epoch  uint64
+	writer string
+
+	mu     sync.Mutex        // held while publishing
+	claim  uint64            // stream sequence of our claim; 0: to be made (again)
+	last   map[string]uint64 // revision last published, by work subject
+	fenced error             // set for good when another publisher took over
+}
+
+// NewPublisher claims the stream for this epoch (package lease) and reads what
+// each host was last sent. It is ErrFenced when a later epoch has a claim.
+func NewPublisher(ctx context.Context, js jetstream.JetStream, epoch uint64) (*Publisher, error) {
+	p := &Publisher{js: js, epoch: epoch, writer: nuid.Next()}
+	if err := p.takeOver(ctx, true); err != nil {
+		return nil, fmt.Errorf("taking over the publishing of work items: %w", err)
+	}
+	return p, nil
+}
+
+// LastRev is the revision that a host was last sent, 0 if none is stored.
+func (p *Publisher) LastRev(host string) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last[bus.WorkSubject(host)]
+}
+
+// Publish stores items and so sends them to their hosts. Items that were
+// published already are skipped, so a fold that starts again from a snapshot
+// may offer them again, and a call that failed may be repeated. The items of
+// one call, up to bus.MaxBatch of them, are stored all or none; more go in
+// several such batches, in order.
+//
+// An item that leaves a gap after its host's last is ErrGap; nothing of the
+// call is stored then.
+func (p *Publisher) Publish(ctx context.Context, items ...*Item) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for attempt := 0; ; attempt++ {
+		if p.fenced != nil {
+			return p.fenced
+		}
+		if p.claim == 0 {
+			if err := p.takeOver(ctx, false); err != nil {
+				return fmt.Errorf("publishing work items: %w", err)
+			}
+		}
+		err := p.publish(ctx, items)
+		if errors.Is(err, bus.ErrFenced) && attempt == 0 {
+			// Another publisher, or our claim has grown so old that it was
+			// removed: laying claim again tells.
+			p.claim = 0
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("publishing work items: %w", err)
+		}
+		return nil
+	}
+}
+
+func (p *Publisher) publish(ctx context.Context, items []*Item) error {
+	msgs := make([]*nats.Msg, 0, len(items))
+	revs := map[string]uint64{}
+	for _, it := range items {
+		subject := bus.WorkSubject(it.Host)
+		last, known := revs[subject]
+		if !known {
+			last, known = p.last[subject]
+		}
+		if known && it.Rev <= last {
+			continue
+		}
+		if known && it.Rev != last+1 {
+			return fmt.Errorf("item %d for %s after %d: %w", it.Rev, it.Host, last, ErrGap)
+		}
+		revs[subject] = it.Rev
+		msg, err := p.message(subject, it)
+		if err != nil {
+			return err
+		}
+		msgs = append(msgs, msg)
+	}
+	for len(msgs) > 0 {
+		n := min(len(msgs), bus.MaxBatch)
+		batch := msgs[:n]
+		batch[0].Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, bus.FenceSubject)
+		batch[0].Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(p.claim, 10))
+		if _, err := bus.PublishAtomic(ctx, p.js, batch); err != nil {
+			// It may have been stored, or may yet be: only a new claim settles that.
+			p.claim = 0
+			return err
+		}
+		for _, msg := range batch {
+			rev, _ := strconv.ParseUint(msg.Header.Get(revHeader), 10, 64)
+			p.last[msg.Subject] = rev
+		}
+		msgs = msgs[n:]
+	}
+	return nil
+}
+
+func (p *Publisher) message(subject string, it *Item) (*nats.Msg, error) {
+	data, err := json.Marshal(it)
+	if err != nil {
+		return nil, fmt.Errorf("encoding item %d for %s: %w", it.Rev, it.Host, err)
+	}
+	msg := &nats.Msg{Subject: subject, Header: nats.Header{
+		revHeader:       {strconv.FormatUint(it.Rev, 10)},
+		bus.EpochHeader: {strconv.FormatUint(p.epoch, 10)},
+	}}
+	return msg, bus.Pack(p.js.Conn(), msg, data)
+}
+
+// claim is the body of a message on bus.FenceSubject.
+type claim struct {
+	Epoch  uint64 `json:"epoch"`
+	Writer string `json:"writer"`
+}
+
+// takeOver makes a claim and then reads what was published before it: after
+// the claim nothing else can come. first is false when a publisher renews its
+// own claim: then one of another publisher of the same epoch fences it.
+func (p *Publisher) takeOver(ctx context.Context, first bool) error {
+	s, err := p.js.Stream(ctx, bus.WorkStream)
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(claim{p.epoch, p.writer})
+	if err != nil {
+		return err
+	}
+	const attempts = 10 // a replica may lag, another publisher may be faster
+	for attempt := 1; ; attempt++ {
+		var before uint64
+		switch last, err := s.GetLastMsgForSubject(ctx, bus.FenceSubject); {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+		case err != nil:
+			return err
+		default:
+			before = last.Sequence
+			var c claim
+			if err := json.Unmarshal(last.Data, &c); err != nil {
+				return fmt.Errorf("reading the claim at %d: %w", last.Sequence, err)
+			}
+			if c.Epoch > p.epoch || !first && c.Epoch == p.epoch && c.Writer != p.writer {
+				p.fenced = fmt.Errorf("epoch %d: %w: epoch %d has a claim", p.epoch, ErrFenced, c.Epoch)
+				return p.fenced
+			}
+		}
+		msg := &nats.Msg{Subject: bus.FenceSubject, Data: body, Header: nats.Header{
+			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(before, 10)},
+		}}
+		seq, err := bus.PublishAtomic(ctx, p.js, []*nats.Msg{msg})
+		if err == nil {
+			if p.last, err = lastRevs(ctx, p.js, seq); err == nil {
+				p.claim = seq
+			}
+			return err
+		}
+		if !errors.Is(err, bus.ErrFenced) || attempt == attempts {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(time.Duration(attempt) * 10 * time.Millisecond):
+		}
+	}
+}
+
+// lastRevs reads the last revision of each host, by subject, from what lies
+// before a claim. It reads up to the claim itself: a replica that has the
+// claim has all before it.
+func lastRevs(ctx context.Context, js jetstream.JetStream, claim uint64) (map[string]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	cons, err := js.OrderedConsumer(ctx, bus.WorkStream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{bus.AllWork, bus.FenceSubject},
+		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
+		HeadersOnly:    true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the last revisions: %w", err)
+	}
+	it, err := cons.Messages(jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("reading the last revisions: %w", err)
+	}
+	defer it.Stop()
+	last := map[string]uint64{}
+	for {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return nil, fmt.Errorf("reading the last revisions: %w", err)
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return nil, fmt.Errorf("reading the last revisions: %w", err)
+		}
+		if meta.Sequence.Stream >= claim {
+			return last, nil
+		}
+		if msg.Subject() == bus.FenceSubject {
+			continue
+		}
+		rev, err := strconv.ParseUint(msg.Headers().Get(revHeader), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("reading the last revision of %s: %w", msg.Subject(), err)
+		}
+		last[msg.Subject()] = max(last[msg.Subject()], rev)
+	}
+}

@@ -1,0 +1,66 @@
+package work
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/taskwall/taskwall/events/bus"
+)
+
+// Stored is an item as it lies in the WORK stream.
+type Stored struct {
+	Item  *Item
+	Seq   uint64    // the stream's; claims of publishers leave gaps
+	Epoch uint64    // the publisher's
+	Time  time.Time // when it was stored, by the server's clock
+}
+
+// ReadItems gives the stored items of all hosts in the order in which they
+// were published, from a stream sequence (0: the oldest kept) up to the end at
+// the time of the call. It ends with the first error.
+func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Seq2[Stored, error] {
+	return func(yield func(Stored, error) bool) {
+		state, err := bus.StreamState(ctx, js, bus.WorkStream)
+		if err != nil {
+			yield(Stored{}, fmt.Errorf("reading work items: %w", err))
+			return
+		}
+		for msg, err := range bus.Fetch(ctx, js, bus.WorkStream, "", from, state.LastSeq) {
+			var st Stored
+			if err == nil {
+				if msg.Subject == bus.FenceSubject {
+					continue
+				}
+				st, err = storedOf(msg)
+			}
+			if err != nil {
+				yield(Stored{}, fmt.Errorf("reading work items: %w", err))
+				return
+			}
+			if !yield(st, nil) {
+				return
+			}
+		}
+	}
+}
+
+func storedOf(msg *jetstream.RawStreamMsg) (Stored, error) {
+	host, err := bus.HostOf(msg.Subject)
+	if err != nil {
+		return Stored{}, fmt.Errorf("at %d: %w", msg.Sequence, err)
+	}
+	it, err := decodeItem(host, msg.Header, msg.Data)
+	if err != nil {
+		return Stored{}, fmt.Errorf("at %d: %w", msg.Sequence, err)
+	}
+	epoch, err := strconv.ParseUint(msg.Header.Get(bus.EpochHeader), 10, 64)
+	if err != nil {
+		return Stored{}, fmt.Errorf("at %d: epoch: %w", msg.Sequence, err)
+	}
+	return Stored{Item: it, Seq: msg.Sequence, Epoch: epoch, Time: msg.Time}, nil
+}
