@@ -3,6 +3,7 @@ package netlab
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -79,5 +80,12 @@ func prepare() error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("setting lo up: %w", err)
 	}
+	// A host has an address of its own: replies from it need a source.
+	if err := netlink.AddrAdd(lo, &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(Host), Mask: net.CIDRMask(32, 32)}}); err != nil {
+		return fmt.Errorf("giving the host its address: %w", err)
+	}
 	return nil
 }
+
+// Host is the address of the host under test.
+const Host = "192.0.2.1"

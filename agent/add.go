@@ -1,0 +1,208 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// Add attaches a container: it returns when the endpoint's posture is in the
+// kernel, so that the task's first packet meets it.
+func (a *Agent) Add(ctx context.Context, c cni.Attachment) (cni.Result, error) {
+	started := time.Now()
+	wait, cancel := context.WithTimeout(ctx, a.cfg.WaitTimeout)
+	defer cancel()
+	if len(a.cfg.Networks) > 0 && !slices.Contains(a.cfg.Networks, c.Network) {
+		return cni.Result{}, fmt.Errorf("%w: the configuration is named %q, the agent serves %s", ErrNetwork, c.Network, strings.Join(a.cfg.Networks, ", "))
+	}
+	id, err := a.endpointOf(wait, c.Container)
+	if err != nil {
+		return cni.Result{}, err
+	}
+	release, err := a.claim(wait, id)
+	if err != nil {
+		return cni.Result{}, err
+	}
+	defer release()
+	ep, err := a.awaitEndpoint(wait, id)
+	if err == nil {
+		err = suits(ep, c)
+	}
+	var at *attachment
+	if err == nil {
+		at, err = a.attach(ep, c)
+	}
+	w := events.Wiring{Endpoint: id, State: events.Attached, Took: time.Since(started), Address: addressText(ep)}
+	if err != nil {
+		w.State, w.Error = events.Failed, err.Error()
+		a.report.wiring(w)
+		return cni.Result{}, err
+	}
+	a.report.wiring(w)
+	a.log.Info("attached", "task", id, "address", ep.Address, "iface", at.Veth, "took", w.Took)
+	return at.result(), nil
+}
+
+func addressText(ep work.Endpoint) string {
+	if !ep.Address.IsValid() {
+		return ""
+	}
+	return ep.Address.String()
+}
+
+// suits says why an endpoint must not be attached as asked.
+func suits(ep work.Endpoint, c cni.Attachment) error {
+	switch {
+	case ep.Refused != "":
+		return fmt.Errorf("%w: %s", ErrRefused, ep.Refused)
+	case ep.Network != c.Network:
+		return fmt.Errorf("%w: %s belongs to network %q, and was asked for on %q", ErrNetwork, ep.ID, ep.Network, c.Network)
+	case !ep.Address.Is4():
+		return fmt.Errorf("%w: %s was given no IPv4 address", ErrRefused, ep.ID)
+	}
+	return nil
+}
+
+// endpointOf asks the Mesos agent which executor a container belongs to. The
+// container is listed before its ADD runs; a nested one by its parent.
+func (a *Agent) endpointOf(ctx context.Context, container string) (string, error) {
+	root := rootContainer(container)
+	last := ErrUnknownContainer
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		cs, err := a.mesos.List(ctx)
+		for _, c := range cs {
+			if c.ID == root {
+				return c.Endpoint(), nil
+			}
+		}
+		if err == nil {
+			last = ErrUnknownContainer
+		} else if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(last, ErrUnknownContainer) {
+				return "", fmt.Errorf("%w: container %s is not among its containers (GET_CONTAINERS on %s)", last, container, a.cfg.MesosAgent)
+			}
+			return "", fmt.Errorf("which task container %s is could not be found out from %s: %w", container, a.cfg.MesosAgent, last)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// rootContainer is the outermost container of a nested one ("parent.child").
+func rootContainer(id string) string {
+	root, _, _ := strings.Cut(id, ".")
+	return root
+}
+
+// awaitEndpoint waits until a work item has brought the endpoint.
+func (a *Agent) awaitEndpoint(ctx context.Context, id string) (work.Endpoint, error) {
+	for {
+		a.mu.Lock()
+		ep, ok := a.endpoints[id]
+		changed := a.changed
+		a.mu.Unlock()
+		if ok {
+			return ep, nil
+		}
+		select {
+		case <-ctx.Done():
+			return work.Endpoint{ID: id}, fmt.Errorf("%w: nothing about %s came within %s: look whether the controller runs and follows Mesos, and whether this host's agent reaches NATS (taskwall status)",
+				ErrNoEndpoint, id, a.cfg.WaitTimeout)
+		case <-changed:
+		}
+	}
+}
+
+// claim makes the caller the only one who attaches or detaches the endpoint,
+// until release.
+func (a *Agent) claim(ctx context.Context, id string) (release func(), err error) {
+	for {
+		a.mu.Lock()
+		other, taken := a.busy[id]
+		if !taken {
+			done := make(chan struct{})
+			a.busy[id] = done
+			a.mu.Unlock()
+			return func() {
+				a.mu.Lock()
+				delete(a.busy, id)
+				a.mu.Unlock()
+				close(done)
+			}, nil
+		}
+		a.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for another attach or detach of %s: %w", id, ctx.Err())
+		case <-other:
+		}
+	}
+}
+
+// attach makes the interface and has the firewall vouch for it. The caller has
+// claimed the endpoint. When it fails nothing is left.
+func (a *Agent) attach(ep work.Endpoint, c cni.Attachment) (_ *attachment, err error) {
+	at := &attachment{
+		Endpoint: ep.ID, Network: ep.Network, Container: c.Container, Namespace: c.Namespace,
+		Iface: c.Iface, Veth: attach.Name(ep.ID, ep.Network), Address: ep.Address,
+	}
+	a.mu.Lock()
+	old := a.attachments[ep.ID]
+	a.mu.Unlock()
+	if old != nil {
+		same := old.Container == at.Container && old.Iface == at.Iface && old.Namespace == at.Namespace && old.Address == at.Address
+		if same && old.Wired && a.host.Check(old.spec(a.cfg.MTU)) == nil && a.host.CheckTask(old.spec(a.cfg.MTU)) == nil {
+			return old, nil // the plugin was killed, or the agent, and asks again
+		}
+		if old.Container != at.Container && a.alive(old) {
+			return nil, fmt.Errorf("%w: %s, whose network is still there", ErrElsewhere, old.Container)
+		}
+		if err := a.remove(old); err != nil {
+			return nil, err
+		}
+	}
+	if err := at.save(a.cfg.StateDir); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	a.attachments[ep.ID] = at
+	a.mu.Unlock()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.remove(at))
+		}
+	}()
+	if err := a.host.Attach(at.spec(a.cfg.MTU)); err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now, ok := a.endpoints[ep.ID]
+	if !ok || now.Address != at.Address || now.Refused != "" {
+		return nil, fmt.Errorf("%w: %s", ErrGone, ep.ID)
+	}
+	if err := a.fw.Wire(a.wire(at)); err != nil {
+		return nil, err
+	}
+	at.Wired = true
+	if err := at.save(a.cfg.StateDir); err != nil {
+		return nil, err
+	}
+	return at, nil
+}
+
+// alive says whether an attachment's interface is still in use.
+func (a *Agent) alive(at *attachment) bool {
+	return a.host.CheckTask(at.spec(a.cfg.MTU)) == nil
+}

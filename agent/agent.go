@@ -1,0 +1,204 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/agent/conntrack"
+	"github.com/taskwall/taskwall/agent/containers"
+	"github.com/taskwall/taskwall/agent/firewall"
+	"github.com/taskwall/taskwall/agent/routes"
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
+	"golang.org/x/sync/errgroup"
+)
+
+// Agent does everything that happens on one host. Its process runs in the
+// host's network namespace, as root.
+type Agent struct {
+	cfg    Config
+	log    *slog.Logger
+	inbox  Inbox
+	report *reporter
+
+	fw     *firewall.Firewall
+	host   *attach.Host
+	routes *routes.Table
+	flows  *conntrack.Conn
+	mesos  *containers.Client
+
+	// applyMu is held by whoever changes rules, sets or routes: the applier of
+	// items, and the check.
+	applyMu sync.Mutex
+	state   *work.State // the wanted picture
+	synced  bool        // the kernel was compared with a picture since the start
+	joining bool        // a snapshot was asked for and has not come
+	journal *journal
+
+	// mu guards what follows. It is never held over anything slower than a few
+	// netlink calls.
+	mu          sync.Mutex
+	endpoints   map[string]work.Endpoint // applied: their programs and sets are in the kernel
+	changed     chan struct{}            // closed and replaced when endpoints change
+	attachments map[string]*attachment   // by endpoint
+	busy        map[string]chan struct{} // endpoints that an attach or detach works on
+
+	checkNow chan struct{}
+}
+
+// New prepares an agent. It reads the state directory and connects to the
+// kernel, and changes nothing there except to let the host forward packets.
+func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, fmt.Errorf("agent configuration: %w", err)
+	}
+	a := &Agent{
+		cfg: cfg, log: cfg.Logger, inbox: inbox,
+		state:     work.NewState(),
+		endpoints: map[string]work.Endpoint{}, changed: make(chan struct{}),
+		attachments: map[string]*attachment{}, busy: map[string]chan struct{}{},
+		checkNow: make(chan struct{}, 1),
+	}
+	a.report = newReporter(cfg.Host, outbox, a.log)
+	ok := false
+	defer func() {
+		if !ok {
+			a.close()
+		}
+	}()
+	if a.mesos, err = containers.New(cfg.MesosAgent); err != nil {
+		return nil, err
+	}
+	if a.fw, err = firewall.Open(context.Background(), firewall.Config{
+		Backend: firewall.Backend(cfg.Backend), HostPorts: cfg.Failsafe, Logger: a.log,
+	}); err != nil {
+		return nil, err
+	}
+	if a.host, err = attach.Open(); err != nil {
+		return nil, err
+	}
+	if a.routes, err = routes.Open(); err != nil {
+		return nil, err
+	}
+	if a.flows, err = conntrack.Dial(); err != nil {
+		return nil, err
+	}
+	if a.journal, a.state, err = openJournal(cfg.StateDir, a.log); err != nil {
+		return nil, err
+	}
+	if a.attachments, err = loadAttachments(cfg.StateDir, a.log); err != nil {
+		return nil, err
+	}
+	ok = true
+	return a, nil
+}
+
+func (a *Agent) close() {
+	if a.fw != nil {
+		a.fw.Close()
+	}
+	if a.host != nil {
+		a.host.Close()
+	}
+	if a.routes != nil {
+		a.routes.Close()
+	}
+	if a.flows != nil {
+		a.flows.Close()
+	}
+	if a.journal != nil {
+		a.journal.close()
+	}
+}
+
+// Run works until the context ends; the host's network stays as it is then.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.close()
+	listener, err := cni.Listen(a.cfg.Socket)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(a.cfg.Socket)
+	if a.state.Rev > 0 {
+		a.resume(ctx)
+	}
+	a.join("start")
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.report.run(ctx) })
+	g.Go(func() error { return (&cni.Server{Handler: a, Log: a.log}).Serve(ctx, listener) })
+	g.Go(func() error { return a.work(ctx) })
+	g.Go(func() error { return a.checks(ctx) })
+	g.Go(func() error { return a.sweeps(ctx) })
+	err = g.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// work applies items as they come.
+func (a *Agent) work(ctx context.Context) error {
+	for {
+		it, err := a.inbox.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, work.ErrGap) {
+			a.rejoin(err.Error())
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("waiting for work: %w", err)
+		}
+		a.take(ctx, it)
+	}
+}
+
+// join asks for the host's whole picture.
+func (a *Agent) join(reason string) {
+	a.joining = true
+	a.report.join(events.Join{Host: a.cfg.Host, Address: a.cfg.Address, Version: a.cfg.Version, Reason: reason})
+}
+
+func (a *Agent) rejoin(reason string) {
+	a.applyMu.Lock()
+	defer a.applyMu.Unlock()
+	if !a.joining {
+		a.log.Warn("asking for the whole picture", "because", reason)
+		a.join(reason)
+	}
+}
+
+// resume brings the kernel to the picture that an earlier run left, before any
+// controller is heard from.
+func (a *Agent) resume(ctx context.Context) {
+	a.applyMu.Lock()
+	defer a.applyMu.Unlock()
+	a.log.Info("resuming from disk", "rev", a.state.Rev, "endpoints", len(a.state.Endpoints), "attachments", len(a.attachments))
+	a.mu.Lock()
+	a.endpoints = cloneEndpoints(a.state.Endpoints)
+	a.mu.Unlock()
+	started := time.Now()
+	if err := a.compare(ctx); err != nil {
+		a.log.Error("the kernel could not be brought to the picture on disk; it will be tried again", "error", err)
+		a.hurry()
+		return
+	}
+	a.log.Info("the kernel holds the picture on disk", "rev", a.state.Rev, "took", time.Since(started))
+}
+
+// hurry makes the next check come now.
+func (a *Agent) hurry() {
+	select {
+	case a.checkNow <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,194 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/taskwall/taskwall/agent/firewall"
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// take applies one item and answers it.
+func (a *Agent) take(ctx context.Context, it *work.Item) {
+	started := time.Now()
+	a.applyMu.Lock()
+	defer a.applyMu.Unlock()
+	if a.joining && !it.Snapshot && it.Rev != a.state.Rev+1 {
+		return // the snapshot that was asked for covers it
+	}
+	change := plan(a.state, it)
+	switch err := a.state.Apply(it); {
+	case errors.Is(err, work.ErrGap):
+		if !a.joining {
+			a.log.Warn("asking for the whole picture", "because", err)
+			a.join(err.Error())
+		}
+		return
+	case err != nil:
+		a.log.Error("a work item makes no sense", "rev", it.Rev, "error", err)
+		return
+	}
+	if it.Snapshot {
+		a.joining = false
+	}
+	if err := a.journal.append(it, a.state); err != nil {
+		a.log.Error("the picture is not on disk: a restart without the controller would go back", "rev", it.Rev, "error", err)
+	}
+	failed := a.apply(ctx, change)
+	for _, f := range failed {
+		a.log.Error("not applied", "rev", it.Rev, "what", f.Key, "error", f.Error)
+	}
+	took := time.Since(started)
+	a.log.Debug("applied", "rev", it.Rev, "took", took)
+	a.report.applied(work.Applied{Rev: a.state.Rev, Took: took, Digest: a.state.Digest(), Failed: failed})
+}
+
+// apply makes a change in the order in which nothing refers to what is not
+// there, and nothing is granted before what it is granted to exists.
+func (a *Agent) apply(ctx context.Context, c *change) (failed []work.Failure) {
+	if !a.synced {
+		// The first picture of this process: the kernel may hold anything.
+		a.setEndpoints(c)
+		if err := a.compare(ctx); err != nil {
+			a.hurry()
+			return []work.Failure{{Key: "host", Error: err.Error()}}
+		}
+		a.putRoutes(c, &failed)
+		a.ended(c.ended)
+		return failed
+	}
+	failed = append(failed, a.fw.PutSets(c.sets)...)
+	failed = append(failed, a.fw.Edit(c.edits, false, a.wants)...)
+	failed = append(failed, a.programs(ctx, c.programs, nil)...)
+	failed = append(failed, a.setEndpoints(c)...)
+	a.putRoutes(c, &failed)
+	for _, p := range c.goneRoutes {
+		if err := a.routes.Delete(p); err != nil {
+			failed = append(failed, work.Failure{Key: "route " + p.String(), Error: err.Error()})
+		}
+	}
+	a.ended(c.ended)
+	failed = append(failed, a.fw.Edit(c.edits, true, a.wants)...)
+	failed = append(failed, a.programs(ctx, nil, c.gonePrograms)...)
+	failed = append(failed, a.fw.DropSets(c.goneSets)...)
+	return failed
+}
+
+func (a *Agent) putRoutes(c *change, failed *[]work.Failure) {
+	for _, r := range c.routes {
+		if err := a.routes.Put(r); err != nil {
+			*failed = append(*failed, work.Failure{Key: "route " + r.Prefix.String(), Error: err.Error()})
+		}
+	}
+}
+
+// wants says whether the picture has a member.
+func (a *Agent) wants(set, member string) bool {
+	s := a.state.Sets[set]
+	if s == nil {
+		return false
+	}
+	_, ok := s.Members[member]
+	return ok
+}
+
+// tries is how often a batch of rules is offered to the kernel before it is
+// left to the check, which tries on.
+const tries = 3
+
+func (a *Agent) programs(ctx context.Context, put []work.Program, gone []string) []work.Failure {
+	if len(put) == 0 && len(gone) == 0 {
+		return nil
+	}
+	var err error
+	for range tries {
+		var failed []work.Failure
+		if failed, err = a.fw.Programs(ctx, put, gone); err == nil || ctx.Err() != nil {
+			return failed
+		}
+		a.log.Warn("rules were not taken; trying again", "error", err)
+	}
+	a.hurry()
+	return []work.Failure{{Key: "programs", Error: err.Error()}}
+}
+
+// setEndpoints lets the attached endpoints change posture, closes those that
+// ended, and tells waiting attaches.
+func (a *Agent) setEndpoints(c *change) (failed []work.Failure) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var wires []firewall.Wire
+	for _, ep := range c.endpoints {
+		a.endpoints[ep.ID] = ep
+		if at := a.attachments[ep.ID]; at != nil && at.Wired {
+			if ep.Address != at.Address || ep.Network != at.Network {
+				failed = append(failed, work.Failure{Key: "endpoint " + ep.ID, Error: fmt.Sprintf(
+					"it is attached as %s on %s and cannot become %s on %s", at.Address, at.Network, ep.Address, ep.Network)})
+			}
+			wires = append(wires, a.wire(at))
+		}
+	}
+	for _, id := range c.ended {
+		delete(a.endpoints, id)
+		if at := a.attachments[id]; at != nil && at.Wired {
+			wires = append(wires, a.wire(at))
+		}
+	}
+	if len(wires) > 0 && a.synced {
+		if err := a.fw.Wire(wires...); err != nil {
+			failed = append(failed, work.Failure{Key: "endpoints", Error: err.Error()})
+			a.hurry()
+		}
+	}
+	if len(c.endpoints) > 0 || len(c.ended) > 0 {
+		close(a.changed)
+		a.changed = make(chan struct{})
+	}
+	return failed
+}
+
+// wire is what the firewall should hold of an attachment. One whose endpoint
+// ended, or is another than it was attached as, is closed: only the host
+// itself reaches it, for the executor's last words.
+func (a *Agent) wire(at *attachment) firewall.Wire {
+	w := firewall.Wire{Address: at.Address, Iface: at.Veth}
+	if ep, ok := a.endpoints[at.Endpoint]; ok && ep.Address == at.Address && ep.Network == at.Network {
+		w.Posture = ep.Posture
+	}
+	return w
+}
+
+// ended answers for endpoints that are no more: those of which nothing is on
+// the host are said to be detached at once, the others when they are.
+func (a *Agent) ended(ids []string) {
+	for _, id := range ids {
+		a.mu.Lock()
+		_, attached := a.attachments[id]
+		_, working := a.busy[id]
+		a.mu.Unlock()
+		if !attached && !working {
+			a.report.wiring(events.Wiring{Host: a.cfg.Host, Endpoint: id, State: events.Detached})
+		}
+	}
+}
+
+func cloneEndpoints(m map[string]work.Endpoint) map[string]work.Endpoint { return maps.Clone(m) }
+
+// wires are all that the firewall should vouch for, in a fixed order.
+func (a *Agent) wires() []firewall.Wire {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ws []firewall.Wire
+	for _, at := range a.attachments {
+		if at.Wired {
+			ws = append(ws, a.wire(at))
+		}
+	}
+	slices.SortFunc(ws, func(x, y firewall.Wire) int { return x.Address.Compare(y.Address) })
+	return ws
+}

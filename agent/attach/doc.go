@@ -1,0 +1,11 @@
+// Package attach gives a task its interface: a veth pair with no bridge, no
+// NAT and no overlay.
+//
+//	host namespace                                task's namespace
+//	tw4f2a…  (host route 10.0.0.7/32) ── veth ──  eth0 10.0.0.7/32
+//	         neighbour 10.0.0.7, permanent        default via 169.254.1.1 (link-local,
+//	                                              neighbour permanent; proxy ARP behind it)
+//
+// Both ends know each other's hardware address from the start, so the first
+// packet needs no ARP and an ARP answer cannot redirect one. IPv6 is off on both.
+package attach

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+
+	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/cni"
+)
+
+// attachment is an endpoint's interface on this host. A file per attachment
+// keeps it across restarts; it is there before the interface is and goes after it.
+type attachment struct {
+	Endpoint  string     `json:"endpoint"`
+	Network   string     `json:"network"`
+	Container string     `json:"container"`
+	Namespace string     `json:"namespace"`
+	Iface     string     `json:"iface"`
+	Veth      string     `json:"veth"`
+	Address   netip.Addr `json:"address"`
+	// Wired says that the interface was made whole and the firewall vouches
+	// for it.
+	Wired bool `json:"wired"`
+
+	missed int // looks in a row at which the Mesos agent did not list the container
+}
+
+const attachmentsDir = "attachments"
+
+func (at *attachment) spec(mtu int) attach.Spec {
+	return attach.Spec{Veth: at.Veth, Namespace: at.Namespace, Iface: at.Iface, Address: at.Address, MTU: mtu}
+}
+
+func (at *attachment) result() cni.Result {
+	return cni.Result{Address: at.Address, Gateway: attach.Gateway, Iface: at.Iface, Namespace: at.Namespace, Veth: at.Veth}
+}
+
+func (at *attachment) file(dir string) string {
+	return filepath.Join(dir, attachmentsDir, at.Veth+".json")
+}
+
+func (at *attachment) save(dir string) error {
+	b, err := json.Marshal(at)
+	if err == nil {
+		err = writeFile(at.file(dir), b)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the attachment of %s: %w", at.Endpoint, err)
+	}
+	return nil
+}
+
+func (at *attachment) forget(dir string) error {
+	if err := os.Remove(at.file(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("forgetting the attachment of %s: %w", at.Endpoint, err)
+	}
+	return nil
+}
+
+func loadAttachments(dir string, log *slog.Logger) (map[string]*attachment, error) {
+	dir = filepath.Join(dir, attachmentsDir)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the attachments' directory: %w", err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("listing attachments: %w", err)
+	}
+	all := map[string]*attachment{}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("reading an attachment: %w", err)
+		}
+		var at attachment
+		if err := json.Unmarshal(b, &at); err != nil || at.Endpoint == "" || at.Veth == "" || !at.Address.Is4() {
+			log.Error("an attachment on disk cannot be read and is left out", "file", f, "error", err)
+			continue
+		}
+		all[at.Endpoint] = &at
+	}
+	return all, nil
+}

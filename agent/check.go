@@ -1,0 +1,141 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/taskwall/taskwall/agent/firewall"
+)
+
+// checks compares the kernel with the picture from time to time.
+func (a *Agent) checks(ctx context.Context) error {
+	t := time.NewTicker(a.cfg.CheckEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.checkNow:
+			if !pause(ctx, 200*time.Millisecond) { // what is wrong may need a moment
+				return nil
+			}
+		case <-t.C:
+		}
+		a.applyMu.Lock()
+		var err error
+		if a.synced {
+			err = a.compare(ctx)
+		}
+		a.applyMu.Unlock()
+		if err != nil && ctx.Err() == nil {
+			a.log.Error("the check failed; it will be tried again", "error", err)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// compare brings the kernel to the picture where they differ, and reports
+// what did, except at the first time in the process. The caller holds applyMu.
+func (a *Agent) compare(ctx context.Context) error {
+	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.wires()})
+	if err != nil {
+		return err
+	}
+	d, f, err := a.routes.Sync(a.state.Routes)
+	if err != nil {
+		return err
+	}
+	drift, failures = append(drift, d...), append(failures, f...)
+	drift = append(drift, a.mendAttachments()...)
+	for _, f := range failures {
+		a.log.Error("not applied", "what", f.Key, "error", f.Error)
+	}
+	if a.synced {
+		for _, d := range drift {
+			a.report.drift(d)
+		}
+	}
+	a.synced = true
+	return nil
+}
+
+// mendAttachments repairs the host's side of each attachment. An interface
+// that is gone cannot be: its task has no network any more, and when its
+// container is gone too the sweep says that it is detached.
+func (a *Agent) mendAttachments() (drift []string) {
+	a.mu.Lock()
+	var all []*attachment
+	for id, at := range a.attachments {
+		if _, working := a.busy[id]; !working && at.Wired {
+			all = append(all, at)
+		}
+	}
+	a.mu.Unlock()
+	for _, at := range all {
+		spec := at.spec(a.cfg.MTU)
+		err := a.host.Check(spec)
+		if err == nil {
+			continue
+		}
+		if mend := a.host.Mend(spec); mend != nil {
+			a.log.Error("a task's interface cannot be mended", "task", at.Endpoint, "error", mend)
+			continue
+		}
+		drift = append(drift, err.Error())
+	}
+	return drift
+}
+
+// sweeps looks from time to time for what belongs to containers that are no
+// more: after a crash of the Mesos agent or a reboot nobody calls DEL
+// (CLUSTER-API 5.4).
+func (a *Agent) sweeps(ctx context.Context) error {
+	t := time.NewTicker(a.cfg.SweepEvery)
+	defer t.Stop()
+	for {
+		a.sweep(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+	}
+}
+
+// missedLooks is how many looks in a row must miss a container: a Mesos agent
+// that just started may not list all yet.
+const missedLooks = 2
+
+func (a *Agent) sweep(ctx context.Context) {
+	cs, err := a.mesos.List(ctx)
+	if err != nil {
+		return // without its word nothing is known to be gone
+	}
+	listed := map[string]bool{}
+	for _, c := range cs {
+		listed[c.ID] = true
+	}
+	a.mu.Lock()
+	var gone []*attachment
+	for _, at := range a.attachments {
+		if listed[rootContainer(at.Container)] {
+			at.missed = 0
+		} else if at.missed++; at.missed >= missedLooks {
+			gone = append(gone, at)
+		}
+	}
+	a.mu.Unlock()
+	for _, at := range gone {
+		if err := a.detach(ctx, at, "its container is gone"); err != nil && ctx.Err() == nil {
+			a.log.Error("what is left of a container could not be removed; it will be tried again", "task", at.Endpoint, "error", err)
+		}
+	}
+}

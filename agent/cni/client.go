@@ -1,0 +1,116 @@
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// Limits of one call, well under Mesos's own minute for an executor to
+// register: it sets none on a plugin (CLUSTER-API 5.4).
+const (
+	callTimeout = 30 * time.Second
+	// delTimeout is how long a DEL waits for an agent that is not there. Then it
+	// succeeds: Mesos drops the namespace and the interface with it, and the
+	// agent sweeps the rest when it is back. Failing would leak the namespace.
+	delTimeout = 2 * time.Second
+	retry      = 50 * time.Millisecond
+)
+
+// Plugin is one run of the plugin: it returns the exit status.
+func Plugin(env func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
+	req := Request{
+		Command:   env("CNI_COMMAND"),
+		Container: env("CNI_CONTAINERID"),
+		Namespace: env("CNI_NETNS"),
+		Iface:     env("CNI_IFNAME"),
+	}
+	fail := func(code int, msg, details string) int {
+		stdout.Write((&Error{Version: defaultVersion, Code: code, Msg: msg, Details: details}).json())
+		return 1
+	}
+	raw, err := io.ReadAll(io.LimitReader(stdin, MaxMessage/2))
+	if err != nil {
+		return fail(CodeDecode, "stdin cannot be read", err.Error())
+	}
+	var conf struct {
+		Socket string `json:"socket"`
+	}
+	if req.Command == "VERSION" { // answered without an agent
+		return version(raw, stdout)
+	}
+	if err := json.Unmarshal(raw, &conf); err != nil {
+		return fail(CodeDecode, "the network configuration on stdin cannot be read", err.Error())
+	}
+	req.Config = raw
+	if conf.Socket == "" {
+		conf.Socket = DefaultSocket
+	}
+	resp, err := call(conf.Socket, req)
+	if err != nil {
+		if req.Command == "DEL" {
+			fmt.Fprintf(stderr, "taskwall-cni: the taskwall agent does not answer (%v): it will clean up when it is back\n", err)
+			return 0
+		}
+		return fail(CodeAgain, "the taskwall agent of this host does not answer on "+conf.Socket+
+			": look whether it runs (systemctl status taskwall-agent)", err.Error())
+	}
+	stdout.Write(resp.Stdout)
+	return resp.Exit
+}
+
+func version(raw []byte, stdout io.Writer) int {
+	v := defaultVersion
+	if conf, err := parseConfig(raw); err == nil {
+		v = conf.Version
+	}
+	b, err := json.Marshal(map[string]any{"cniVersion": v, "supportedVersions": versions})
+	if err != nil {
+		return 1
+	}
+	stdout.Write(b)
+	return 0
+}
+
+// call sends a request and waits for the answer. An agent that is just
+// restarting is waited for, also when it goes away with the call half done:
+// every command is idempotent.
+func call(socket string, req Request) (Response, error) {
+	started := time.Now()
+	limit := started.Add(callTimeout)
+	for {
+		resp, err := once(socket, req, limit)
+		if err == nil {
+			return resp, nil
+		}
+		wait := callTimeout
+		if req.Command == "DEL" {
+			wait = delTimeout
+		} else if errors.Is(err, os.ErrNotExist) {
+			wait = delTimeout * 5 // a restart takes less; an agent that was never there should be said soon
+		}
+		if time.Since(started) > wait || errors.Is(err, os.ErrDeadlineExceeded) {
+			return Response{}, err
+		}
+		time.Sleep(retry)
+	}
+}
+
+func once(socket string, req Request, limit time.Time) (resp Response, err error) {
+	c, err := net.DialTimeout("unix", socket, time.Until(limit))
+	if err != nil {
+		return resp, err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(limit); err != nil {
+		return resp, err
+	}
+	if err := json.NewEncoder(c).Encode(req); err != nil {
+		return resp, err
+	}
+	return resp, read(c, &resp)
+}

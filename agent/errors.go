@@ -1,0 +1,13 @@
+package agent
+
+import "errors"
+
+// Why an attach cannot be, in the words that the task's owner reads.
+var (
+	ErrUnknownContainer = errors.New("the Mesos agent does not know the container")
+	ErrNoEndpoint       = errors.New("the controller has not announced the task to this host")
+	ErrRefused          = errors.New("the controller refused the task a network")
+	ErrNetwork          = errors.New("the task's network is another")
+	ErrElsewhere        = errors.New("the endpoint is attached in another container")
+	ErrGone             = errors.New("the task ended while it was attached")
+)

@@ -1,0 +1,142 @@
+package firewall
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// Backend names a variant of the iptables tools.
+type Backend string
+
+// The backends. Auto takes the one that the host's own rules are in already,
+// so that ours meet packets in the same place and are seen by the same tools.
+const (
+	Auto   Backend = "auto"
+	NFT    Backend = "nft"
+	Legacy Backend = "legacy"
+)
+
+// tools runs the iptables programs of one backend. The kernel's tables are
+// those of the network namespace that the calling thread is in.
+type tools struct {
+	backend Backend
+	reason  string // why this backend
+}
+
+// lockWait is how long, in seconds, a program waits for another user of the
+// xtables lock. It is long because a failure helps nobody: the caller would
+// only try again.
+const lockWait = "30"
+
+// detect resolves Auto and checks that the tools are there.
+func detect(ctx context.Context, b Backend) (*tools, error) {
+	switch b {
+	case NFT, Legacy:
+		t := &tools{b, "it was asked for"}
+		return t, t.check()
+	case Auto, "":
+	default:
+		return nil, fmt.Errorf("iptables backend %q: want auto, nft or legacy", b)
+	}
+	nft, legacy := &tools{backend: NFT}, &tools{backend: Legacy}
+	if legacy.check() != nil {
+		nft.reason = "iptables-legacy is not installed"
+		return nft, nft.check()
+	}
+	if nft.check() != nil {
+		legacy.reason = "iptables-nft is not installed"
+		return legacy, nil
+	}
+	inNFT, inLegacy := nft.rules(ctx), legacy.rules(ctx)
+	switch {
+	case inLegacy > inNFT:
+		legacy.reason = fmt.Sprintf("the host has %d rules in it and %d in nft", inLegacy, inNFT)
+		return legacy, nil
+	case inNFT > 0:
+		nft.reason = fmt.Sprintf("the host has %d rules in it and %d in legacy", inNFT, inLegacy)
+		return nft, nil
+	}
+	out, err := exec.CommandContext(ctx, "iptables", "--version").Output()
+	if err == nil && strings.Contains(string(out), "legacy") {
+		legacy.reason = "it is the host's default"
+		return legacy, nil
+	}
+	nft.reason = "it is the host's default"
+	return nft, nil
+}
+
+func (t *tools) check() error {
+	for _, p := range []string{t.program(4, "restore"), t.program(4, "save"), t.program(6, "restore"), t.program(6, "save")} {
+		if _, err := exec.LookPath(p); err != nil {
+			return fmt.Errorf("iptables backend %s: %w (install the iptables package)", t.backend, err)
+		}
+	}
+	return nil
+}
+
+// used says whether the kernel holds tables of the backend: asking legacy tools
+// about tables that are not there would make them.
+func (t *tools) used(family int) bool {
+	if t.backend != Legacy {
+		return true
+	}
+	file := "/proc/net/ip_tables_names"
+	if family == 6 {
+		file = "/proc/net/ip6_tables_names"
+	}
+	b, err := os.ReadFile(file)
+	return err == nil && len(b) > 0
+}
+
+// rules counts the host's rules in the backend's filter and nat tables.
+func (t *tools) rules(ctx context.Context) int {
+	if !t.used(4) {
+		return 0
+	}
+	out, err := exec.CommandContext(ctx, t.program(4, "save")).Output()
+	if err != nil {
+		return 0
+	}
+	return bytes.Count(out, []byte("\n-A "))
+}
+
+func (t *tools) program(family int, verb string) string {
+	name := "iptables"
+	if family == 6 {
+		name = "ip6tables"
+	}
+	return name + "-" + string(t.backend) + "-" + verb
+}
+
+// save reads one table.
+func (t *tools) save(ctx context.Context, family int, table string) (saved, error) {
+	cmd := exec.CommandContext(ctx, t.program(family, "save"), "-t", table)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("reading table %s with %s: %w: %s", table, cmd.Path, err, firstLine(stderr.Bytes()))
+	}
+	return parseSave(out), nil
+}
+
+// restore applies patches, each table's atomically, without touching what they
+// do not name.
+func (t *tools) restore(ctx context.Context, family int, patch string) error {
+	cmd := exec.CommandContext(ctx, t.program(family, "restore"), "--noflush", "-w", lockWait)
+	cmd.Stdin = strings.NewReader(patch)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", cmd.Path, err, firstLine(out))
+	}
+	return nil
+}
+
+func firstLine(b []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return line
+}

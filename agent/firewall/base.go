@@ -1,0 +1,108 @@
+package firewall
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// hook is a jump from a built-in chain that must be its first rule: what comes
+// before it could let a packet pass that we would deny.
+type hook struct{ builtin, chain string }
+
+func (h hook) rule() string { return comment("taskwall: see chain " + h.chain)[1:] + " -j " + h.chain }
+
+// base is the constant part of one table.
+type base struct {
+	hooks  []hook
+	chains chains
+}
+
+// mangleBase writes the postures of a packet's sender and receiver in its mark.
+func mangleBase() base {
+	zero := fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", ourBits)
+	return base{
+		hooks: []hook{{"FORWARD", chainMark}, {"INPUT", chainMark}},
+		chains: chains{chainMark: {
+			"-i " + tasks + " " + zero,
+			"-o " + tasks + " " + zero,
+			"-i " + tasks + " -j SET --map-set " + setSrc + " src,src --map-mark",
+			"-o " + tasks + " -j SET --map-set " + setDst + " dst,dst --map-mark",
+		}},
+	}
+}
+
+// filterBase decides. hostPorts are the TCP ports of the host that its tasks
+// may always reach: the Mesos agent's (CLUSTER-API 5.4: the executor lives in
+// the task's namespace).
+func filterBase(hostPorts []uint16) base {
+	noSender := fmt.Sprintf("-i %s -m mark --mark 0x0/%#x", tasks, egress.mask())
+	noReceiver := fmt.Sprintf("-o %s -m mark --mark 0x0/%#x", tasks, ingress.mask())
+	holds := "-m conntrack --ctstate RELATED,ESTABLISHED" + comment("the verdict on this connection holds")
+	invalid := "-m conntrack --ctstate INVALID -g " + chainInvalid
+	host := rules{
+		"-m set ! --match-set " + setSrc + " src,src" + comment("not this interface's address") + " -g " + chainClosed,
+		holds + " -g " + chainAccept,
+		invalid,
+	}
+	for len(hostPorts) > 0 {
+		n := min(len(hostPorts), perMultiport)
+		ports := make([]string, n)
+		for i, p := range hostPorts[:n] {
+			ports[i] = strconv.Itoa(int(p))
+		}
+		hostPorts = hostPorts[n:]
+		host = append(host, "-p tcp -m multiport --dports "+strings.Join(ports, ",")+comment("failsafe: the Mesos agent")+" -g "+chainAccept)
+	}
+	host = append(host,
+		"-j "+egress.name,
+		"-g "+chainAccept,
+	)
+	return base{
+		hooks: []hook{{"FORWARD", chainForward}, {"INPUT", chainInput}, {"OUTPUT", chainOutput}},
+		chains: chains{
+			chainForward: {
+				noSender + comment("closed, or not this interface's address") + " -g " + chainClosed,
+				noReceiver + comment("closed, or not this interface's address") + " -g " + chainClosed,
+				"-i " + tasks + " -g " + chainTask,
+				"-o " + tasks + " -g " + chainTask,
+			},
+			chainTask: {
+				holds + " -g " + chainAccept,
+				invalid,
+				"-i " + tasks + " -j " + egress.name,
+				"-o " + tasks + " -j " + ingress.name,
+				"-g " + chainAccept,
+			},
+			chainInput: {"-i " + tasks + " -g " + chainHost},
+			chainHost:  host,
+			chainOutput: {
+				"-o " + tasks + " -m set --match-set " + setDst + " dst,dst" + comment("the host reaches its own tasks") + " -j ACCEPT",
+				"-o " + tasks + " -j DROP",
+			},
+			chainAccept: {
+				fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", ourBits),
+				"-j ACCEPT",
+			},
+			chainClosed: {
+				logLimit[1:] + comment("closed endpoint, or not its address") + fmt.Sprintf(` -j NFLOG --nflog-prefix "tw:deny:c closed" --nflog-group %d`, LogGroup),
+				"-j DROP",
+			},
+			chainInvalid: {
+				logLimit[1:] + comment("belongs to no connection") + fmt.Sprintf(` -j NFLOG --nflog-prefix "tw:deny:n invalid" --nflog-group %d`, LogGroup),
+				"-j DROP",
+			},
+		},
+	}
+}
+
+// filterBase6 closes IPv6 on every task's interface.
+func filterBase6() base {
+	return base{
+		hooks: []hook{{"FORWARD", chainClosed}, {"INPUT", chainClosed}, {"OUTPUT", chainClosed}},
+		chains: chains{chainClosed: {
+			"-i " + tasks + comment("no IPv6 on tasks") + " -j DROP",
+			"-o " + tasks + comment("no IPv6 on tasks") + " -j DROP",
+		}},
+	}
+}

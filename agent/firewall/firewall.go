@@ -1,0 +1,187 @@
+package firewall
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/taskwall/taskwall/agent/ipset"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// Config says how to program the host.
+type Config struct {
+	// Backend is the iptables variant; "" is Auto.
+	Backend Backend
+	// HostPorts are the TCP ports of the host that its tasks may always reach.
+	HostPorts []uint16
+	Logger    *slog.Logger
+}
+
+// Firewall programs one host. Sets must be there before the programs that
+// refer to them, programs before the endpoints; removal goes in reverse.
+//
+// Its methods may be called by several goroutines: Wire and Unwire do not wait
+// for an iptables-restore that another call runs.
+type Firewall struct {
+	tools *tools
+	log   *slog.Logger
+	ipv6  bool // the kernel has IPv6 at all
+
+	rulesMu  sync.Mutex // guards what follows, and a restore
+	filter   *table
+	mangle   *table
+	filter6  *table
+	programs map[string]*posture
+	shared   map[string]int // how many programs want a chain
+	sets     map[string]work.SetType
+	bulk     *ipset.Conn
+
+	wiresMu  sync.Mutex // guards what follows
+	postures *postures
+	ready    map[string]bool // postures whose chains are in the kernel
+	quick    *ipset.Conn
+}
+
+type posture struct {
+	program work.Program
+	chains  chains
+	failed  error
+}
+
+// Open detects the host's iptables and connects to the kernel's sets, in the
+// calling thread's network namespace. It changes nothing: the first Sync does.
+func Open(ctx context.Context, cfg Config) (*Firewall, error) {
+	t, err := detect(ctx, cfg.Backend)
+	if err != nil {
+		return nil, err
+	}
+	bulk, err := ipset.Dial()
+	if err != nil {
+		return nil, err
+	}
+	quick, err := ipset.Dial()
+	if err != nil {
+		bulk.Close()
+		return nil, err
+	}
+	log := cfg.Logger
+	if log == nil {
+		log = slog.Default()
+	}
+	log.Info("iptables backend chosen", "backend", t.backend, "because", t.reason)
+	_, err = os.Stat("/proc/net/if_inet6")
+	return &Firewall{
+		tools: t, log: log, ipv6: err == nil, bulk: bulk, quick: quick,
+		filter:   newTable("filter", filterBase(cfg.HostPorts)),
+		mangle:   newTable("mangle", mangleBase()),
+		filter6:  newTable("filter", filterBase6()),
+		programs: map[string]*posture{}, shared: map[string]int{}, sets: map[string]work.SetType{},
+		postures: newPostures(), ready: map[string]bool{},
+	}, nil
+}
+
+// Backend is the iptables variant in use.
+func (f *Firewall) Backend() Backend { return f.tools.backend }
+
+// Close lets go of the kernel connections; everything programmed stays.
+func (f *Firewall) Close() error {
+	f.quick.Close()
+	return f.bulk.Close()
+}
+
+// flush brings the kernel's tables to what is wanted.
+func (f *Firewall) flush(ctx context.Context) error {
+	if p := f.filter6.patch(); p != "" && f.ipv6 {
+		if err := f.tools.restore(ctx, 6, p); err != nil {
+			return err
+		}
+		f.filter6.wrote()
+	}
+	// The filter first: until the marks come, it is closed.
+	if p := f.filter.patch() + f.mangle.patch(); p != "" {
+		if err := f.tools.restore(ctx, 4, p); err != nil {
+			return err
+		}
+		f.filter.wrote()
+		f.mangle.wrote()
+	}
+	return nil
+}
+
+// about says which policies a posture stands for.
+func (f *Firewall) about(id string) string {
+	p := f.programs[id]
+	if p == nil {
+		return "?"
+	}
+	if len(p.program.Policies) == 0 {
+		return "no policies"
+	}
+	return strings.Join(p.program.Policies, ", ")
+}
+
+// replant renders the dispatch trees anew. A number that is taken but has no
+// program leads nowhere: closed.
+func (f *Firewall) replant() {
+	used := make(map[uint16]string, len(f.programs))
+	for id := range f.programs {
+		if n, ok := f.postures.index[id]; ok {
+			used[n] = id
+		}
+	}
+	for _, d := range []direction{egress, ingress} {
+		tree := d.tree(used, f.about)
+		for name := range f.filter.want {
+			if _, ok := tree[name]; !ok && (name == d.name || strings.HasPrefix(name, d.name+"-")) {
+				f.filter.drop(name)
+			}
+		}
+		for name, rs := range tree {
+			f.filter.put(name, rs)
+		}
+	}
+}
+
+// stage makes the table want a posture's chains instead of those it had; nil
+// for none.
+func (f *Firewall) stage(id string, p *posture) {
+	if old := f.programs[id]; old != nil {
+		for name := range old.chains {
+			if f.shared[name]--; f.shared[name] == 0 {
+				delete(f.shared, name)
+				f.filter.drop(name)
+			}
+		}
+		delete(f.programs, id)
+	}
+	if p == nil {
+		return
+	}
+	for name, rs := range p.chains {
+		f.shared[name]++
+		f.filter.put(name, rs)
+	}
+	f.programs[id] = p
+}
+
+// compile renders a program, or the stand-in that closes it, with the reason.
+func (f *Firewall) compile(p work.Program) *posture {
+	for _, id := range p.SetIDs() {
+		if _, ok := f.sets[id]; !ok {
+			return closed(p, fmt.Errorf("set %s is not on the host: %w", id, ErrRule))
+		}
+	}
+	cs, err := program(&p)
+	if err != nil {
+		return closed(p, err)
+	}
+	return &posture{program: p, chains: cs}
+}
+
+func closed(p work.Program, why error) *posture {
+	return &posture{program: p, chains: standIn(p.ID, why), failed: why}
+}

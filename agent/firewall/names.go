@@ -1,0 +1,106 @@
+package firewall
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Prefix starts the name of every chain and set that is ours. What has it and
+// is not wanted is swept.
+const Prefix = "tw-"
+
+// IfacePrefix starts the host side name of every task's interface. An
+// interface with it that nobody vouched for carries nothing.
+const IfacePrefix = "tw"
+
+const tasks = IfacePrefix + "+" // every task's interface, in a rule
+
+// Names of the constant chains and sets.
+const (
+	setSrc = Prefix + "src" // (address, interface) of each endpoint, with its egress posture
+	setDst = Prefix + "dst" // the same, with its ingress posture
+
+	chainMark    = Prefix + "mark"
+	chainForward = Prefix + "forward"
+	chainInput   = Prefix + "input"
+	chainOutput  = Prefix + "output"
+	chainTask    = Prefix + "task"
+	chainHost    = Prefix + "host"
+	chainAccept  = Prefix + "accept"
+	chainClosed  = Prefix + "closed"
+	chainInvalid = Prefix + "invalid"
+)
+
+// SetName is the kernel's name of a work item's set.
+func SetName(id string) string { return Prefix + "s-" + id }
+
+// direction is one way through a posture.
+type direction struct {
+	name  string // of its dispatch tree's root
+	short string // in its postures' chain names
+	word  string // for people
+	shift uint   // of its bits in the mark
+}
+
+var (
+	egress  = direction{Prefix + "egress", "e", "egress", 0}
+	ingress = direction{Prefix + "ingress", "i", "ingress", indexBits}
+)
+
+// indexBits is how many bits of the mark name a posture; index 0 is none, so a
+// host can have 16,383 postures at a time.
+const (
+	indexBits = 14
+	indexMask = 1<<indexBits - 1
+	ourBits   = 1<<(2*indexBits) - 1
+)
+
+// mask is the direction's bits in the mark.
+func (d direction) mask() uint32 { return indexMask << d.shift }
+
+// postureChain is the chain of a posture's nth tier; the first is its entry.
+func (d direction) postureChain(posture string, tier int) string {
+	s := Prefix + d.short + "-" + posture
+	if tier > 0 {
+		s += fmt.Sprintf("-%d", tier)
+	}
+	return s
+}
+
+// shortHash is enough of a hash to tell some thousands of names apart: 40 bits.
+func shortHash(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return hex.EncodeToString(sum[:5])
+}
+
+// words makes any text safe inside a comment or log prefix, of at most max
+// bytes: iptables takes no more, and quotes would have to be escaped. It
+// always holds a space, because iptables-save quotes only what needs it, and
+// what we write must read back the same.
+func words(text string, max int) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune(" -_./:,;=()#+*@", r):
+			return r
+		}
+		return '_'
+	}, text)
+	if len(text) > max {
+		text = text[:max-3] + "..."
+	}
+	text = strings.TrimSpace(text)
+	if !strings.Contains(text, " ") {
+		text = "is " + text[:min(len(text), max-3)]
+	}
+	return text
+}
+
+func comment(text string) string {
+	return ` -m comment --comment "` + words(text, 250) + `"`
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,122 @@
+package firewall
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// Programs creates or replaces the postures in put and removes those in gone,
+// all of it at once to a packet. No endpoint may have a posture in gone any
+// more. A program that cannot be programmed is closed and
+// returned as a failure; the others are in force. The error is for the whole
+// batch: nothing of it was done, and it may be tried again.
+func (f *Firewall) Programs(ctx context.Context, put []work.Program, gone []string) ([]work.Failure, error) {
+	f.rulesMu.Lock()
+	defer f.rulesMu.Unlock()
+	staged := make([]*posture, len(put))
+	before := map[string]*posture{}
+	for _, id := range gone {
+		before[id] = f.programs[id]
+	}
+	for i, p := range put {
+		before[p.ID] = f.programs[p.ID]
+		staged[i] = f.compile(p)
+	}
+	undo := func() {
+		for id, p := range before {
+			f.stage(id, p)
+		}
+		f.number()
+	}
+	try := func(ps []*posture) error {
+		for _, p := range ps {
+			f.stage(p.program.ID, p)
+		}
+		f.number()
+		if err := f.flush(ctx); err != nil {
+			for _, p := range ps {
+				f.stage(p.program.ID, before[p.program.ID])
+			}
+			f.number()
+			return err
+		}
+		for _, p := range ps {
+			before[p.program.ID] = p
+		}
+		return nil
+	}
+	for _, id := range gone {
+		f.stage(id, nil)
+	}
+	if err := f.narrow(staged, try); err != nil {
+		undo()
+		return nil, fmt.Errorf("programming %d postures: %w", len(put), err)
+	}
+	f.settle(gone)
+	f.free()
+	var failures []work.Failure
+	for _, p := range put {
+		if why := f.programs[p.ID].failed; why != nil {
+			failures = append(failures, work.Failure{Key: "program " + p.ID, Error: why.Error()})
+		}
+	}
+	return failures, nil
+}
+
+// narrow tries a batch as a whole, and when the kernel refuses it, by halves,
+// down to the programs at fault, which it closes. The error says that even a
+// closed posture could not be written: then no program is at fault.
+func (f *Firewall) narrow(ps []*posture, try func([]*posture) error) error {
+	err := try(ps)
+	if err == nil || len(ps) == 0 {
+		return err
+	}
+	if len(ps) == 1 {
+		f.log.Warn("a posture cannot be programmed and is closed", "posture", ps[0].program.ID, "error", err)
+		return try([]*posture{closed(ps[0].program, err)})
+	}
+	half := len(ps) / 2
+	if err := f.narrow(ps[:half], try); err != nil {
+		return err
+	}
+	return f.narrow(ps[half:], try)
+}
+
+// number gives every staged posture its place in the dispatch trees. Numbers
+// without a posture stay taken until free: an endpoint may still have them.
+func (f *Firewall) number() {
+	f.wiresMu.Lock()
+	defer f.wiresMu.Unlock()
+	for id, p := range f.programs {
+		if _, err := f.postures.assign(id); err != nil && p.failed == nil {
+			p.failed = err // its endpoints get number 0: closed
+		}
+	}
+	f.replant()
+}
+
+// settle lets endpoints use the postures that the kernel now has.
+func (f *Firewall) settle(gone []string) {
+	f.wiresMu.Lock()
+	defer f.wiresMu.Unlock()
+	for _, id := range gone {
+		delete(f.ready, id)
+	}
+	for id := range f.programs {
+		f.ready[id] = true
+	}
+}
+
+// free gives back the numbers of postures that are no more. No endpoint may
+// have one of them.
+func (f *Firewall) free() {
+	f.wiresMu.Lock()
+	defer f.wiresMu.Unlock()
+	for id := range f.postures.index {
+		if f.programs[id] == nil {
+			f.postures.release(id)
+		}
+	}
+}

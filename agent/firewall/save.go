@@ -1,0 +1,78 @@
+package firewall
+
+import (
+	"bufio"
+	"bytes"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// saved is a table as iptables-save shows it: every chain with its rules.
+type saved map[string]rules
+
+// parseSave reads the iptables-save output of one table.
+func parseSave(out []byte) saved {
+	s := saved{}
+	sc := bufio.NewScanner(bytes.NewReader(out))
+	sc.Buffer(make([]byte, 64<<10), 1<<20)
+	for sc.Scan() {
+		line := sc.Text()
+		if name, ok := strings.CutPrefix(line, ":"); ok {
+			name, _, _ = strings.Cut(name, " ")
+			s[name] = nil
+			continue
+		}
+		rest, ok := strings.CutPrefix(line, "-A ")
+		if !ok {
+			continue
+		}
+		name, rule, _ := strings.Cut(rest, " ")
+		s[name] = append(s[name], canonical(strings.TrimSpace(rule)))
+	}
+	return s
+}
+
+var protocolMatch = regexp.MustCompile(`^((?:[^"]*? )?-p )([a-z][a-z0-9.+-]*)`)
+
+// canonical undoes what depends on the host: the names that /etc/protocols
+// gives to protocol numbers other than those we write by name.
+func canonical(rule string) string {
+	if !strings.Contains(rule, "-p ") {
+		return rule
+	}
+	m := protocolMatch.FindStringSubmatch(rule)
+	if m == nil {
+		return rule
+	}
+	n, ok := protocolNumbers()[m[2]]
+	if !ok {
+		return rule
+	}
+	if _, ours := protocols[n]; ours {
+		return rule
+	}
+	return m[1] + strconv.Itoa(n) + rule[len(m[0]):]
+}
+
+var protocolNumbers = sync.OnceValue(func() map[string]int {
+	// What iptables knows without the file, then the file.
+	ns := map[string]int{"esp": 50, "ah": 51, "ipv6-icmp": 58, "ipv6-mh": 135, "mh": 135}
+	b, err := os.ReadFile("/etc/protocols")
+	if err != nil {
+		return ns // then iptables-save shows numbers too
+	}
+	for line := range strings.Lines(string(b)) {
+		line, _, _ = strings.Cut(line, "#")
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		if n, err := strconv.Atoi(f[1]); err == nil {
+			ns[f[0]] = n
+		}
+	}
+	return ns
+})

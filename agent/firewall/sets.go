@@ -1,0 +1,175 @@
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/taskwall/taskwall/agent/ipset"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// PutSets creates sets with their members, or makes those there equal to
+// them, additions first. A set that cannot be made is a failure; programs that refer
+// to it are then closed.
+func (f *Firewall) PutSets(sets []work.Set) []work.Failure {
+	f.rulesMu.Lock()
+	defer f.rulesMu.Unlock()
+	var failures []work.Failure
+	for _, s := range sets {
+		want, err := elements(s.Type, slices.Values(s.Members))
+		if err == nil {
+			_, err = f.equalSet(s.ID, s.Type, want)
+		}
+		if err != nil {
+			failures = append(failures, work.Failure{Key: "set " + s.ID, Error: err.Error()})
+		}
+	}
+	return failures
+}
+
+// equalSet makes the kernel's set hold just the elements in want, and says how
+// many it had to change.
+func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool) (changed int, err error) {
+	typ, err := setType(t)
+	if err != nil {
+		return 0, err
+	}
+	name := SetName(id)
+	if len(name) > ipset.MaxName {
+		return 0, fmt.Errorf("set %s: its name is too long: %w", id, ErrRule)
+	}
+	if err := f.bulk.Create(name, typ); err != nil {
+		return 0, err
+	}
+	changed, err = f.equal(name, typ, want)
+	if err != nil {
+		return changed, err
+	}
+	f.sets[id] = t
+	return changed, nil
+}
+
+func (f *Firewall) equal(name string, typ ipset.Type, want map[ipset.Entry]bool) (changed int, err error) {
+	have, err := f.bulk.List(name)
+	if err != nil {
+		return 0, err
+	}
+	add := maps.Clone(want)
+	var remove []ipset.Entry
+	for _, e := range have.Entries {
+		if want[e] {
+			delete(add, e)
+		} else if !replaced(e, want) {
+			remove = append(remove, e)
+		}
+	}
+	edits := []ipset.Edit{{Set: name, Type: typ, Entries: slices.Collect(maps.Keys(add))}}
+	if len(remove) > 0 {
+		edits = append(edits, ipset.Edit{Set: name, Type: typ, Remove: true, Entries: remove})
+	}
+	return len(add) + len(remove), f.bulk.Apply(edits...)
+}
+
+// replaced says that an element is wanted with another mark: adding that one
+// replaces it, and a removal afterwards would remove the new one.
+func replaced(e ipset.Entry, want map[ipset.Entry]bool) bool {
+	if e.Iface == "" {
+		return false
+	}
+	for w := range want {
+		if w.Prefix == e.Prefix && w.Iface == e.Iface {
+			return true
+		}
+	}
+	return false
+}
+
+// Edit adds members to sets, or removes them. still says whether a set wants a
+// member after the whole work item: of two spellings of one element, the
+// removal of one keeps it.
+func (f *Firewall) Edit(edits []work.SetEdit, remove bool, still func(set, member string) bool) []work.Failure {
+	f.rulesMu.Lock()
+	defer f.rulesMu.Unlock()
+	var failures []work.Failure
+	var batch []ipset.Edit
+	for _, e := range edits {
+		t, ok := f.sets[e.ID]
+		if !ok {
+			failures = append(failures, work.Failure{Key: "set " + e.ID, Error: "the host does not have it"})
+			continue
+		}
+		typ, err := setType(t)
+		if err != nil {
+			panic("firewall: a set of an unknown type: " + err.Error()) // PutSets refused it
+		}
+		members := e.Add
+		if remove {
+			members = e.Remove
+		}
+		edit := ipset.Edit{Set: SetName(e.ID), Type: typ, Remove: remove}
+		for _, m := range members {
+			if remove && slices.ContainsFunc(spellings(t, m), func(o string) bool { return still(e.ID, o) }) {
+				continue
+			}
+			es, err := entries(t, m)
+			if err != nil {
+				failures = append(failures, work.Failure{Key: "set " + e.ID, Error: err.Error()})
+				continue
+			}
+			edit.Entries = append(edit.Entries, es...)
+		}
+		if len(edit.Entries) > 0 {
+			batch = append(batch, edit)
+		}
+	}
+	if len(batch) > 0 {
+		if err := f.bulk.Apply(batch...); err != nil {
+			failures = append(failures, work.Failure{Key: "sets", Error: err.Error()})
+		}
+	}
+	return failures
+}
+
+// DropSets destroys sets that no program refers to any more.
+func (f *Firewall) DropSets(ids []string) []work.Failure {
+	f.rulesMu.Lock()
+	defer f.rulesMu.Unlock()
+	var failures []work.Failure
+	for _, id := range ids {
+		delete(f.sets, id)
+		if err := f.bulk.Destroy(SetName(id)); err != nil {
+			failures = append(failures, work.Failure{Key: "set " + id, Error: err.Error()})
+		}
+	}
+	return failures
+}
+
+// sweepSets destroys the sets that have our prefix and are not wanted. One
+// that a foreign rule refers to is left, and said.
+func (f *Firewall) sweepSets(want map[string]*work.SetState) (swept []string, err error) {
+	hs, err := f.bulk.Headers()
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range hs {
+		id, ours := strings.CutPrefix(h.Name, Prefix)
+		if !ours || h.Name == setSrc || h.Name == setDst {
+			continue
+		}
+		if id, ok := strings.CutPrefix(id, "s-"); ok && want[id] != nil {
+			continue
+		}
+		switch err := f.bulk.Destroy(h.Name); {
+		case err == nil:
+			swept = append(swept, fmt.Sprintf("set %s was there but not wanted", h.Name))
+		case errors.Is(err, ipset.ErrInUse):
+			f.log.Warn("a stale set is held by a rule that is not ours", "set", h.Name)
+		default:
+			return swept, err
+		}
+	}
+	return swept, nil
+}

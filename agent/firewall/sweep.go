@@ -1,0 +1,65 @@
+package firewall
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// sweepOther removes what an agent with the other iptables backend left: a
+// packet would meet both, and the one that nobody keeps up to date would
+// deny what is allowed.
+func (f *Firewall) sweepOther(ctx context.Context) {
+	other := &tools{backend: NFT}
+	if f.tools.backend == NFT {
+		other.backend = Legacy
+	}
+	if other.check() != nil {
+		return
+	}
+	for _, family := range []int{4, 6} {
+		if !other.used(family) || family == 6 && !f.ipv6 {
+			continue
+		}
+		for _, table := range []string{"mangle", "filter"} {
+			s, err := other.save(ctx, family, table)
+			if err != nil {
+				f.log.Warn("the other iptables backend cannot be read", "backend", other.backend, "error", err)
+				continue
+			}
+			patch := sweepPatch(table, s)
+			if patch == "" {
+				continue
+			}
+			if err := other.restore(ctx, family, patch); err != nil {
+				f.log.Warn("our rules in the other iptables backend cannot be removed", "backend", other.backend, "error", err)
+				continue
+			}
+			f.log.Info("removed our rules from the other iptables backend", "backend", other.backend, "table", table, "family", family)
+		}
+	}
+}
+
+// sweepPatch is the iptables-restore input that removes all that is ours from
+// a table, or "" when there is nothing.
+func sweepPatch(table string, s saved) string {
+	var declare, jumps, remove strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(s)) {
+		if strings.HasPrefix(name, Prefix) {
+			fmt.Fprintf(&declare, ":%s - [0:0]\n", name)
+			fmt.Fprintf(&remove, "-X %s\n", name)
+			continue
+		}
+		for i := len(s[name]) - 1; i >= 0; i-- {
+			if jumpsToOurs(s[name][i]) {
+				fmt.Fprintf(&jumps, "-D %s %d\n", name, i+1)
+			}
+		}
+	}
+	if declare.Len() == 0 && jumps.Len() == 0 {
+		return ""
+	}
+	return "*" + table + "\n" + declare.String() + jumps.String() + remove.String() + "COMMIT\n"
+}

@@ -1,0 +1,135 @@
+package firewall
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/taskwall/taskwall/agent/ipset"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// Picture is all that the host's firewall should hold.
+type Picture struct {
+	Sets     map[string]*work.SetState
+	Programs map[string]work.Program
+	Wires    []Wire
+}
+
+// Sync reads the kernel and makes it equal to the picture, writing only what
+// differs and sweeping what is ours and not in it. The drift says, in words,
+// what the kernel held that it should not, against what this Firewall last wrote; the first
+// Sync of a process reports none of the tables'.
+func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failures []work.Failure, err error) {
+	f.rulesMu.Lock()
+	defer f.rulesMu.Unlock()
+	first := !f.filter.known
+	found, err := f.read(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	drift = append(drift, found...)
+	for _, name := range []string{setSrc, setDst} {
+		if err := f.bulk.Create(name, ipset.NetIface); err != nil {
+			return drift, nil, err
+		}
+	}
+	clear(f.sets)
+	for _, id := range sortedKeys(p.Sets) {
+		s := p.Sets[id]
+		n := 0
+		want, err := elements(s.Type, maps.Keys(s.Members))
+		if err == nil {
+			n, err = f.equalSet(id, s.Type, want)
+		}
+		if err != nil {
+			failures = append(failures, work.Failure{Key: "set " + id, Error: err.Error()})
+		} else if n > 0 && !first {
+			drift = append(drift, fmt.Sprintf("set %s differed in %d elements", SetName(id), n))
+		}
+	}
+	var gone []string
+	for id := range f.programs {
+		if _, ok := p.Programs[id]; !ok {
+			gone = append(gone, id)
+			f.stage(id, nil)
+		}
+	}
+	for _, id := range sortedKeys(p.Programs) {
+		c := f.compile(p.Programs[id])
+		f.stage(id, c)
+	}
+	f.number()
+	// The number of a posture that goes is given to another only after the
+	// endpoints have left it.
+	if err := f.flush(ctx); err != nil {
+		return drift, failures, fmt.Errorf("bringing the tables up to date: %w", err)
+	}
+	f.settle(gone)
+	for _, id := range sortedKeys(p.Programs) {
+		if why := f.programs[id].failed; why != nil {
+			failures = append(failures, work.Failure{Key: "program " + id, Error: why.Error()})
+		}
+	}
+	if first {
+		f.sweepOther(ctx)
+	}
+	found, err = f.equalWires(p.Wires)
+	if err != nil {
+		return drift, failures, err
+	}
+	f.free()
+	if !first {
+		drift = append(drift, found...)
+	}
+	swept, err := f.sweepSets(p.Sets)
+	if !first {
+		drift = append(drift, swept...)
+	}
+	return drift, failures, err
+}
+
+// read takes the kernel's tables as they are.
+func (f *Firewall) read(ctx context.Context) (drift []string, err error) {
+	for _, t := range []struct {
+		*table
+		family int
+		name   string
+	}{{f.filter6, 6, "ip6tables filter"}, {f.mangle, 4, "iptables mangle"}, {f.filter, 4, "iptables filter"}} {
+		if t.family == 6 && !f.ipv6 {
+			continue
+		}
+		s, err := f.tools.save(ctx, t.family, t.table.name)
+		if err != nil {
+			return drift, err
+		}
+		if !t.known && t.table == f.filter {
+			f.wiresMu.Lock()
+			f.postures.adopt(chains(s))
+			f.wiresMu.Unlock()
+		}
+		for _, d := range t.adopt(s) {
+			drift = append(drift, t.name+": "+d)
+		}
+	}
+	return drift, nil
+}
+
+func (f *Firewall) equalWires(ws []Wire) (drift []string, err error) {
+	f.wiresMu.Lock()
+	defer f.wiresMu.Unlock()
+	for _, e := range f.edits(ws, false) {
+		want := map[ipset.Entry]bool{}
+		for _, en := range e.Entries {
+			want[en] = true
+		}
+		n, err := f.equal(e.Set, e.Type, want)
+		if err != nil {
+			return drift, err
+		}
+		if n > 0 {
+			drift = append(drift, fmt.Sprintf("set %s differed in %d elements", e.Set, n))
+		}
+	}
+	return drift, nil
+}

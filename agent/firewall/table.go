@@ -1,0 +1,173 @@
+package firewall
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// table tracks one table of one protocol: what its chains should be and what
+// the kernel is known to hold. Only the chains in dirty may differ.
+//
+//	   want          have
+//	┌─────────┬─────┬──────────┐
+//	│ to write│ =   │ to remove│
+//	└─────────┴─────┴──────────┘
+//
+// A write that failed leaves dirty as it was: the next patch tries it again.
+type table struct {
+	name  string
+	hooks []hook
+	want  chains
+	have  chains
+	dirty map[string]bool
+
+	known    bool             // the kernel was read at least once
+	builtins map[string]rules // the built-in chains that we hook into, as read
+}
+
+func newTable(name string, b base) *table {
+	t := &table{name: name, hooks: b.hooks, want: chains{}, have: chains{}, dirty: map[string]bool{}, builtins: map[string]rules{}}
+	for name, rs := range b.chains {
+		t.put(name, rs)
+	}
+	return t
+}
+
+// put says what a chain must hold.
+func (t *table) put(name string, rs rules) {
+	t.want[name] = rs
+	t.touch(name)
+}
+
+// drop says that a chain must not be.
+func (t *table) drop(name string) {
+	delete(t.want, name)
+	t.touch(name)
+}
+
+func (t *table) touch(name string) {
+	w, wanted := t.want[name]
+	h, there := t.have[name]
+	if wanted == there && slices.Equal(w, h) {
+		delete(t.dirty, name)
+		return
+	}
+	t.dirty[name] = true
+}
+
+// adopt takes what the kernel holds as the truth about it, and says in words
+// how it differs from what we last knew.
+func (t *table) adopt(s saved) (drift []string) {
+	have := chains{}
+	for name, rs := range s {
+		if strings.HasPrefix(name, Prefix) {
+			have[name] = rs
+		}
+	}
+	if t.known {
+		for _, name := range sortedNames(t.have, have) {
+			was, had := t.have[name]
+			is, has := have[name]
+			switch {
+			case had && !has:
+				drift = append(drift, fmt.Sprintf("chain %s was gone", name))
+			case !had && has:
+				drift = append(drift, fmt.Sprintf("chain %s was there but is not ours", name))
+			case !slices.Equal(was, is):
+				drift = append(drift, fmt.Sprintf("chain %s had %d rules instead of %d, or others", name, len(is), len(was)))
+			}
+		}
+	}
+	for _, h := range t.hooks {
+		is := s[h.builtin]
+		t.builtins[h.builtin] = is
+		if at := slices.Index(is, h.rule()); t.known && at != 0 {
+			if at < 0 {
+				drift = append(drift, fmt.Sprintf("the jump from %s to %s was gone", h.builtin, h.chain))
+			} else {
+				drift = append(drift, fmt.Sprintf("%d rules stood before the jump from %s to %s", at, h.builtin, h.chain))
+			}
+		}
+	}
+	t.have, t.known = have, true
+	t.dirty = map[string]bool{}
+	for _, name := range sortedNames(t.want, t.have) {
+		t.touch(name)
+	}
+	return drift
+}
+
+// patch is the iptables-restore input that turns have into want, or "" when
+// nothing is to do. The kernel applies all of it or nothing.
+func (t *table) patch() string {
+	var declare, fill, remove, hooks strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(t.dirty)) {
+		fmt.Fprintf(&declare, ":%s - [0:0]\n", name) // makes the chain, or empties it
+		w, wanted := t.want[name]
+		if !wanted {
+			fmt.Fprintf(&remove, "-X %s\n", name)
+			continue
+		}
+		for _, r := range w {
+			fill.WriteString("-A " + name + " " + r + "\n")
+		}
+	}
+	for _, h := range t.hooks {
+		is := t.builtins[h.builtin]
+		right := len(is) > 0 && is[0] == h.rule()
+		n := 0
+		for i, r := range is {
+			if jumpsToOurs(r) && !(i == 0 && right) {
+				// Highest first, so that the numbers of the others stay.
+				n++
+			}
+		}
+		if right && n == 0 {
+			continue
+		}
+		for i := len(is) - 1; i >= 0; i-- {
+			if jumpsToOurs(is[i]) && !(i == 0 && right) {
+				fmt.Fprintf(&hooks, "-D %s %d\n", h.builtin, i+1)
+			}
+		}
+		if !right {
+			fmt.Fprintf(&hooks, "-I %s 1 %s\n", h.builtin, h.rule())
+		}
+	}
+	if declare.Len() == 0 && hooks.Len() == 0 {
+		return ""
+	}
+	return "*" + t.name + "\n" + declare.String() + fill.String() + hooks.String() + remove.String() + "COMMIT\n"
+}
+
+// jumpsToOurs recognises a jump from a built-in chain into one of ours, also
+// one that an older version wrote.
+func jumpsToOurs(rule string) bool {
+	return strings.Contains(rule, "-j "+Prefix) || strings.Contains(rule, "-g "+Prefix)
+}
+
+// wrote records that the kernel took the patch.
+func (t *table) wrote() {
+	for name := range t.dirty {
+		if rs, ok := t.want[name]; ok {
+			t.have[name] = rs
+		} else {
+			delete(t.have, name)
+		}
+	}
+	t.dirty = map[string]bool{}
+	for _, h := range t.hooks {
+		is := t.builtins[h.builtin]
+		if len(is) == 0 || is[0] != h.rule() {
+			t.builtins[h.builtin] = rules{h.rule()} // enough for patch; the next reading tells the rest
+		}
+	}
+}
+
+func sortedNames(a, b chains) []string {
+	names := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
+	slices.Sort(names)
+	return slices.Compact(names)
+}
