@@ -45,6 +45,7 @@ type Conn struct {
 
 	mu      sync.Mutex
 	up      bool
+	trouble error                                            // why it could not connect, as last logged
 	waiting map[string]map[*context.CancelCauseFunc]struct{} // by subject: requests under way
 	back    map[*func()]struct{}                             // to call at each reconnect
 }
@@ -76,9 +77,10 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		select {
 		case <-ready:
 		case <-ctx.Done():
-			err := c.NATS.LastError()
 			c.NATS.Close()
-			return nil, fmt.Errorf("connecting to the message bus: %w", errors.Join(context.Cause(ctx), err))
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return nil, fmt.Errorf("connecting to the message bus: %w (last try: %v)", context.Cause(ctx), c.trouble)
 		}
 	}
 	c.setUp()
@@ -105,6 +107,7 @@ func (c *Conn) options(o Options, connected func()) ([]nats.Option, error) {
 		nats.PermissionErrOnSubscribe(true),
 		nats.ConnectHandler(func(*nats.Conn) { connected() }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.down(err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.cannot(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { connected(); c.setUp() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.report(err) }),
 	}
@@ -160,7 +163,7 @@ func (c *Conn) setUp() {
 	if c.up {
 		return
 	}
-	c.up = true
+	c.up, c.trouble = true, nil
 	c.log.Info("connected to the message bus")
 	for fn := range c.back {
 		(*fn)()
@@ -174,6 +177,16 @@ func (c *Conn) down(err error) {
 	c.mu.Unlock()
 	if was && !c.NATS.IsClosed() {
 		c.log.Warn("lost the message bus; reconnecting", "error", err)
+	}
+}
+
+// cannot logs why a try to connect failed, unless the last failed alike.
+func (c *Conn) cannot(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.up && (c.trouble == nil || c.trouble.Error() != err.Error()) {
+		c.trouble = err
+		c.log.Warn("can't connect to the message bus; trying on", "error", err)
 	}
 }
 

@@ -1,0 +1,280 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/bus/bustest"
+)
+
+// site is a server with users, and their seeds.
+type site struct {
+	*bus.Server
+	users *bus.Users
+	seeds map[string][]byte
+}
+
+func newSite(t *testing.T, hosts ...string) *site {
+	t.Helper()
+	s := &site{users: &bus.Users{Agents: map[string]string{}}, seeds: map[string][]byte{}}
+	s.users.Controller = s.key(t, "controller")
+	s.users.Auditor = s.key(t, "auditor")
+	for _, h := range hosts {
+		s.users.Agents[h] = s.key(t, h)
+	}
+	s.Server = bustest.Server(t, func(o *bus.ServerOptions) { o.Users = s.users })
+	if err := bus.EnsureStreams(bustest.Context(t), s.connect(t, "controller").JS, bus.Retention{}, 1); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *site) key(t *testing.T, who string) string {
+	t.Helper()
+	seed, public, err := bus.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.seeds[who] = seed
+	return public
+}
+
+func (s *site) connect(t *testing.T, who string) *bus.Conn {
+	t.Helper()
+	return bustest.Connect(t, s.Server, func(o *bus.Options) {
+		o.NKeySeed = s.seeds[who]
+		if _, agent := s.users.Agents[who]; agent {
+			o.Host = who
+		}
+	})
+}
+
+// request sends one and tells what came of it.
+func request(t *testing.T, c *bus.Conn, subject, body string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(bustest.Context(t), 2*time.Second)
+	defer cancel()
+	msg, err := c.Request(ctx, &nats.Msg{Subject: subject, Data: []byte(body)})
+	if err != nil {
+		return "", err
+	}
+	return string(msg.Data), nil
+}
+
+func TestAgentReachesItsOwnSubjectsOnly(t *testing.T) {
+	s := newSite(t, "node.1", "node.2")
+	agent, controller := s.connect(t, "node.1"), s.connect(t, "controller")
+
+	if body, err := request(t, agent, bus.ReportsSubject("node.1"), "hello"); err != nil || !strings.Contains(body, `"stream":"REPORTS"`) {
+		t.Errorf("its own report: %q, %v", body, err)
+	}
+	sub, err := agent.NATS.SubscribeSync(bus.LiveSubject("node.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.NATS.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := controller.JS.Publish(bustest.Context(t), bus.WorkSubject("node.1"), []byte("item")); err != nil {
+		t.Fatal(err)
+	}
+	msg, err := sub.NextMsg(5 * time.Second)
+	if err != nil || msg.Header.Get("Nats-Sequence") != "1" || msg.Header.Get("Nats-Subject") != bus.WorkSubject("node.1") {
+		t.Errorf("its own work item: %v, %v", msg, err)
+	}
+
+	for _, subject := range []string{
+		bus.ReportsSubject("node.2"), bus.CatchupSubject("node.2"), bus.WorkSubject("node.1"), bus.WorkSubject("node.2"),
+		bus.LiveSubject("node.2"), bus.LiveSubject("node.1"), bus.EventsSubject, bus.CheckpointsSubject, bus.FenceSubject,
+		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.CONSUMER.CREATE.WORK",
+		"$JS.API.DIRECT.GET.EVENTS", "$JS.API.STREAM.MSG.GET.WORK", "$SYS.REQ.SERVER.PING",
+	} {
+		start := time.Now()
+		if body, err := request(t, agent, subject, "{}"); !errors.Is(err, bus.ErrDenied) {
+			t.Errorf("publishing to %s: %q, %v", subject, body, err)
+		}
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("publishing to %s was refused only after %s", subject, d)
+		}
+	}
+	for _, subject := range []string{
+		bus.LiveSubject("node.2"), "taskwall.work.*", "taskwall.>", ">", "_INBOX.>", "_INBOX_node_2e2.>",
+		bus.ReportsSubject("node.1"), bus.EventsSubject, "$JS.>",
+	} {
+		sub, err := agent.NATS.SubscribeSync(subject)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sub.NextMsg(2 * time.Second); !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("subscribing to %s: %v", subject, err)
+		}
+	}
+}
+
+// The server answers to whatever reply subject it is given, with rights of its
+// own. An agent must not be able to turn that into a record of the log, an
+// item for another host or a request in the controller's name.
+func TestAgentCannotAimTheServersAnswers(t *testing.T) {
+	s := newSite(t, "node.1", "node.2")
+	agent, controller, other := s.connect(t, "node.1"), s.connect(t, "controller"), s.connect(t, "node.2")
+	heard, err := other.NATS.SubscribeSync(bus.LiveSubject("node.2"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.NATS.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	const times = 3
+	for i := range times {
+		for _, reply := range []string{
+			bus.EventsSubject, bus.WorkSubject("node.2"), bus.LiveSubject("node.2"), bus.ReportsSubject("node.2"), bus.CheckpointsSubject,
+			"$JS.API.STREAM.PURGE.SNAPSHOTS",
+		} {
+			if err := agent.NATS.PublishRequest(bus.ReportsSubject("node.1"), reply, fmt.Append(nil, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// An acknowledged report comes after all of them.
+	if _, err := request(t, agent, bus.ReportsSubject("node.1"), "last"); err != nil {
+		t.Fatal(err)
+	}
+	ctx := bustest.Context(t)
+	for stream, want := range map[string]uint64{
+		bus.EventsStream: 0, bus.WorkStream: 0, bus.CheckpointsStream: 0, bus.ReportsStream: 6*times + 1,
+	} {
+		state, err := bus.StreamState(ctx, controller.JS, stream)
+		if err != nil || state.Msgs != want {
+			t.Errorf("stream %s holds %d messages, want %d (%v)", stream, state.Msgs, want, err)
+		}
+	}
+	// What does reach another agent is a bare acknowledgement: it lacks the
+	// headers by which a work item is known.
+	if _, err := controller.JS.Publish(ctx, bus.WorkSubject("node.2"), []byte("true item")); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		msg, err := heard.NextMsg(5 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if msg.Header.Get("Nats-Subject") == "" {
+			continue
+		}
+		if string(msg.Data) != "true item" {
+			t.Errorf("the other host heard %q", msg.Data)
+		}
+		break
+	}
+}
+
+func TestAuditorReadsAndCannotWrite(t *testing.T) {
+	s := newSite(t, "node.1")
+	auditor, controller := s.connect(t, "auditor"), s.connect(t, "controller")
+	ctx := bustest.Context(t)
+	for i := range 2500 {
+		if _, err := controller.JS.PublishAsync(bus.EventsSubject, fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-controller.JS.PublishAsyncComplete()
+	n := 0
+	for _, err := range bus.Fetch(ctx, auditor.JS, bus.EventsStream, "", 1, 2500) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 2500 {
+		t.Errorf("the auditor read %d records of 2500", n)
+	}
+	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	for _, subject := range []string{bus.EventsSubject, bus.WorkSubject("node.1"), bus.ReportsSubject("node.1"), bus.FenceSubject,
+		"$JS.API.STREAM.DELETE.SNAPSHOTS", "$JS.API.CONSUMER.CREATE.EVENTS"} {
+		if msg, err := auditor.NATS.RequestWithContext(short, subject, nil); err == nil && !strings.Contains(string(msg.Data), `"error"`) {
+			t.Errorf("a request of the auditor to %s got %q", subject, msg.Data)
+		}
+	}
+	if state, err := bus.StreamState(ctx, controller.JS, bus.EventsStream); err != nil || state.LastSeq != 2500 {
+		t.Errorf("the log ends at %d, %v", state.LastSeq, err)
+	}
+	if _, err := controller.JS.Stream(ctx, bus.SnapshotsStream); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestStrangersStayOut(t *testing.T) {
+	s := newSite(t, "node.1")
+	seed, _, err := bus.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]bus.Options{"no key": {}, "unknown key": {NKeySeed: seed}} {
+		o.URLs = []string{s.URL()}
+		ctx, cancel := context.WithTimeout(bustest.Context(t), 300*time.Millisecond)
+		c, err := bus.Connect(ctx, o)
+		cancel()
+		if err == nil {
+			c.Close()
+			t.Errorf("%s: connected", name)
+		} else if !strings.Contains(err.Error(), "Authorization Violation") {
+			t.Errorf("%s: the error does not say why: %v", name, err)
+		}
+	}
+}
+
+func TestUsersComeAndGo(t *testing.T) {
+	s := newSite(t, "node.1")
+	first, controller := s.connect(t, "node.1"), s.connect(t, "controller")
+	closed := make(chan struct{})
+	first.NATS.SetDisconnectErrHandler(func(*nats.Conn, error) { close(closed) })
+
+	users := *s.users
+	users.Agents = map[string]string{"node.2": s.key(t, "node.2")}
+	if err := s.SetUsers(&users); err != nil {
+		t.Fatal(err)
+	}
+	s.users = &users
+	select {
+	case <-closed:
+	case <-time.After(5 * time.Second):
+		t.Error("the agent that was removed is still connected")
+	}
+	second := s.connect(t, "node.2")
+	if _, err := request(t, second, bus.ReportsSubject("node.2"), "hello"); err != nil {
+		t.Errorf("the agent that was added can't report: %v", err)
+	}
+	if _, err := controller.JS.Publish(bustest.Context(t), bus.EventsSubject, nil); err != nil {
+		t.Errorf("the controller was cut off: %v", err)
+	}
+}
+
+func TestUsersFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "users.yaml")
+	s := newSite(t, "node.1", "node.2")
+	if err := s.users.Save(path); err != nil {
+		t.Fatal(err)
+	}
+	got, err := bus.LoadUsers(path)
+	if err != nil || got.Controller != s.users.Controller || len(got.Agents) != 2 || got.Agents["node.2"] != s.users.Agents["node.2"] {
+		t.Errorf("read back %+v, %v", got, err)
+	}
+	bad := *s.users
+	bad.Auditor = bad.Controller
+	if err := bad.Save(path); err == nil || !strings.Contains(err.Error(), "same key") {
+		t.Errorf("a key for two users: %v", err)
+	}
+	bad.Auditor = string(s.seeds["auditor"])
+	if err := bad.Validate(); err == nil {
+		t.Error("a secret seed was taken for a public key")
+	}
+}
