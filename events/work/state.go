@@ -1,9 +1,6 @@
 package work
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -19,6 +16,8 @@ type State struct {
 	Programs  map[string]Program     `json:"programs"`
 	Endpoints map[string]Endpoint    `json:"endpoints"`
 	Routes    map[netip.Prefix]Route `json:"routes"`
+
+	sum sum // of all elements; only Apply and decoding may change the maps
 }
 
 // SetState is a set with its members as a set.
@@ -26,6 +25,8 @@ type SetState struct {
 	Type    SetType             `json:"type"`
 	Origin  string              `json:"origin,omitempty"`
 	Members map[string]struct{} `json:"members"`
+
+	sum sum // of the set and its members
 }
 
 // NewState returns the picture of a host that nothing was said about.
@@ -39,66 +40,122 @@ func NewState() *State {
 }
 
 // Apply folds an item into the picture. An item that was already applied
-// changes nothing; one that leaves a gap is refused with ErrGap.
+// changes nothing; one that leaves a gap, or edits a set that the picture does
+// not have, is refused with ErrGap and changes nothing either.
 func (s *State) Apply(it *Item) error {
-	if it.Snapshot {
-		if it.Rev < s.Rev {
-			return nil
-		}
-		*s = *NewState()
-		s.Rev = it.Rev
-	} else {
-		if it.Rev <= s.Rev {
-			return nil
-		}
-		if it.Rev != s.Rev+1 {
-			return fmt.Errorf("work item %d after %d: %w", it.Rev, s.Rev, ErrGap)
-		}
-		s.Rev = it.Rev
-	}
-	for _, set := range it.Sets {
-		st := &SetState{Type: set.Type, Origin: set.Origin, Members: make(map[string]struct{}, len(set.Members))}
-		for _, m := range set.Members {
-			st.Members[m] = struct{}{}
-		}
-		s.Sets[set.ID] = st
+	switch {
+	case it.Snapshot && it.Rev < s.Rev, !it.Snapshot && it.Rev <= s.Rev:
+		return nil
+	case !it.Snapshot && it.Rev != s.Rev+1:
+		return fmt.Errorf("work item %d after %d: %w", it.Rev, s.Rev, ErrGap)
 	}
 	for _, e := range it.Members {
-		st := s.Sets[e.ID]
-		if st == nil {
+		_, had := s.Sets[e.ID]
+		if (!had || it.Snapshot) && !slices.ContainsFunc(it.Sets, func(set Set) bool { return set.ID == e.ID }) {
 			return fmt.Errorf("work item %d edits set %s, which the host does not have: %w", it.Rev, e.ID, ErrGap)
 		}
-		for _, m := range e.Add {
-			st.Members[m] = struct{}{}
-		}
-		for _, m := range e.Remove {
-			delete(st.Members, m)
-		}
+	}
+	if it.Snapshot {
+		*s = *NewState()
+	}
+	s.Rev = it.Rev
+	for _, set := range it.Sets {
+		s.putSet(set)
+	}
+	for _, e := range it.Members {
+		s.editSet(e)
 	}
 	for _, p := range it.Programs {
+		s.dropProgram(p.ID)
 		s.Programs[p.ID] = p
+		s.sum.add(programElement(p))
 	}
 	for _, e := range it.Endpoints {
+		s.dropEndpoint(e.ID)
 		s.Endpoints[e.ID] = e
+		s.sum.add(endpointElement(e))
 	}
 	for _, r := range it.Routes {
+		s.dropRoute(r.Prefix)
 		s.Routes[r.Prefix] = r
+		s.sum.add(routeElement(r))
 	}
 	if d := it.Delete; d != nil {
 		for _, p := range d.Routes {
-			delete(s.Routes, p)
+			s.dropRoute(p)
 		}
 		for _, id := range d.Endpoints {
-			delete(s.Endpoints, id)
+			s.dropEndpoint(id)
 		}
 		for _, id := range d.Programs {
-			delete(s.Programs, id)
+			s.dropProgram(id)
 		}
 		for _, id := range d.Sets {
-			delete(s.Sets, id)
+			s.dropSet(id)
 		}
 	}
 	return nil
+}
+
+func (s *State) putSet(set Set) {
+	s.dropSet(set.ID)
+	st := &SetState{Type: set.Type, Origin: set.Origin, Members: make(map[string]struct{}, len(set.Members))}
+	st.sum = setElement(set.ID, st)
+	for _, m := range set.Members {
+		st.put(set.ID, m)
+	}
+	s.Sets[set.ID] = st
+	s.sum.add(st.sum)
+}
+
+func (s *State) editSet(e SetEdit) {
+	st := s.Sets[e.ID]
+	s.sum.remove(st.sum)
+	for _, m := range e.Add {
+		st.put(e.ID, m)
+	}
+	for _, m := range e.Remove {
+		if _, ok := st.Members[m]; ok {
+			delete(st.Members, m)
+			st.sum.remove(memberElement(e.ID, m))
+		}
+	}
+	s.sum.add(st.sum)
+}
+
+func (st *SetState) put(id, member string) {
+	if _, ok := st.Members[member]; !ok {
+		st.Members[member] = struct{}{}
+		st.sum.add(memberElement(id, member))
+	}
+}
+
+func (s *State) dropSet(id string) {
+	if st, ok := s.Sets[id]; ok {
+		s.sum.remove(st.sum)
+		delete(s.Sets, id)
+	}
+}
+
+func (s *State) dropProgram(id string) {
+	if p, ok := s.Programs[id]; ok {
+		s.sum.remove(programElement(p))
+		delete(s.Programs, id)
+	}
+}
+
+func (s *State) dropEndpoint(id string) {
+	if e, ok := s.Endpoints[id]; ok {
+		s.sum.remove(endpointElement(e))
+		delete(s.Endpoints, id)
+	}
+}
+
+func (s *State) dropRoute(prefix netip.Prefix) {
+	if r, ok := s.Routes[prefix]; ok {
+		s.sum.remove(routeElement(r))
+		delete(s.Routes, prefix)
+	}
 }
 
 // Item is the picture as a snapshot item of its revision, every list sorted.
@@ -126,15 +183,4 @@ func (s *State) Item(host string) *Item {
 	slices.SortFunc(it.Endpoints, func(a, b Endpoint) int { return strings.Compare(a.ID, b.ID) })
 	slices.SortFunc(it.Routes, func(a, b Route) int { return a.Prefix.Compare(b.Prefix) })
 	return it
-}
-
-// Digest is a hash of the picture: equal pictures, however they came about,
-// have equal digests. The revision and the texts for people count too.
-func (s *State) Digest() string {
-	b, err := json.Marshal(s.Item(""))
-	if err != nil {
-		panic("work: encoding a state: " + err.Error()) // plain data: cannot fail
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
 }

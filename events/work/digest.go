@@ -1,0 +1,106 @@
+package work
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+)
+
+// sum is a hash of a multiset of elements: the sum, in four lanes modulo 2^64,
+// of the elements' SHA-256 hashes. Adding and removing an element cost what
+// that element costs, and the order in which it happened leaves no trace. It
+// tells pictures apart that differ by accident; whoever can choose elements at
+// will could make two that agree.
+type sum [4]uint64
+
+func (s *sum) add(e sum) {
+	for i := range s {
+		s[i] += e[i]
+	}
+}
+
+func (s *sum) remove(e sum) {
+	for i := range s {
+		s[i] -= e[i]
+	}
+}
+
+// element is the hash of a kind and its parts. Each part's length is hashed
+// too, so that parts can't flow into each other.
+func element(kind byte, parts ...string) sum {
+	buf := make([]byte, 0, 256)
+	buf = append(buf, kind)
+	for _, p := range parts {
+		buf = binary.AppendUvarint(buf, uint64(len(p)))
+		buf = append(buf, p...)
+	}
+	h := sha256.Sum256(buf)
+	var s sum
+	for i := range s {
+		s[i] = binary.LittleEndian.Uint64(h[8*i:])
+	}
+	return s
+}
+
+func encoded(kind byte, v any) sum {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("work: encoding a part of a state: " + err.Error()) // plain data: cannot fail
+	}
+	return element(kind, string(b))
+}
+
+// The elements of a picture.
+
+func setElement(id string, st *SetState) sum { return element('s', id, string(st.Type), st.Origin) }
+func memberElement(id, member string) sum    { return element('m', id, member) }
+func programElement(p Program) sum           { return encoded('p', p) }
+func endpointElement(e Endpoint) sum         { return encoded('e', e) }
+func routeElement(r Route) sum               { return encoded('r', r) }
+
+// Digest is a hash of the picture: equal pictures, however they came about,
+// have equal digests. The revision and the texts for people count too. It
+// costs the same however large the picture is: Apply keeps it up to date.
+func (s *State) Digest() string {
+	buf := binary.LittleEndian.AppendUint64(nil, s.Rev)
+	for _, lane := range s.sum {
+		buf = binary.LittleEndian.AppendUint64(buf, lane)
+	}
+	h := sha256.Sum256(buf)
+	return hex.EncodeToString(h[:16])
+}
+
+// UnmarshalJSON reads a picture and finds its digest anew.
+func (s *State) UnmarshalJSON(b []byte) error {
+	type plain State // without this method
+	p := plain(*NewState())
+	if err := json.Unmarshal(b, &p); err != nil {
+		return fmt.Errorf("decoding a host's picture: %w", err)
+	}
+	*s = State(p)
+	for id, st := range s.Sets {
+		if st == nil {
+			return fmt.Errorf("decoding a host's picture: set %s is null", id)
+		}
+		if st.Members == nil {
+			st.Members = map[string]struct{}{}
+		}
+		st.sum = setElement(id, st)
+		for m := range st.Members {
+			st.sum.add(memberElement(id, m))
+		}
+		s.sum.add(st.sum)
+	}
+	for _, p := range s.Programs {
+		s.sum.add(programElement(p))
+	}
+	for _, e := range s.Endpoints {
+		s.sum.add(endpointElement(e))
+	}
+	for _, r := range s.Routes {
+		s.sum.add(routeElement(r))
+	}
+	return nil
+}
