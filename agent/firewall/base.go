@@ -41,7 +41,7 @@ func filterBase(hostPorts []uint16) base {
 	holds := "-m conntrack --ctstate RELATED,ESTABLISHED" + comment("the verdict on this connection holds")
 	invalid := "-m conntrack --ctstate INVALID -g " + chainInvalid
 	host := rules{
-		"-m set ! --match-set " + setSrc + " src,src" + comment("not this interface's address") + " -g " + chainClosed,
+		"-m set ! --match-set " + setSrc + " src,src" + comment("not the address of this interface") + " -g " + chainClosed,
 		holds + " -g " + chainAccept,
 		invalid,
 	}
@@ -62,8 +62,8 @@ func filterBase(hostPorts []uint16) base {
 		hooks: []hook{{"FORWARD", chainForward}, {"INPUT", chainInput}, {"OUTPUT", chainOutput}},
 		chains: chains{
 			chainForward: {
-				noSender + comment("closed, or not this interface's address") + " -g " + chainClosed,
-				noReceiver + comment("closed, or not this interface's address") + " -g " + chainClosed,
+				noSender + comment("closed, or not the address of this interface") + " -g " + chainClosed,
+				noReceiver + comment("closed, or not the address of this interface") + " -g " + chainClosed,
 				"-i " + tasks + " -g " + chainTask,
 				"-o " + tasks + " -g " + chainTask,
 			},

@@ -45,12 +45,12 @@ func standIn(id string, why error) chains {
 
 func (d direction) render(out chains, p *work.Program, tiers []work.Tier) error {
 	if len(tiers) == 0 {
-		deny := d.denial(out, "no policy for "+d.word, -1)
+		deny := d.denial(out, "no policy allows "+d.word, noRule)
 		out[d.postureChain(p.ID, 0)] = rules{"-g " + deny}
 		return nil
 	}
 	for i, t := range tiers {
-		next := d.denial(out, "no tier decides "+d.word, -1)
+		next := d.denial(out, "no tier decides "+d.word, noRule)
 		if i+1 < len(tiers) {
 			next = d.postureChain(p.ID, i+1)
 		}
@@ -107,11 +107,17 @@ func (d direction) rule(out chains, r work.Rule, next string) (lines rules, fina
 
 // source names where a rule comes from, for people.
 func source(policy string, index int) string {
-	if index < 0 {
-		return policy + " default"
+	switch index {
+	case noRule:
+		return policy
+	case -1: // see work.Rule
+		return "default of tier " + policy
 	}
 	return fmt.Sprintf("%s rule %d", policy, index)
 }
+
+// noRule is the index of a denial that no rule makes.
+const noRule = -2
 
 // logLimit keeps a flood of denied packets from becoming a flood of reports.
 const logLimit = " -m limit --limit 10/sec --limit-burst 20"
@@ -131,7 +137,7 @@ func (d direction) nflog(action, policy string, index int) string {
 // its name.
 func (d direction) denial(out chains, policy string, index int) string {
 	name := Prefix + "d-" + d.short + "-" + shortHash(policy, fmt.Sprint(index))
-	about := comment(source(policy, index) + " denies " + d.word)
+	about := comment("denied " + d.word + ": " + source(policy, index))
 	out[name] = rules{
 		strings.TrimPrefix(logLimit, " ") + about + " " + d.nflog("deny", policy, index),
 		strings.TrimPrefix(about, " ") + " -j DROP",
