@@ -87,3 +87,6 @@ func prepare() error {
 	}
 	return linkUp("lo")
 }
+
+// OfPid is the path of a process's namespace.
+func OfPid(pid int) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
