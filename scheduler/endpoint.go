@@ -1,0 +1,151 @@
+package scheduler
+
+import (
+	"maps"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/policy"
+)
+
+// endpoint is one network identity: a task, or the tasks of one pod.
+type endpoint struct {
+	id      string
+	host    *host
+	agent   string // Mesos agent id
+	network string
+	app     string
+	task    string // the first task's id, for people
+	labels  map[string]string
+	env     string
+	ports   []events.Port
+
+	// What follows depends on the past, not on the tasks alone.
+	address netip.Addr
+	refused string             // why it has no address
+	wiring  events.WiringState // what its host said last; "" before that
+	wired   time.Time          // when it was last attached
+	failure string             // of the last attach, if it failed
+}
+
+// derive says what the tasks of one executor make of their endpoint, or nil
+// when they make none: no task lives, none is on one of our networks, or the
+// agent is not known (yet). Tasks come in the order of their keys.
+func (s *State) derive(id string, tasks []events.Task) *endpoint {
+	var e *endpoint
+	for i := range tasks {
+		t := &tasks[i]
+		network := s.networkOf(t)
+		name := s.cluster.HostName(t.Agent)
+		if network == "" || name == "" {
+			continue
+		}
+		if e == nil {
+			e = &endpoint{id: id, host: s.host(name), agent: t.Agent, network: network, task: t.ID}
+		}
+		e.ports = append(e.ports, t.Ports...)
+	}
+	if e == nil {
+		return nil
+	}
+	e.labels = claims(tasks)
+	e.env = e.labels[s.settings.EnvironmentLabel]
+	s.addFacts(e, &tasks[0])
+	return e
+}
+
+// networkOf is the first of our networks that the task asked for. Docker's
+// containers never meet CNI (CLUSTER-API 5.4): they get no endpoint.
+func (s *State) networkOf(t *events.Task) string {
+	if t.Containerizer == "docker" {
+		return ""
+	}
+	for _, n := range t.Networks {
+		if slices.Contains(s.settings.Networks, n.Name) {
+			return n.Name
+		}
+	}
+	return ""
+}
+
+// claims are the labels that the tasks' owners wrote: the executor's, and
+// those of its tasks on which the tasks agree. Where tasks of one pod differ,
+// the label is nobody's: a policy must not see one task's claim on another's
+// traffic. "taskwall.uses" is spelled out, one label a use.
+func claims(tasks []events.Task) map[string]string {
+	labels := map[string]string{}
+	differ := map[string]bool{}
+	for i := range tasks {
+		for k, v := range tasks[i].Labels {
+			if old, seen := labels[k]; seen && old != v {
+				differ[k] = true
+			}
+			labels[k] = v
+		}
+	}
+	for k := range differ {
+		delete(labels, k)
+	}
+	for i := range tasks {
+		maps.Copy(labels, tasks[i].ExecutorLabels)
+	}
+	for _, use := range strings.Split(labels["taskwall.uses"], ",") {
+		if use = strings.TrimSpace(use); use != "" {
+			labels["uses/"+use] = ""
+		}
+	}
+	maps.DeleteFunc(labels, func(k, _ string) bool { return strings.HasPrefix(k, factPrefix) })
+	return labels
+}
+
+// factPrefix marks the labels that only the cluster can give.
+const factPrefix = "taskwall/"
+
+// addFacts adds what the cluster itself says about the endpoint. Only the
+// framework that Marathon says is its own may name Marathon's apps: another's
+// tasks are named after the framework, with a colon, which no app path has.
+func (s *State) addFacts(e *endpoint, t *events.Task) {
+	fw := s.cluster.Frameworks[t.Framework]
+	name := fw.Name
+	if name == "" {
+		name = t.Framework
+	}
+	if m := s.cluster.Marathon; m != nil && m.Framework == t.Framework {
+		e.app = events.AppOf(t.ID)
+		if t.Executor != t.ID {
+			e.app = events.AppOf(t.Executor)
+		}
+	}
+	if e.app != "" {
+		e.labels[factPrefix+"group"] = path.Dir(e.app)
+	} else {
+		e.app = name + ":" + t.Name
+	}
+	e.labels[factPrefix+"app"] = e.app
+	e.labels[factPrefix+"framework"] = name
+	e.labels[factPrefix+"host"] = e.host.name
+	if t.Role != "" {
+		e.labels[factPrefix+"role"] = t.Role
+	}
+	for k, v := range s.cluster.Hosts[e.agent].Attributes {
+		e.labels[factPrefix+"host/"+k] = v
+	}
+}
+
+// resolved is the endpoint as the resolver needs it.
+func (e *endpoint) resolved() policy.Endpoint {
+	return policy.Endpoint{ID: e.id, Labels: e.labels, Environment: e.env, Address: e.address, Ports: e.ports}
+}
+
+// told is the endpoint as its host is told.
+func (e *endpoint) told(posture string) work.Endpoint {
+	return work.Endpoint{
+		ID: e.id, Network: e.network, Address: e.address, Posture: posture,
+		Refused: e.refused, App: e.app, Task: e.task,
+	}
+}

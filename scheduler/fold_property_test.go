@@ -1,0 +1,212 @@
+package scheduler
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/policy"
+)
+
+// step draws one event of a small cluster, so that things collide often.
+func step(t *rapid.T, now *time.Time) events.Event {
+	*now = now.Add(time.Duration(rapid.IntRange(0, 50).Draw(t, "seconds")) * time.Second)
+	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
+	host := pick("host", "h1", "h2", "h3")
+	id := pick("task", "a", "b", "c", "d", "e", "f")
+	ev := events.Event{Schema: events.Schema, Time: *now, Received: *now}
+	switch pick("kind", "task", "task", "task", "task", "gone", "host", "lost", "join", "wiring", "wiring", "policy", "marathon") {
+	case "task":
+		tk := task(id, host, pick("state", "TASK_STAGING", "TASK_RUNNING", "TASK_RUNNING", "TASK_UNREACHABLE", "TASK_KILLED", "TASK_LOST"),
+			"app="+pick("app", "web", "db", "other"))
+		if id >= "e" { // two tasks of one pod
+			tk.Executor = "pod"
+		}
+		ev.Kind, ev.Task = events.TaskPut, tk
+	case "gone":
+		ev.Kind, ev.Gone = events.TaskGone, &events.Gone{Key: "fw/" + id}
+	case "host":
+		ev.Kind, ev.Host = events.HostPut, &events.Host{Agent: "agent-" + host, Name: host,
+			Address: hostAddress(host), Reachable: rapid.Bool().Draw(t, "reachable")}
+	case "lost":
+		ev.Kind, ev.Gone = events.HostGone, &events.Gone{Key: "agent-" + host}
+	case "join":
+		ev.Kind, ev.Join = events.AgentJoin, &events.Join{Host: host, Address: hostAddress(host)}
+	case "wiring":
+		ev.Kind, ev.Wiring = events.EndpointState, &events.Wiring{Host: host, Endpoint: "fw/" + id,
+			State: events.WiringState(pick("wiring", "attached", "detached", "detached"))}
+	case "policy":
+		change := &events.PolicyChange{Author: "ann"}
+		switch pick("change", "pools", "small", "web", "db", "no web", "no db") {
+		case "pools":
+			change.Put = append(change.Put, must(pool("main", "10.8.0.0/26", 29, "")), must(pool("web", "10.9.0.0/28", 30, "app == 'web'")))
+		case "small":
+			change.Put = append(change.Put, must(pool("main", "10.8.0.0/29", 30, "")))
+		case "web":
+			change.Put = append(change.Put, must(webToDB))
+		case "db":
+			change.Put = append(change.Put, must(dbFromWeb))
+		case "no web":
+			change.Delete = append(change.Delete, events.ResourceKey{Kind: "GlobalNetworkPolicy", Name: "web"})
+		case "no db":
+			change.Delete = append(change.Delete, events.ResourceKey{Kind: "GlobalNetworkPolicy", Name: "db"})
+		}
+		ev.Kind, ev.Policy = events.PolicyApply, change
+	case "marathon":
+		ev.Kind, ev.Marathon = events.MarathonPut, &events.Marathon{Framework: pick("framework", "fw", "other")}
+	}
+	return ev
+}
+
+func must(text string) events.Resource {
+	var t testing.T
+	return resource(&t, text)
+}
+
+// TestFoldOfAnyHistory draws histories and checks, after each event: no address
+// is in two hands; each host's items add up to what a resolver that never saw
+// the history says it needs; and a state restored from a snapshot in the middle
+// makes the same items, byte for byte, as the one that went on.
+func TestFoldOfAnyHistory(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+		live, restored := NewState(), NewState()
+		hosts := map[string]*work.State{}
+		n := rapid.IntRange(1, 60).Draw(t, "events")
+		cut := rapid.IntRange(0, n).Draw(t, "snapshot after")
+		for seq := 1; seq <= n; seq++ {
+			entry := events.Entry{Seq: uint64(seq), Event: step(t, &now)}
+			items := live.Apply(entry)
+			if seq > cut {
+				again := restored.Apply(entry)
+				if a, b := encode(t, items), encode(t, again); !bytes.Equal(a, b) {
+					t.Fatalf("after the snapshot at %d, event %d makes\n%s\nand live\n%s", cut, seq, b, a)
+				}
+			}
+			if seq == cut {
+				data := encode(t, live)
+				if err := restored.UnmarshalJSON(data); err != nil {
+					t.Fatal(err)
+				}
+				if again := encode(t, restored); !bytes.Equal(data, again) {
+					t.Fatalf("a snapshot of the restored state differs:\n%s\n%s", data, again)
+				}
+			}
+			for _, it := range items {
+				if hosts[it.Host] == nil {
+					hosts[it.Host] = work.NewState()
+				}
+				if err := hosts[it.Host].Apply(it); err != nil {
+					t.Fatalf("host %s: %v", it.Host, err)
+				}
+			}
+			checkAddresses(t, live)
+			checkHosts(t, live, hosts)
+		}
+	})
+}
+
+func encode(t *rapid.T, v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func checkAddresses(t *rapid.T, s *State) {
+	holder := map[netip.Addr]string{}
+	hold := func(a netip.Addr, who string) {
+		if !a.IsValid() {
+			return
+		}
+		if other, taken := holder[a]; taken {
+			t.Fatalf("address %v is held by %s and by %s", a, other, who)
+		}
+		holder[a] = who
+	}
+	for id, e := range s.endpoints {
+		hold(e.address, e.host.name+" "+id)
+	}
+	for _, h := range s.hosts {
+		for id, a := range h.ending {
+			hold(a, h.name+" "+id+" (ending)")
+		}
+	}
+	for p, b := range s.addrs.blocks {
+		for a, id := range b.Used {
+			if _, held := holder[a]; !held {
+				t.Fatalf("address %v of block %v is in use by %s, who does not hold it", a, p, id)
+			}
+		}
+	}
+}
+
+// checkHosts compares what the hosts were told with what a fresh resolver says.
+func checkHosts(t *rapid.T, s *State, hosts map[string]*work.State) {
+	fresh := policy.NewResolver()
+	if err := fresh.Apply(s.Resources(), nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range s.endpoints {
+		fresh.PutEndpoint(e.resolved())
+	}
+	fresh.Flush()
+	want := map[string]*work.State{}
+	for name, h := range s.hosts {
+		if !h.joined {
+			continue
+		}
+		w := work.NewState()
+		w.Rev = h.rev
+		for p, b := range s.addrs.blocks {
+			r := work.Route{Prefix: p, Host: b.Host}
+			if b.Host != name {
+				r.Via = s.hosts[b.Host].address
+			}
+			if b.Host == name || r.Via.IsValid() {
+				w.Routes[p] = r
+			}
+		}
+		want[name] = w
+	}
+	for id, e := range s.endpoints {
+		w := want[e.host.name]
+		if w == nil {
+			continue
+		}
+		w.Endpoints[id] = e.told(fresh.Posture(id))
+		if fresh.Posture(id) == "" {
+			continue
+		}
+		p, _ := fresh.Program(fresh.Posture(id))
+		w.Programs[p.ID] = p
+		for _, set := range p.SetIDs() {
+			full, ok := fresh.Set(set)
+			if !ok {
+				t.Fatalf("no set %s", set)
+			}
+			it := &work.Item{Rev: w.Rev + 1, Sets: []work.Set{full}}
+			if err := w.Apply(it); err != nil {
+				t.Fatal(err)
+			}
+			w.Rev--
+		}
+	}
+	for name, w := range want {
+		have := hosts[name]
+		if have == nil {
+			t.Fatalf("host %s joined and was told nothing", name)
+		}
+		if a, b := fmt.Sprintf("%s", encode(t, w.Item(name))), fmt.Sprintf("%s", encode(t, have.Item(name))); a != b {
+			t.Fatalf("host %s needs\n%s\nand was told\n%s", name, a, b)
+		}
+	}
+}

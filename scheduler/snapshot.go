@@ -1,0 +1,142 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+)
+
+// snapshotVersion is raised when the form below changes. A snapshot of another
+// version is not read: the state is then folded from the log instead.
+const snapshotVersion = 1
+
+// snapshot is the form of a State at rest. It holds what the log says and what
+// depends on the past; all else is derived again.
+type snapshot struct {
+	Version   int                   `json:"version"`
+	Seq       uint64                `json:"seq"`
+	Now       time.Time             `json:"now"`
+	Settings  events.Settings       `json:"settings"`
+	Cluster   *events.Cluster       `json:"cluster"`
+	Resources []events.Resource     `json:"resources"`
+	Blocks    []*block              `json:"blocks"`
+	Cursor    map[string]netip.Addr `json:"cursor"`
+	Hosts     []hostAtRest          `json:"hosts"`
+	Endpoints []endpointAtRest      `json:"endpoints"`
+	Refusal   *Refusal              `json:"refusal,omitempty"`
+}
+
+type hostAtRest struct {
+	Name    string                `json:"name"`
+	Rev     uint64                `json:"rev"`
+	Joined  bool                  `json:"joined"`
+	Address netip.Addr            `json:"address,omitzero"`
+	Agents  []string              `json:"agents,omitempty"`
+	Ending  map[string]netip.Addr `json:"ending,omitempty"`
+}
+
+type endpointAtRest struct {
+	ID          string             `json:"id"`
+	Host        string             `json:"host"`
+	Agent       string             `json:"agent"`
+	Network     string             `json:"network"`
+	App         string             `json:"app"`
+	Task        string             `json:"task"`
+	Labels      map[string]string  `json:"labels"`
+	Environment string             `json:"environment,omitempty"`
+	Ports       []events.Port      `json:"ports,omitempty"`
+	Address     netip.Addr         `json:"address,omitzero"`
+	Refused     string             `json:"refused,omitempty"`
+	Wiring      events.WiringState `json:"wiring,omitempty"`
+	Wired       time.Time          `json:"wired,omitzero"`
+	Failure     string             `json:"failure,omitempty"`
+}
+
+// MarshalJSON writes the state as a snapshot. Equal states give equal bytes.
+func (s *State) MarshalJSON() ([]byte, error) {
+	snap := snapshot{
+		Version: snapshotVersion, Seq: s.seq, Now: s.now, Settings: s.settings, Cluster: s.cluster,
+		Resources: s.resolver.Resources(), Cursor: s.addrs.cursor, Refusal: s.refusal,
+	}
+	for _, p := range sortedPrefixes(s.addrs.blocks) {
+		snap.Blocks = append(snap.Blocks, s.addrs.blocks[p])
+	}
+	for _, name := range events.SortedKeys(s.hosts) {
+		h := s.hosts[name]
+		snap.Hosts = append(snap.Hosts, hostAtRest{
+			Name: h.name, Rev: h.rev, Joined: h.joined, Address: h.address,
+			Agents: events.SortedKeys(h.agents), Ending: h.ending,
+		})
+	}
+	for _, id := range events.SortedKeys(s.endpoints) {
+		e := s.endpoints[id]
+		snap.Endpoints = append(snap.Endpoints, endpointAtRest{
+			ID: e.id, Host: e.host.name, Agent: e.agent, Network: e.network, App: e.app, Task: e.task,
+			Labels: e.labels, Environment: e.env, Ports: e.ports, Address: e.address, Refused: e.refused,
+			Wiring: e.wiring, Wired: e.wired, Failure: e.failure,
+		})
+	}
+	return json.Marshal(snap)
+}
+
+// UnmarshalJSON makes the state equal to the one that the snapshot was taken
+// of. On an error the state is as new.
+func (s *State) UnmarshalJSON(data []byte) (err error) {
+	*s = *NewState()
+	defer func() {
+		if err != nil {
+			*s = *NewState()
+		}
+	}()
+	snap := snapshot{Cluster: events.NewCluster()}
+	if err := json.Unmarshal(data, &snap); err != nil {
+		return fmt.Errorf("reading a snapshot of the state: %w", err)
+	}
+	if snap.Version != snapshotVersion {
+		return fmt.Errorf("snapshot of the state has version %d, this program reads %d", snap.Version, snapshotVersion)
+	}
+	s.seq, s.now, s.settings, s.cluster, s.refusal = snap.Seq, snap.Now, snap.Settings, snap.Cluster, snap.Refusal
+	if err := s.resolver.Apply(snap.Resources, nil); err != nil {
+		return fmt.Errorf("applying the policies of a snapshot of the state: %w", err)
+	}
+	for _, t := range s.cluster.Tasks {
+		enter(s.tasks, t.Endpoint(), t.Key())
+		enter(s.byAgent, t.Agent, t.Endpoint())
+		enter(s.byFramework, t.Framework, t.Endpoint())
+	}
+	for _, b := range snap.Blocks {
+		s.addrs.put(b)
+	}
+	if snap.Cursor != nil {
+		s.addrs.cursor = snap.Cursor
+	}
+	for _, at := range snap.Hosts {
+		h := s.host(at.Name)
+		h.rev, h.joined, h.address = at.Rev, at.Joined, at.Address
+		for _, agent := range at.Agents {
+			h.agents[agent] = true
+		}
+		for id, addr := range at.Ending {
+			h.ending[id] = addr
+		}
+	}
+	b := newBatch(s.span, s.resolver) // says again what the hosts were told; its items are not wanted
+	for _, at := range snap.Endpoints {
+		e := &endpoint{
+			id: at.ID, host: s.host(at.Host), agent: at.Agent, network: at.Network, app: at.App, task: at.Task,
+			labels: at.Labels, env: at.Environment, ports: at.Ports, address: at.Address, refused: at.Refused,
+			wiring: at.Wiring, wired: at.Wired, failure: at.Failure,
+		}
+		s.endpoints[e.id] = e
+		if e.refused != "" {
+			s.waiting[e.id] = true
+		}
+		s.resolver.PutEndpoint(e.resolved())
+		b.consider = append(b.consider, e.id)
+	}
+	s.spread(b)
+	return nil
+}

@@ -1,0 +1,401 @@
+package scheduler
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/policy"
+	"github.com/taskwall/taskwall/policy/selector"
+)
+
+// State is all that the log adds up to. It changes only by Apply. It is not
+// safe for concurrent use.
+type State struct {
+	seq      uint64    // of the last entry applied
+	now      time.Time // the latest time that an entry was received
+	settings events.Settings
+	cluster  *events.Cluster
+	resolver *policy.Resolver
+	addrs    *addresses
+
+	hosts     map[string]*host
+	endpoints map[string]*endpoint
+	span      *span
+	refusal   *Refusal
+
+	// tasks indexes the cluster's tasks by endpoint; byAgent and byFramework
+	// say whose endpoints a change of an agent or a framework concerns.
+	tasks       map[string]map[string]bool
+	byAgent     map[string]map[string]bool
+	byFramework map[string]map[string]bool
+	waiting     map[string]bool // endpoints without an address
+}
+
+// Refusal is the last policy change in the log that could not be applied. A
+// controller checks a change before it appends it, so there should be none.
+type Refusal struct {
+	Seq   uint64 `json:"seq"`
+	Error string `json:"error"`
+}
+
+// NewState is the state before the first entry.
+func NewState() *State {
+	return &State{
+		settings:    events.DefaultSettings(),
+		cluster:     events.NewCluster(),
+		resolver:    policy.NewResolver(),
+		addrs:       newAddresses(),
+		hosts:       map[string]*host{},
+		endpoints:   map[string]*endpoint{},
+		span:        newSpan(),
+		tasks:       map[string]map[string]bool{},
+		byAgent:     map[string]map[string]bool{},
+		byFramework: map[string]map[string]bool{},
+		waiting:     map[string]bool{},
+	}
+}
+
+// Seq is the log sequence of the last entry applied.
+func (s *State) Seq() uint64 { return s.seq }
+
+// Cluster is a copy of the cluster facts, for the sources to start from.
+func (s *State) Cluster() *events.Cluster { return s.cluster.Clone() }
+
+// Settings are the settings in force.
+func (s *State) Settings() events.Settings { return s.settings }
+
+// Apply folds one entry and returns what follows from it: at most one item per
+// host, in the order of the hosts' names. An entry that was already applied
+// changes nothing.
+func (s *State) Apply(e events.Entry) []*work.Item {
+	if e.Seq <= s.seq {
+		return nil
+	}
+	s.seq = e.Seq
+	if e.Event.Received.After(s.now) {
+		s.now = e.Event.Received
+	}
+	b := newBatch(s.span, s.resolver)
+	dirty := s.facts(e.Event)
+	var was events.Host // the Mesos agent that the event is about, before it
+	if ev := e.Event; ev.Kind == events.HostPut {
+		was = s.cluster.Hosts[ev.Host.Agent]
+	} else if ev.Kind == events.HostGone {
+		was = s.cluster.Hosts[ev.Gone.Key]
+	}
+	s.cluster.Apply(e.Event)
+	switch ev := e.Event; ev.Kind {
+	case events.HostPut:
+		s.putHost(b, was, *ev.Host)
+	case events.PolicyApply:
+		if err := s.resolver.Apply(ev.Policy.Put, ev.Policy.Delete); err != nil {
+			s.refusal = &Refusal{Seq: e.Seq, Error: err.Error()}
+		}
+		dirty = append(dirty, events.SortedKeys(s.waiting)...) // a pool may be new
+	case events.SettingsPut:
+		s.settings = *ev.Settings
+		dirty = events.SortedKeys(s.tasks)
+	case events.AgentJoin:
+		s.join(b, *ev.Join)
+	case events.EndpointState:
+		if s.wire(*ev.Wiring) {
+			dirty = append(dirty, events.SortedKeys(s.waiting)...) // an address came back
+		}
+	}
+	slices.Sort(dirty)
+	for _, id := range slices.Compact(dirty) {
+		s.evaluate(b, id)
+	}
+	if e.Event.Kind == events.HostGone {
+		s.loseHost(b, was)
+	}
+	s.spread(b)
+	return b.items(work.Item{Cause: e.Seq, Time: e.Event.Received})
+}
+
+// facts keeps the indexes of the cluster's tasks, and returns the endpoints
+// that the event may change. It runs before the event is folded.
+func (s *State) facts(ev events.Event) []string {
+	switch ev.Kind {
+	case events.TaskPut:
+		id := ev.Task.Endpoint()
+		old, had := s.cluster.Tasks[ev.Task.Key()]
+		dirty := []string{id}
+		if had && (old.Endpoint() != id || old.Agent != ev.Task.Agent) {
+			s.unindex(&old)
+			dirty = append(dirty, old.Endpoint())
+		}
+		enter(s.tasks, id, ev.Task.Key())
+		enter(s.byAgent, ev.Task.Agent, id)
+		enter(s.byFramework, ev.Task.Framework, id)
+		return dirty
+	case events.TaskGone:
+		if old, had := s.cluster.Tasks[ev.Gone.Key]; had {
+			s.unindex(&old)
+			return []string{old.Endpoint()}
+		}
+	case events.HostPut:
+		return events.SortedKeys(s.byAgent[ev.Host.Agent])
+	case events.HostGone:
+		return events.SortedKeys(s.byAgent[ev.Gone.Key])
+	case events.FrameworkPut:
+		return events.SortedKeys(s.byFramework[ev.Framework.ID])
+	case events.MarathonPut:
+		dirty := events.SortedKeys(s.byFramework[ev.Marathon.Framework])
+		if m := s.cluster.Marathon; m != nil && m.Framework != ev.Marathon.Framework {
+			dirty = append(dirty, events.SortedKeys(s.byFramework[m.Framework])...)
+		}
+		return dirty
+	}
+	return nil
+}
+
+func (s *State) unindex(t *events.Task) {
+	id := t.Endpoint()
+	leave(s.tasks, id, t.Key())
+	if len(s.tasks[id]) == 0 {
+		leave(s.byAgent, t.Agent, id)
+		leave(s.byFramework, t.Framework, id)
+	}
+}
+
+// host is the host of that name, made if it is new.
+func (s *State) host(name string) *host {
+	h := s.hosts[name]
+	if h == nil {
+		h = newHost(name)
+		s.hosts[name] = h
+	}
+	return h
+}
+
+func (s *State) putHost(b *batch, was, m events.Host) {
+	if was.Name != "" && was.Name != m.Name {
+		delete(s.host(was.Name).agents, m.Agent)
+	}
+	h := s.host(m.Name)
+	h.agents[m.Agent] = true
+	// What the host's own agent says of its address outweighs what Mesos says.
+	if addr, err := netip.ParseAddr(m.Address); err == nil && !h.joined {
+		s.moveHost(b, h, addr)
+	}
+}
+
+// join makes the host's next item its whole picture.
+func (s *State) join(b *batch, j events.Join) {
+	h := s.host(j.Host)
+	h.joined = true
+	if addr, err := netip.ParseAddr(j.Address); err == nil {
+		s.moveHost(b, h, addr)
+	}
+	b.of(h).snapshot = true
+	for _, p := range sortedPrefixes(s.addrs.blocks) {
+		s.route(b, h, s.addrs.blocks[p])
+	}
+}
+
+// moveHost sets the address by which other hosts reach this one's blocks.
+func (s *State) moveHost(b *batch, h *host, addr netip.Addr) {
+	if h.address == addr {
+		return
+	}
+	h.address = addr
+	for _, block := range s.addrs.byHost[h.name] {
+		s.announce(b, block)
+	}
+}
+
+// announce tells every host the way to a block.
+func (s *State) announce(b *batch, block *block) {
+	for _, h := range s.hosts {
+		s.route(b, h, block)
+	}
+}
+
+// route tells one host the way to a block: to the block's host, or, for its
+// own, nowhere else. A block whose host has no known address has no way.
+func (s *State) route(b *batch, h *host, block *block) {
+	r := work.Route{Prefix: block.Prefix, Host: block.Host}
+	if block.Host != h.name {
+		if r.Via = s.hosts[block.Host].address; !r.Via.IsValid() {
+			return
+		}
+	}
+	b.putRoute(h, r)
+}
+
+// evaluate brings one endpoint up to what its tasks now say.
+func (s *State) evaluate(b *batch, id string) {
+	var tasks []events.Task
+	for _, key := range events.SortedKeys(s.tasks[id]) {
+		if t := s.cluster.Tasks[key]; !events.Terminal(t.State) {
+			tasks = append(tasks, t)
+		}
+	}
+	old, want := s.endpoints[id], s.derive(id, tasks)
+	switch {
+	case want == nil && old == nil:
+		return
+	case want == nil && len(tasks) > 0 && s.cluster.HostName(old.agent) == "":
+		return // its agent is not known just now: it keeps what it has
+	case want == nil:
+		s.end(b, old)
+		return
+	case old != nil && old.host != want.host:
+		s.end(b, old) // it cannot be in two places: the old one ends first
+		old = nil
+	}
+	if old != nil {
+		want.address, want.refused = old.address, old.refused
+		want.wiring, want.wired, want.failure = old.wiring, old.wired, old.failure
+	}
+	if !want.address.IsValid() {
+		s.address(b, want)
+	}
+	s.endpoints[id] = want
+	s.resolver.PutEndpoint(want.resolved())
+	b.consider = append(b.consider, id)
+}
+
+// address gives an endpoint its address, or the reason why it has none.
+func (s *State) address(b *batch, e *endpoint) {
+	if addr, ending := e.host.ending[e.id]; ending && addr.IsValid() {
+		e.address = addr // it returned before its end was complete
+		delete(e.host.ending, e.id)
+		return
+	}
+	addr, block, err := s.addrs.assign(s.pools(e), e.host.name, e.id, s.now, s.settings.Hold,
+		func(name string) bool { return len(s.hosts[name].agents) == 0 })
+	switch {
+	case errors.Is(err, ErrNoPool):
+		e.refused = "no IPPool admits the task: every pool is disabled or has a taskwall/selector that does not match its labels"
+	case err != nil:
+		e.refused = err.Error()
+	default:
+		e.address, e.refused = addr, ""
+	}
+	if block != nil {
+		s.announce(b, block)
+	}
+	if e.refused != "" {
+		s.waiting[e.id] = true
+	} else {
+		delete(s.waiting, e.id)
+	}
+}
+
+// pools are those that the endpoint may draw from, those that select it first.
+func (s *State) pools(e *endpoint) []policy.Pool {
+	var chosen, open []policy.Pool
+	for _, p := range s.resolver.Pools() {
+		switch {
+		case p.Disabled:
+		case p.Selector == nil:
+			open = append(open, p)
+		case p.Selector.Matches(selector.Map(e.labels)):
+			chosen = append(chosen, p)
+		}
+	}
+	return append(chosen, open...)
+}
+
+// end takes an endpoint out of everything. Its address stays taken until its
+// host says that nothing of it is left.
+func (s *State) end(b *batch, e *endpoint) {
+	delete(s.endpoints, e.id)
+	delete(s.waiting, e.id)
+	s.resolver.DeleteEndpoint(e.id)
+	b.deleteEndpoint(e.host, e.id)
+	if e.wiring == events.Detached || !e.host.joined {
+		s.settle(e.host, e.id)
+	}
+}
+
+// settle forgets an ended endpoint and releases its address, if it had one.
+func (s *State) settle(h *host, id string) bool {
+	addr, ending := h.ending[id]
+	delete(h.ending, id)
+	return ending && addr.IsValid() && s.addrs.release(h.name, addr, id, s.now)
+}
+
+// wire takes in what a host says of an endpoint, and reports whether an
+// address became free by it.
+func (s *State) wire(w events.Wiring) bool {
+	h := s.hosts[w.Host]
+	if h == nil {
+		return false
+	}
+	if e := s.endpoints[w.Endpoint]; e != nil && e.host == h {
+		e.wiring, e.failure = w.State, w.Error
+		if w.State == events.Attached {
+			e.wired = s.now
+		}
+		return false
+	}
+	return w.State == events.Detached && s.settle(h, w.Endpoint)
+}
+
+// loseHost ends what was on a Mesos agent that is gone. When it was the host's
+// last, nobody is left to say that the endpoints are detached.
+func (s *State) loseHost(b *batch, was events.Host) {
+	for _, id := range events.SortedKeys(s.byAgent[was.Agent]) {
+		if e := s.endpoints[id]; e != nil && e.agent == was.Agent {
+			s.end(b, e)
+		}
+	}
+	h := s.hosts[was.Name]
+	if h == nil {
+		return
+	}
+	if delete(h.agents, was.Agent); len(h.agents) == 0 {
+		for _, id := range events.SortedKeys(h.ending) {
+			s.settle(h, id)
+		}
+	}
+}
+
+// spread brings the resolver's differences to the hosts that they concern.
+func (s *State) spread(b *batch) {
+	delta := s.resolver.Flush()
+	for _, p := range delta.Programs {
+		b.putProgram(p)
+	}
+	for _, e := range delta.Endpoints {
+		if ep := s.endpoints[e.ID]; ep != nil {
+			b.putEndpoint(ep.host, ep.told(e.Posture))
+		}
+	}
+	for _, id := range b.consider { // changed otherwise than in posture
+		if ep := s.endpoints[id]; ep != nil {
+			b.putEndpoint(ep.host, ep.told(s.resolver.Posture(id)))
+		}
+	}
+	for _, e := range delta.Members {
+		b.edit(e)
+	}
+}
+
+func enter(index map[string]map[string]bool, key, member string) {
+	if index[key] == nil {
+		index[key] = map[string]bool{}
+	}
+	index[key][member] = true
+}
+
+func leave(index map[string]map[string]bool, key, member string) {
+	delete(index[key], member)
+	if len(index[key]) == 0 {
+		delete(index, key)
+	}
+}
+
+// Resources are the policy resources in force, sorted by key.
+func (s *State) Resources() []events.Resource { return s.resolver.Resources() }
+
+// CheckPolicy says whether a policy change could be applied now. It changes
+// nothing.
+func (s *State) CheckPolicy(c events.PolicyChange) error { return s.resolver.Check(c.Put, c.Delete) }

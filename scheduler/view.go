@@ -1,0 +1,138 @@
+package scheduler
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+)
+
+// View is a picture of the state for people and scripts. Lists are sorted.
+type View struct {
+	Seq       uint64          `json:"seq"`
+	Time      time.Time       `json:"time"` // when the last entry was received
+	Hosts     []HostView      `json:"hosts"`
+	Endpoints []EndpointView  `json:"endpoints"`
+	Postures  []PostureView   `json:"postures"`
+	Pools     []PoolView      `json:"pools"`
+	Settings  events.Settings `json:"settings"`
+	Refusal   *Refusal        `json:"refusal,omitempty"`
+}
+
+// HostView is one host.
+type HostView struct {
+	Name    string         `json:"name"`
+	Address netip.Addr     `json:"address,omitzero"`
+	State   string         `json:"state"` // "ready", "no taskwall agent", "unreachable", "gone"
+	Rev     uint64         `json:"rev"`   // of the last item made for it
+	Blocks  []netip.Prefix `json:"blocks,omitempty"`
+	// Endpoints counts those that live; Ending those whose end it has not confirmed.
+	Endpoints int `json:"endpoints"`
+	Ending    int `json:"ending"`
+	Postures  int `json:"postures"`
+	Sets      int `json:"sets"`
+}
+
+// EndpointView is one endpoint.
+type EndpointView struct {
+	ID          string             `json:"id"`
+	App         string             `json:"app"`
+	Task        string             `json:"task"`
+	State       string             `json:"state"` // of the Mesos task
+	Environment string             `json:"environment,omitempty"`
+	Host        string             `json:"host"`
+	Address     netip.Addr         `json:"address,omitzero"`
+	Posture     string             `json:"posture,omitempty"`
+	Wiring      events.WiringState `json:"wiring,omitempty"`
+	Problem     string             `json:"problem,omitempty"`
+	Labels      map[string]string  `json:"labels,omitempty"`
+}
+
+// PostureView is one posture in use.
+type PostureView struct {
+	ID        string   `json:"id"`
+	Policies  []string `json:"policies"`
+	Endpoints int      `json:"endpoints"`
+	Hosts     int      `json:"hosts"`
+}
+
+// PoolView is one address pool.
+type PoolView struct {
+	Name   string       `json:"name"`
+	CIDR   netip.Prefix `json:"cidr"`
+	Blocks int          `json:"blocks"`
+	Used   int          `json:"used"`
+	Held   int          `json:"held"` // released and not yet used again
+}
+
+// View pictures the state.
+func (s *State) View() View {
+	v := View{Seq: s.seq, Time: s.now, Settings: s.settings, Refusal: s.refusal}
+	for _, name := range events.SortedKeys(s.hosts) {
+		h := s.hosts[name]
+		hv := HostView{
+			Name: name, Address: h.address, State: s.hostState(h), Rev: h.rev,
+			Endpoints: len(h.endpoints), Ending: len(h.ending), Postures: len(h.programs), Sets: len(h.sets),
+		}
+		for _, b := range s.addrs.byHost[name] {
+			hv.Blocks = append(hv.Blocks, b.Prefix)
+		}
+		v.Hosts = append(v.Hosts, hv)
+	}
+	for _, id := range events.SortedKeys(s.endpoints) {
+		v.Endpoints = append(v.Endpoints, s.viewEndpoint(s.endpoints[id]))
+	}
+	for _, id := range events.SortedKeys(s.span.programs) {
+		p := s.span.programs[id]
+		pv := PostureView{ID: id, Policies: p.Policies, Hosts: len(p.hosts)}
+		for h := range p.hosts {
+			pv.Endpoints += h.programs[id]
+		}
+		v.Postures = append(v.Postures, pv)
+	}
+	for _, p := range s.resolver.Pools() {
+		pv := PoolView{Name: p.Name, CIDR: p.CIDR}
+		for _, b := range s.addrs.blocks {
+			if b.Pool == p.Name {
+				pv.Blocks++
+				pv.Used += len(b.Used)
+				pv.Held += len(b.Freed)
+			}
+		}
+		v.Pools = append(v.Pools, pv)
+	}
+	return v
+}
+
+func (s *State) hostState(h *host) string {
+	if len(h.agents) == 0 {
+		return "gone"
+	}
+	reachable := false
+	for agent := range h.agents {
+		reachable = reachable || s.cluster.Hosts[agent].Reachable
+	}
+	switch {
+	case !reachable:
+		return "unreachable"
+	case !h.joined:
+		return "no taskwall agent"
+	}
+	return "ready"
+}
+
+func (s *State) viewEndpoint(e *endpoint) EndpointView {
+	v := EndpointView{
+		ID: e.id, App: e.app, Task: e.task, Environment: e.env, Host: e.host.name, Address: e.address,
+		Posture: s.resolver.Posture(e.id), Wiring: e.wiring, Problem: e.refused, Labels: e.labels,
+	}
+	for _, key := range events.SortedKeys(s.tasks[e.id]) {
+		if t := s.cluster.Tasks[key]; t.ID == e.task {
+			v.State = t.State
+		}
+	}
+	if v.Problem == "" {
+		v.Problem = e.failure
+	}
+	return v
+}
