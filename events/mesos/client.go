@@ -3,16 +3,15 @@ package mesos
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
-	"time"
 
 	"github.com/mesos/mesos-go/api/v1/lib/master"
+
+	"github.com/taskwall/taskwall/events/connect"
 )
 
 // maxHops is how many redirects are followed from one member: a standby leads
@@ -23,49 +22,17 @@ const maxHops = 4
 type client struct {
 	cfg     *Config
 	http    *http.Client
-	members []*url.URL
+	members *connect.Members
 	leader  *url.URL // where the last subscription was served; tried first
 }
 
 func newClient(cfg *Config) (*client, error) {
-	c := &client{cfg: cfg, http: &http.Client{
-		Transport: &http.Transport{
-			DialContext:           cfg.Dial,
-			TLSClientConfig:       cfg.TLS,
-			TLSHandshakeTimeout:   5 * time.Second,
-			ResponseHeaderTimeout: cfg.CallTimeout,
-			IdleConnTimeout:       time.Minute,
-			MaxIdleConnsPerHost:   2,
-		},
-		// Redirects are followed by hand: to decide about credentials.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-	for _, m := range cfg.Masters {
-		u, err := memberURL(m, cfg.TLS)
-		if err != nil {
-			return nil, err
-		}
-		c.members = append(c.members, u)
+	members, err := connect.ParseMembers(cfg.Masters, cfg.TLS != nil,
+		connect.Credentials{User: cfg.User, Password: cfg.Password, Token: cfg.Token})
+	if err != nil {
+		return nil, err
 	}
-	if len(c.members) == 0 {
-		return nil, errors.New("no masters are configured")
-	}
-	return c, nil
-}
-
-func memberURL(m string, tc *tls.Config) (*url.URL, error) {
-	if !strings.Contains(m, "://") {
-		scheme := "http://"
-		if tc != nil {
-			scheme = "https://"
-		}
-		m = scheme + m
-	}
-	u, err := url.Parse(m)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, fmt.Errorf("master %q is neither host:port nor an http(s) URL", m)
-	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+	return &client{cfg: cfg, members: members, http: connect.NewClient(cfg.TLS, cfg.CallTimeout, cfg.Dial)}, nil
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }
@@ -74,7 +41,7 @@ func (c *client) close() { c.http.CloseIdleConnections() }
 // closes its body.
 func (c *client) subscribe(ctx context.Context) (*http.Response, error) {
 	var failures []error
-	for _, member := range c.order() {
+	for _, member := range c.members.From(c.leader) {
 		resp, at, err := c.follow(ctx, member, master.Call_SUBSCRIBE)
 		if err == nil {
 			c.leader = at
@@ -88,20 +55,6 @@ func (c *client) subscribe(ctx context.Context) (*http.Response, error) {
 	return nil, fmt.Errorf("%w: %w", ErrNoLeader, errors.Join(failures...))
 }
 
-// order is the members with the last leader first.
-func (c *client) order() []*url.URL {
-	if c.leader == nil {
-		return c.members
-	}
-	order := []*url.URL{c.leader}
-	for _, m := range c.members {
-		if *m != *c.leader {
-			order = append(order, m)
-		}
-	}
-	return order
-}
-
 // get makes a call that has a type and nothing else to the leader that serves
 // the subscription. A redirect is an error: there is another leader.
 func (c *client) get(ctx context.Context, leader *url.URL, t master.Call_Type) (wireResponse, error) {
@@ -113,7 +66,7 @@ func (c *client) get(ctx context.Context, leader *url.URL, t master.Call_Type) (
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return wireResponse{}, refused(leader, t, resp)
+		return wireResponse{}, fmt.Errorf("%v: %w", t, c.members.Refused(resp))
 	}
 	enc, err := encodingOf(resp.Header.Get("Content-Type"))
 	if err != nil {
@@ -144,8 +97,8 @@ func (c *client) follow(ctx context.Context, base *url.URL, t master.Call_Type) 
 		if resp.StatusCode == http.StatusOK {
 			return resp, base, nil
 		}
-		next, moved := redirect(base, resp)
-		err = refused(base, t, resp)
+		next, moved := connect.Redirect(resp)
+		err = fmt.Errorf("%v: %w", t, c.members.Refused(resp))
 		resp.Body.Close()
 		if !moved {
 			return nil, nil, err
@@ -155,19 +108,6 @@ func (c *client) follow(ctx context.Context, base *url.URL, t master.Call_Type) 
 	return nil, nil, fmt.Errorf("%s: more than %d redirects", base.Host, maxHops)
 }
 
-// redirect is where a standby sends its callers: "//host:port/api/v1", without
-// a scheme (CLUSTER-API 3.1), so that of the request is kept.
-func redirect(from *url.URL, resp *http.Response) (*url.URL, bool) {
-	if resp.StatusCode != http.StatusTemporaryRedirect && resp.StatusCode != http.StatusPermanentRedirect {
-		return nil, false
-	}
-	to, err := from.Parse(resp.Header.Get("Location"))
-	if err != nil || to.Host == "" || to.Host == from.Host && to.Scheme == from.Scheme {
-		return nil, false
-	}
-	return &url.URL{Scheme: to.Scheme, Host: to.Host}, true
-}
-
 func (c *client) post(ctx context.Context, base *url.URL, t master.Call_Type) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base.String()+"/api/v1", bytes.NewReader(c.cfg.Encoding.call(t)))
 	if err != nil {
@@ -175,34 +115,10 @@ func (c *client) post(ctx context.Context, base *url.URL, t master.Call_Type) (*
 	}
 	req.Header.Set("Content-Type", c.cfg.Encoding.mediaType())
 	req.Header.Set("Accept", c.cfg.Encoding.mediaType())
-	if c.known(base) {
-		switch {
-		case c.cfg.Token != "":
-			req.Header.Set("Authorization", "token="+c.cfg.Token)
-		case c.cfg.User != "":
-			req.SetBasicAuth(c.cfg.User, c.cfg.Password)
-		}
-	}
+	c.members.Authorize(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%v to %s: %w", t, base.Host, err)
 	}
 	return resp, nil
-}
-
-// known says whether a master may be given the credentials: only one that the
-// operator has named, with the scheme that they gave it.
-func (c *client) known(base *url.URL) bool {
-	for _, m := range c.members {
-		if *m == *base {
-			return true
-		}
-	}
-	return false
-}
-
-// refused is the error for an answer other than 200.
-func refused(base *url.URL, t master.Call_Type, resp *http.Response) error {
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // the status is the error; the text only helps
-	return fmt.Errorf("%v to %s: %s: %s", t, base.Host, resp.Status, strings.ToValidUTF8(strings.TrimSpace(string(said)), "?"))
 }

@@ -1,13 +1,12 @@
 package mesos
 
 import (
-	"context"
 	"crypto/tls"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"time"
 
+	"github.com/taskwall/taskwall/events/connect"
 	"github.com/taskwall/taskwall/events/mirror"
 )
 
@@ -62,7 +61,7 @@ type Config struct {
 	Now    func() time.Time // default time.Now
 	Rand   func() float64   // jitter, in [0,1); default math/rand/v2
 	// Dial makes connections; default net.Dialer.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dial connect.Dialer
 }
 
 func (c Config) withDefaults() Config {
@@ -83,9 +82,6 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Float64
-	}
-	if c.Dial == nil {
-		c.Dial = (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext
 	}
 	return c
 }

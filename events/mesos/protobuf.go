@@ -3,6 +3,8 @@ package mesos
 import (
 	lib "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/master"
+
+	"github.com/taskwall/taskwall/events/mirror"
 )
 
 // Conversion of mesos-go's types to the wire types, field by field: what is
@@ -279,7 +281,7 @@ func fromNetworks(ns []lib.NetworkInfo) []wireNetwork {
 func fromLabels(l *lib.Labels) (w wireLabels) {
 	if l != nil {
 		for i := range l.Labels {
-			w.Labels = append(w.Labels, wireLabel{l.Labels[i].Key, l.Labels[i].GetValue()})
+			w.Labels = append(w.Labels, mirror.Label{Key: l.Labels[i].Key, Value: l.Labels[i].GetValue()})
 		}
 	}
 	return w

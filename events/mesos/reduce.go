@@ -9,7 +9,18 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/mirror"
 )
+
+const (
+	maxAddresses = 8  // of one network
+	maxNesting   = 32 // of containers
+)
+
+// limits reduces records to events within the log's bounds.
+type limits struct{ mirror.Limits }
+
+func (l *limits) labels(w wireLabels) map[string]string { return l.Labels(w.Labels) }
 
 // executor is what a pod's tasks have from their executor.
 type executor struct {
@@ -24,7 +35,7 @@ func (l *limits) task(w *wireTask, exec *executor) events.Task {
 	t := events.Task{
 		Framework: w.Framework.Value,
 		ID:        w.ID.Value,
-		Name:      l.text(w.Name),
+		Name:      l.Text(w.Name),
 		Executor:  w.ID.Value, // a command task's executor has the task's id
 		Agent:     w.Agent.Value,
 		State:     w.State,
@@ -62,7 +73,7 @@ func (l *limits) task(w *wireTask, exec *executor) events.Task {
 // status folds one status update into a task. state is the state that makes
 // an address in it believable.
 func (l *limits) status(t *events.Task, s *wireStatus, state string) {
-	t.State, t.Reason, t.Message = state, s.Reason, l.message(s.Message)
+	t.State, t.Reason, t.Message = state, s.Reason, l.Text(s.Message)
 	t.Healthy = s.Healthy
 	t.Since = seconds(s.Timestamp)
 	if id := containerID(s.Container.ID); id != "" {
@@ -117,11 +128,11 @@ func (l *limits) networks(ws []wireNetwork) []events.Network {
 		if w.Name == "" {
 			continue
 		}
-		if len(ns) == maxNetworks {
-			l.drop("networks")
+		if len(ns) == mirror.MaxNetworks {
+			l.Drop("networks")
 			break
 		}
-		ns = append(ns, events.Network{Name: l.text(w.Name), Labels: l.labels(w.Labels)})
+		ns = append(ns, events.Network{Name: l.Name(w.Name), Labels: l.labels(w.Labels)})
 	}
 	return ns
 }
@@ -172,14 +183,14 @@ func (l *limits) ports(ws []wirePort, maps []wirePortMapping) []events.Port {
 				}
 			}
 			if number > math.MaxUint16 {
-				l.drop("ports")
+				l.Drop("ports")
 				continue
 			}
-			if len(ps) == maxPorts {
-				l.drop("ports")
+			if len(ps) == mirror.MaxPorts {
+				l.Drop("ports")
 				return ps
 			}
-			ps = append(ps, events.Port{Name: l.text(w.Name), Number: int(number), Protocol: proto})
+			ps = append(ps, events.Port{Name: l.Name(w.Name), Number: int(number), Protocol: proto})
 		}
 	}
 	return ps
@@ -242,13 +253,13 @@ func (l *limits) host(w *wireAgent) events.Host {
 // hostInfo is what an agent says of itself: all that is known of one that a
 // new master has only recovered.
 func (l *limits) hostInfo(w *wireAgentInfo) events.Host {
-	h := events.Host{Agent: w.ID.Value, Name: l.text(w.Hostname)}
+	h := events.Host{Agent: w.ID.Value, Name: l.Text(w.Hostname)}
 	if w.Port > 0 && w.Port <= math.MaxUint16 {
 		h.Port = w.Port
 	}
 	pairs := wireLabels{}
 	for _, a := range w.Attributes {
-		pairs.Labels = append(pairs.Labels, wireLabel{Key: a.Name, Value: attribute(&a)})
+		pairs.Labels = append(pairs.Labels, mirror.Label{Key: a.Name, Value: attribute(&a)})
 	}
 	h.Attributes = l.labels(pairs)
 	return h
@@ -276,8 +287,8 @@ func attribute(a *wireAttribute) string {
 func (l *limits) framework(w *wireFramework) events.Framework {
 	f := events.Framework{
 		ID:        w.Info.ID.Value,
-		Name:      l.text(w.Info.Name),
-		Principal: l.text(w.Info.Principal),
+		Name:      l.Text(w.Info.Name),
+		Principal: l.Text(w.Info.Principal),
 		Active:    w.Active,
 		Connected: w.Connected,
 		Since:     latest(w.Registered, w.Reregistered),
@@ -286,13 +297,7 @@ func (l *limits) framework(w *wireFramework) events.Framework {
 	if len(roles) == 0 && w.Info.Role != "" {
 		roles = []string{w.Info.Role}
 	}
-	for _, r := range roles {
-		if len(f.Roles) == maxRoles {
-			l.drop("roles")
-			break
-		}
-		f.Roles = append(f.Roles, l.text(r))
-	}
+	f.Roles = l.Names(roles)
 	return f
 }
 

@@ -12,11 +12,16 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/master"
 
 	"github.com/taskwall/taskwall/events/backoff"
+	"github.com/taskwall/taskwall/events/connect"
 )
 
 // heartbeat is the interval assumed until the master has announced its own,
 // and the longest one that is believed is four times that.
 const heartbeat = 15 * time.Second
+
+// maxQueued bounds the records that are read but not yet reduced; a full queue
+// makes the master hold back what it has to say.
+const maxQueued = 4096
 
 // session is one subscription: from finding the leader to losing it.
 type session struct {
@@ -26,7 +31,7 @@ type session struct {
 
 	leader *url.URL
 	cancel context.CancelCauseFunc
-	queue  *queue
+	queue  *connect.Queue[wireEvent]
 	polled chan polled
 	wg     sync.WaitGroup
 	resync *time.Timer
@@ -55,9 +60,9 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
 	}
-	s.queue = newQueue(s.cfg.MaxRecord)
+	s.queue = connect.NewQueue[wireEvent](maxQueued, s.cfg.MaxRecord)
 	s.polled = make(chan polled, 1)
-	s.wg.Go(func() { s.queue.end(s.read(ctx, resp.Body, enc)) })
+	s.wg.Go(func() { s.queue.End(s.read(ctx, resp.Body, enc)) })
 	if err := s.first(ctx); err != nil {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
 	}
@@ -71,7 +76,7 @@ func (s *session) run(ctx context.Context) error {
 
 // read decodes records into the queue until the stream ends, and returns why.
 func (s *session) read(ctx context.Context, body io.Reader, enc Encoding) error {
-	w := &watch{r: body, patience: time.Duration(s.cfg.Heartbeats) * heartbeat, expired: func() { s.cancel(ErrSilent) }}
+	w := &connect.Watch{R: body, Patience: time.Duration(s.cfg.Heartbeats) * heartbeat, Expired: func() { s.cancel(ErrSilent) }}
 	records := NewRecordReader(w, s.cfg.MaxRecord)
 	for {
 		b, err := records.Next()
@@ -99,9 +104,9 @@ func (s *session) read(ctx context.Context, body io.Reader, enc Encoding) error 
 			continue
 		}
 		if ev.Subscribed != nil {
-			w.patience = time.Duration(s.cfg.Heartbeats) * interval(ev.Subscribed.HeartbeatInterval)
+			w.Patience = time.Duration(s.cfg.Heartbeats) * interval(ev.Subscribed.HeartbeatInterval)
 		}
-		if err := s.queue.put(ctx, ev, int64(len(b))); err != nil {
+		if err := s.queue.Put(ctx, ev, int64(len(b))); err != nil {
 			return err
 		}
 	}
@@ -119,11 +124,11 @@ func interval(seconds float64) time.Duration {
 func (s *session) first(ctx context.Context) error {
 	for {
 		select {
-		case <-s.queue.filled:
+		case <-s.queue.Filled():
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		recs, err := s.queue.take()
+		recs, err := s.queue.Take()
 		if err != nil {
 			return err
 		}
@@ -161,8 +166,8 @@ func (s *session) follow(ctx context.Context) error {
 			s.resync.Reset(s.doubts.Next())
 		}
 		select {
-		case <-s.queue.filled:
-			recs, err := s.queue.take()
+		case <-s.queue.Filled():
+			recs, err := s.queue.Take()
 			if err != nil {
 				return err
 			}
@@ -205,7 +210,7 @@ func (s *session) follow(ctx context.Context) error {
 
 // take reduces records and makes their differences durable.
 func (s *session) take(ctx context.Context, recs []wireEvent) error {
-	s.board.update(func(st *Status) { st.Queued = len(recs) + s.queue.len() })
+	s.board.update(func(st *Status) { st.Queued = len(recs) + s.queue.Len() })
 	if s.unknownExecutors(recs) {
 		w, err := s.client.get(ctx, s.leader, master.Call_GET_EXECUTORS)
 		if ctx.Err() != nil {
@@ -232,14 +237,9 @@ func (s *session) flush(ctx context.Context) error {
 	}
 	s.heard = s.cfg.Now()
 	s.board.update(func(st *Status) {
-		st.Heard, st.Queued = s.heard, s.queue.len()
+		st.Heard, st.Queued = s.heard, s.queue.Len()
 		st.Counters.Events = s.mirror.Appended()
-		for what, n := range s.limits.dropped {
-			if st.Counters.Dropped == nil {
-				st.Counters.Dropped = map[string]uint64{}
-			}
-			st.Counters.Dropped[what] = n
-		}
+		st.Counters.Dropped = s.limits.Dropped()
 	})
 	return nil
 }
@@ -256,18 +256,4 @@ func (s *Source) answered(err error) {
 			st.Counters.Polls++
 		}
 	})
-}
-
-// watch reads, and calls expired when one Read waits for longer than the
-// patience: time in which nobody asks for more does not count.
-type watch struct {
-	r        io.Reader
-	patience time.Duration
-	expired  func()
-}
-
-func (w *watch) Read(p []byte) (int, error) {
-	t := time.AfterFunc(w.patience, w.expired)
-	defer t.Stop()
-	return w.r.Read(p)
 }

@@ -40,7 +40,7 @@ type Counters struct {
 	PollFails uint64 `json:"pollFails"` // … and not
 	Retries   uint64 `json:"retries"`   // attempts to append that failed
 	// Dropped counts what was too large or too much to keep, by what it was:
-	// "labels", "names", "messages", "networks", "ports", "roles", "ids".
+	// "labels", "texts", "names", "networks", "ports", "ids".
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
 }
 

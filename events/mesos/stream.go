@@ -75,7 +75,7 @@ func (s *Source) taskUpdated(w *wireTaskUpdated) {
 // reduce is a task as it is to be told of: what the record does not say, and
 // the picture does, is kept.
 func (s *Source) reduce(w *wireTask) (events.Task, bool) {
-	if !s.limits.id(w.Framework.Value) || !s.limits.id(w.ID.Value) || !s.limits.id(w.Agent.Value) {
+	if !s.limits.ID(w.Framework.Value) || !s.limits.ID(w.ID.Value) || !s.limits.ID(w.Agent.Value) {
 		return events.Task{}, false
 	}
 	var exec *executor
@@ -152,7 +152,7 @@ func (s *Source) sweep(now time.Time) {
 }
 
 func (s *Source) putFramework(w *wireFramework) {
-	if f := s.limits.framework(w); s.limits.id(f.ID) {
+	if f := s.limits.framework(w); s.limits.ID(f.ID) {
 		s.mirror.PutFramework(f, time.Time{})
 	}
 }
@@ -168,7 +168,7 @@ func (s *Source) frameworkGone(id, reason string) {
 
 func (s *Source) putHost(w *wireAgent) {
 	h := s.limits.host(w)
-	if !s.limits.id(h.Agent) {
+	if !s.limits.ID(h.Agent) {
 		return
 	}
 	delete(s.absent, h.Agent)

@@ -1,5 +1,7 @@
 package mesos
 
+import "github.com/taskwall/taskwall/events/mirror"
+
 // The shapes in which a master speaks, reduced to the fields that are used.
 // JSON is decoded into them; protobuf is converted to them, so that there is
 // one reduction to events. Enums are strings: an unknown value is just another
@@ -168,12 +170,7 @@ type wirePort struct {
 }
 
 type wireLabels struct {
-	Labels []wireLabel `json:"labels"`
-}
-
-type wireLabel struct {
-	Key   string `json:"key"`
-	Value string `json:"value"`
+	Labels []mirror.Label `json:"labels"`
 }
 
 type wireFramework struct {

@@ -1,0 +1,90 @@
+package connect
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// ErrNoMembers: no servers are configured.
+var ErrNoMembers = errors.New("no servers are configured")
+
+// Credentials are sent to members: User and Password as HTTP Basic or, if it
+// is set, Token as "Authorization: token=…", which DC/OS's proxies take.
+type Credentials struct {
+	User, Password, Token string
+}
+
+// Members are the servers that the operator has named.
+type Members struct {
+	urls []*url.URL
+	cred Credentials
+}
+
+// ParseMembers reads servers given as "host:port", or as URLs of which scheme
+// and host count. The scheme of one without is https if secure.
+func ParseMembers(servers []string, secure bool, cred Credentials) (*Members, error) {
+	m := &Members{cred: cred}
+	for _, s := range servers {
+		given := s
+		if !strings.Contains(s, "://") {
+			if s = "http://" + s; secure {
+				s = "https://" + given
+			}
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return nil, fmt.Errorf("server %q is neither host:port nor an http(s) URL", given)
+		}
+		m.urls = append(m.urls, &url.URL{Scheme: u.Scheme, Host: u.Host})
+	}
+	if len(m.urls) == 0 {
+		return nil, ErrNoMembers
+	}
+	return m, nil
+}
+
+// From is all members in the order in which to try them: first, if it is not
+// nil, the one that led last.
+func (m *Members) From(first *url.URL) []*url.URL {
+	if first == nil {
+		return m.urls
+	}
+	order := []*url.URL{first}
+	for _, u := range m.urls {
+		if *u != *first {
+			order = append(order, u)
+		}
+	}
+	return order
+}
+
+// Known reports whether a server is one that the operator has named, by the
+// scheme that they gave it: a member named with https gets no credentials
+// over http.
+func (m *Members) Known(u *url.URL) bool {
+	for _, k := range m.urls {
+		if k.Scheme == u.Scheme && k.Host == u.Host {
+			return true
+		}
+	}
+	return false
+}
+
+// Authorize gives a request the credentials, if it goes to a known member.
+func (m *Members) Authorize(req *http.Request) {
+	switch {
+	case !m.Known(req.URL):
+	case m.cred.Token != "":
+		req.Header.Set("Authorization", "token="+m.cred.Token)
+	case m.cred.User != "":
+		req.SetBasicAuth(m.cred.User, m.cred.Password)
+	}
+}
+
+// withheld reports whether there are credentials that a server was not given.
+func (m *Members) withheld(u *url.URL) bool {
+	return (m.cred.Token != "" || m.cred.User != "") && !m.Known(u)
+}

@@ -1,0 +1,129 @@
+package marathon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"github.com/taskwall/taskwall/events/connect"
+)
+
+// maxHops is how many redirects are followed from one member: a standby leads
+// to the leader in one, or in two during a change of leaders.
+const maxHops = 4
+
+// hints are the events that are asked for: see the package comment. Without
+// the first there would be no sign that the stream is attached.
+var hints = url.Values{"event_type": {
+	"event_stream_attached",
+	"group_change_success", "api_post_event", "app_terminated_event",
+	"pod_created_event", "pod_updated_event", "pod_deleted_event",
+	"deployment_info", "deployment_step_success", "deployment_step_failure",
+	"deployment_success", "deployment_failed",
+	"scheduler_registered_event", "scheduler_reregistered_event",
+}}
+
+// client speaks to the leader.
+type client struct {
+	cfg     *Config
+	http    *http.Client
+	members *connect.Members
+	leader  *url.URL // where the last stream was served; tried first
+}
+
+func newClient(cfg *Config) (*client, error) {
+	members, err := connect.ParseMembers(cfg.Members, cfg.TLS != nil,
+		connect.Credentials{User: cfg.User, Password: cfg.Password, Token: cfg.Token})
+	if err != nil {
+		return nil, err
+	}
+	return &client{cfg: cfg, members: members, http: connect.NewClient(cfg.TLS, cfg.CallTimeout, cfg.Dial)}, nil
+}
+
+func (c *client) close() { c.http.CloseIdleConnections() }
+
+// events finds the leader and opens its stream. The caller closes the body.
+func (c *client) events(ctx context.Context) (*http.Response, error) {
+	var failures []error
+	for _, member := range c.members.From(c.leader) {
+		resp, at, err := c.follow(ctx, member)
+		if err == nil {
+			c.leader = at
+			return resp, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		failures = append(failures, err)
+	}
+	c.leader = nil
+	return nil, fmt.Errorf("%w: %w", ErrNoLeader, errors.Join(failures...))
+}
+
+// follow opens the stream at a member and goes where it is sent: a standby
+// redirects for the stream (and proxies all else, CLUSTER-API 1.2).
+func (c *client) follow(ctx context.Context, base *url.URL) (*http.Response, *url.URL, error) {
+	for range maxHops {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.String()+"/v2/events?"+hints.Encode(), nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		req.Header.Set("Accept", "text/event-stream") // exactly this, or it is 405
+		c.members.Authorize(req)
+		resp, err := c.http.Do(req)
+		if err != nil {
+			return nil, nil, err
+		}
+		if resp.StatusCode == http.StatusOK {
+			return resp, base, nil
+		}
+		next, moved := connect.Redirect(resp)
+		err = c.members.Refused(resp)
+		resp.Body.Close()
+		if !moved {
+			return nil, nil, err
+		}
+		base = next
+	}
+	return nil, nil, fmt.Errorf("%s: more than %d redirects", base.Host, maxHops)
+}
+
+// get reads a REST resource of the leader into v. It returns errNotFound when
+// there is none.
+func (c *client) get(ctx context.Context, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.leader.String()+path, nil)
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Accept", "application/json")
+	c.members.Authorize(req)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return errNotFound
+	default:
+		return c.members.Refused(resp)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(c.cfg.MaxAnswer)+1))
+	if err == nil && len(body) > c.cfg.MaxAnswer {
+		err = ErrTooLarge
+	}
+	if err == nil {
+		err = lenient(json.Unmarshal(body, v))
+	}
+	if err != nil {
+		return fmt.Errorf("answer of %s to %s: %w", c.leader.Host, path, err)
+	}
+	return nil
+}

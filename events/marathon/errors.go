@@ -1,0 +1,18 @@
+package marathon
+
+import "errors"
+
+// Errors that end a connection to Marathon; the source then tries again.
+var (
+	// ErrNoLeader: no member of the list is, or leads to, the leader.
+	ErrNoLeader = errors.New("no leading Marathon found")
+	// ErrSilent: nothing arrived for longer than the heartbeat allows.
+	ErrSilent = errors.New("the stream fell silent")
+	// ErrNotAttached: the stream ended before its first event, which is how a
+	// Marathon that was just elected says that it is not ready.
+	ErrNotAttached = errors.New("the stream ended before it was attached")
+	// ErrTooLarge: an answer is larger than Config.MaxAnswer.
+	ErrTooLarge = errors.New("larger than the limit")
+
+	errNotFound = errors.New("not found")
+)

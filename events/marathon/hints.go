@@ -1,0 +1,149 @@
+package marathon
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// malformed is the type given to an event that could not be decoded.
+const malformed = "malformed"
+
+// wants are the reads that events ask for.
+type wants struct {
+	all      bool            // everything
+	info     bool            // what Marathon says of itself
+	groups   map[string]bool // by id
+	apps     map[string]bool // by id
+	pods     map[string]bool // by id
+	versions map[version]bool
+}
+
+// version names one version of an app or pod.
+type version struct {
+	id, version string
+	pod         bool
+}
+
+func (w *wants) empty() bool {
+	return !w.all && !w.info && len(w.groups)+len(w.apps)+len(w.pods)+len(w.versions) == 0
+}
+
+// maxWants is how many single reads are made before one of everything is
+// cheaper.
+const maxWants = 64
+
+func (w *wants) many() bool {
+	return w.all || len(w.groups)+len(w.apps)+len(w.pods)+len(w.versions) > maxWants
+}
+
+func want[K comparable](m *map[K]bool, k K) {
+	if *m == nil {
+		*m = map[K]bool{}
+	}
+	(*m)[k] = true
+}
+
+// hint notes what an event points to. What it says of itself is believed only
+// of a deployment.
+func (s *Source) hint(w *wireEvent, ws *wants) {
+	switch w.Type {
+	case "event_stream_attached":
+	case "group_change_success":
+		// Published when the change can be read; the group is the parent of
+		// what changed (CLUSTER-API 1.4).
+		want(&ws.groups, absolute(w.GroupID))
+	case "api_post_event":
+		if w.Definition != nil && w.Definition.ID != "" {
+			want(&ws.apps, absolute(w.Definition.ID))
+		} else {
+			ws.all = true
+		}
+	case "app_terminated_event":
+		want(&ws.apps, absolute(w.AppID)) // or a pod: then there is no such app
+	case "pod_created_event", "pod_updated_event", "pod_deleted_event":
+		// A creation's URI is that of all pods.
+		if id := strings.TrimPrefix(w.URI, "/v2/pods/"); id != w.URI && id != "" {
+			want(&ws.pods, absolute(id))
+		} else {
+			ws.all = true
+		}
+	case "deployment_info", "deployment_step_success", "deployment_step_failure":
+		s.deploys(w, ws)
+	case "deployment_success":
+		s.deployed(w, "succeeded", ws)
+	case "deployment_failed":
+		s.deployed(w, "failed", ws)
+	case "scheduler_registered_event", "scheduler_reregistered_event":
+		ws.info = true
+	case malformed:
+		ws.all = true
+	default:
+		s.board.update(func(st *Status) { st.Counters.Unknown++ })
+	}
+}
+
+// deploys tells of a deployment under way. It begins before what it deploys
+// can be read as the app's current version, but not before that version can be
+// read by its name (CLUSTER-API 1.5).
+func (s *Source) deploys(w *wireEvent, ws *wants) {
+	if w.Plan == nil || w.Plan.ID == "" {
+		return
+	}
+	d, ok := s.limits.deployment(w.Plan, "running")
+	if _, over := s.ended[d.ID]; !ok || over {
+		return
+	}
+	delete(s.missing, d.ID)
+	s.mirror.PutDeployment(d, timestamp(w.Timestamp))
+	for _, step := range w.Plan.Steps {
+		for _, a := range step {
+			v := version{id: a.target(), version: w.Plan.Version, pod: a.Pod != ""}
+			if v.id != "" && older(s.mirror.Picture().Apps[v.id].Version, v.version) {
+				want(&ws.versions, v)
+			}
+		}
+	}
+}
+
+// deployed tells how a deployment ended, and of its beginning, if that was
+// missed.
+func (s *Source) deployed(w *wireEvent, state string, ws *wants) {
+	id := w.ID
+	if id == "" && w.Plan != nil {
+		id = w.Plan.ID
+	}
+	d, known := s.mirror.Picture().Deployments[id]
+	if !known && w.Plan != nil {
+		s.deploys(w, ws)
+		d, known = s.mirror.Picture().Deployments[id]
+	}
+	if known {
+		d.State, d.Reason = state, s.limits.reason(w.Reason)
+		s.mirror.PutDeployment(d, timestamp(w.Timestamp))
+		for _, app := range d.Apps {
+			want(&ws.apps, app)
+		}
+	}
+	delete(s.missing, id)
+	s.ended[id] = s.cfg.Now()
+}
+
+// reason is a text, or what was written instead of one.
+func (l *limits) reason(b json.RawMessage) string {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		text = string(b)
+	}
+	return l.Text(text)
+}
+
+// older reports whether version a came before b: versions are times.
+func older(a, b string) bool { return timestamp(a).Before(timestamp(b)) }
+
+// absolute is an id with the slash that it begins with.
+func absolute(id string) string {
+	if !strings.HasPrefix(id, "/") {
+		return "/" + id
+	}
+	return id
+}

@@ -1,0 +1,290 @@
+package marathon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+)
+
+// embed asks for a group with all that is in it: the cheapest picture of apps
+// and pods that is nearly of one moment (CLUSTER-API 2.1).
+const embed = "?embed=group.apps&embed=group.pods&embed=group.groups"
+
+// missingFor is how long a deployment may be missing before it is told to have
+// ended, we know not how: the event of its end may still come.
+const missingFor = 10 * time.Second
+
+// rememberFor is how long an ended deployment is remembered.
+const rememberFor = 10 * time.Minute
+
+// snapshot compares everything.
+func (s *session) snapshot(ctx context.Context) error {
+	s.wants = wants{}
+	if err := s.readInfo(ctx); err != nil {
+		return err
+	}
+	if err := s.readDeployments(ctx); err != nil {
+		return err
+	}
+	if err := s.readGroup(ctx, "/"); err != nil {
+		return err
+	}
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	s.board.update(func(st *Status) {
+		st.Counters.Snapshots++
+		st.Synced = s.cfg.Now()
+	})
+	return nil
+}
+
+// fetch reads what events asked for.
+func (s *session) fetch(ctx context.Context) error {
+	ws := s.wants
+	s.wants = wants{}
+	if ws.many() {
+		return s.snapshot(ctx)
+	}
+	if ws.info {
+		if err := s.readInfo(ctx); err != nil {
+			return err
+		}
+	}
+	for _, v := range slices.SortedFunc(maps.Keys(ws.versions), func(a, b version) int {
+		return cmp.Or(strings.Compare(a.id, b.id), strings.Compare(a.version, b.version))
+	}) {
+		if err := s.readVersion(ctx, v); err != nil {
+			return err
+		}
+	}
+	for _, id := range events.SortedKeys(ws.groups) {
+		if err := s.readGroup(ctx, id); err != nil {
+			return err
+		}
+	}
+	for _, id := range events.SortedKeys(ws.apps) {
+		if err := s.readApp(ctx, id); err != nil {
+			return err
+		}
+	}
+	for _, id := range events.SortedKeys(ws.pods) {
+		if err := s.readPod(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) get(ctx context.Context, path string, v any) error {
+	err := s.client.get(ctx, path, v)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err == nil || errors.Is(err, errNotFound) {
+		s.board.update(func(st *Status) { st.Counters.Reads++ })
+	}
+	return err
+}
+
+func (s *session) readInfo(ctx context.Context) error {
+	var w wireInfo
+	if err := s.get(ctx, "/v2/info", &w); err != nil {
+		return err
+	}
+	if m, ok := s.limits.marathon(&w); ok {
+		s.mirror.PutMarathon(m, time.Time{})
+	}
+	return nil
+}
+
+// readGroup compares a group and all below it.
+func (s *session) readGroup(ctx context.Context, id string) error {
+	var w wireGroup
+	path := "/v2/groups"
+	if id != "/" {
+		path += escape(id)
+	}
+	if err := s.get(ctx, path+embed, &w); err != nil && (id == "/" || !errors.Is(err, errNotFound)) {
+		return err
+	}
+	found := map[string]bool{}
+	s.putGroup(&w, found)
+	below := strings.TrimSuffix(id, "/") + "/"
+	for _, app := range events.SortedKeys(s.mirror.Picture().Apps) {
+		if strings.HasPrefix(app, below) && !found[app] && !s.deploying(app) {
+			s.mirror.AppGone(app, "deleted", time.Time{})
+		}
+	}
+	return nil
+}
+
+func (s *session) putGroup(w *wireGroup, found map[string]bool) {
+	for i := range w.Apps {
+		if a, ok := s.limits.app(&w.Apps[i]); ok {
+			found[a.ID] = true
+			s.putApp(a)
+		}
+	}
+	for i := range w.Pods {
+		if a, ok := s.limits.pod(&w.Pods[i].Spec); ok {
+			found[a.ID] = true
+			s.putApp(a)
+		}
+	}
+	for i := range w.Groups {
+		s.putGroup(&w.Groups[i], found)
+	}
+}
+
+// putApp takes an app as it was read. While it is being deployed, what is read
+// may still be its former version.
+func (s *session) putApp(a events.App) {
+	if older(a.Version, s.mirror.Picture().Apps[a.ID].Version) && s.deploying(a.ID) {
+		return
+	}
+	s.mirror.PutApp(a, timestamp(a.Version))
+}
+
+// deploying reports whether a deployment of an app is under way.
+func (s *session) deploying(app string) bool {
+	for _, d := range s.mirror.Picture().Deployments {
+		for _, a := range d.Apps {
+			if a == app {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *session) readApp(ctx context.Context, id string) error {
+	var w struct {
+		App wireApp `json:"app"`
+	}
+	err := s.get(ctx, "/v2/apps"+escape(id), &w)
+	if errors.Is(err, errNotFound) {
+		if a, had := s.mirror.Picture().Apps[id]; had && a.Pod {
+			return s.readPod(ctx, id)
+		}
+		s.gone(id)
+		return nil
+	}
+	if a, ok := s.limits.app(&w.App); err == nil && ok {
+		s.putApp(a)
+	}
+	return err
+}
+
+func (s *session) readPod(ctx context.Context, id string) error {
+	var w wirePod
+	err := s.get(ctx, "/v2/pods"+escape(id), &w)
+	if errors.Is(err, errNotFound) {
+		s.gone(id)
+		return nil
+	}
+	if a, ok := s.limits.pod(&w); err == nil && ok {
+		s.putApp(a)
+	}
+	return err
+}
+
+func (s *session) gone(id string) {
+	if !s.deploying(id) {
+		s.mirror.AppGone(id, "deleted", time.Time{})
+	}
+}
+
+// readVersion reads one version of an app, which never changes, so once.
+// There may be none: a deployment also names apps that it only restarts.
+func (s *session) readVersion(ctx context.Context, v version) error {
+	key := v.id + " " + v.version
+	if s.versions[key] {
+		return nil
+	}
+	var (
+		app wireApp
+		pod wirePod
+		a   events.App
+		ok  bool
+		err error
+	)
+	if v.pod {
+		err = s.get(ctx, "/v2/pods"+escape(v.id)+"::versions/"+url.PathEscape(v.version), &pod)
+		a, ok = s.limits.pod(&pod)
+	} else {
+		err = s.get(ctx, "/v2/apps"+escape(v.id)+"/versions/"+url.PathEscape(v.version), &app)
+		a, ok = s.limits.app(&app)
+	}
+	if err != nil && !errors.Is(err, errNotFound) {
+		return err
+	}
+	if len(s.versions) >= maxVersions {
+		clear(s.versions)
+	}
+	s.versions[key] = true
+	if err == nil && ok && a.ID == v.id {
+		s.putApp(a)
+	}
+	return nil
+}
+
+// maxVersions bounds the memory of versions read.
+const maxVersions = 10_000
+
+// readDeployments compares the deployments under way.
+func (s *session) readDeployments(ctx context.Context) error {
+	var ws []wireDeployment
+	if err := s.get(ctx, "/v2/deployments", &ws); err != nil {
+		return err
+	}
+	listed := map[string]bool{}
+	for i := range ws {
+		d, ok := s.limits.deployment(&ws[i], "running")
+		if _, over := s.ended[d.ID]; !ok || over {
+			continue
+		}
+		listed[d.ID] = true
+		delete(s.missing, d.ID)
+		s.mirror.PutDeployment(d, timestamp(d.Version))
+	}
+	for id := range s.mirror.Picture().Deployments {
+		if _, already := s.missing[id]; !listed[id] && !already {
+			s.missing[id] = s.cfg.Now()
+		}
+	}
+	return nil
+}
+
+// tidy tells of deployments that have been missing for long enough.
+func (s *Source) tidy() {
+	now := s.cfg.Now()
+	for _, id := range events.SortedKeys(s.missing) {
+		if now.Sub(s.missing[id]) < missingFor {
+			continue
+		}
+		delete(s.missing, id)
+		if d, had := s.mirror.Picture().Deployments[id]; had {
+			d.State = "ended"
+			s.mirror.PutDeployment(d, time.Time{})
+			s.ended[id] = now
+		}
+	}
+	for id, at := range s.ended {
+		if now.Sub(at) > rememberFor {
+			delete(s.ended, id)
+		}
+	}
+}
+
+// escape is an absolute app or group id as part of a URL's path.
+func escape(id string) string {
+	return (&url.URL{Path: id}).EscapedPath()
+}

@@ -1,0 +1,103 @@
+package marathon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/backoff"
+	"github.com/taskwall/taskwall/events/mirror"
+)
+
+// Source follows a Marathon cluster and appends what changes to the log.
+type Source struct {
+	cfg    Config
+	client *client
+	mirror *mirror.Mirror
+	limits limits
+	board  board
+	log    *slog.Logger
+
+	// versions are the app versions that were asked for: they never change.
+	versions map[string]bool
+	// ended are the deployments whose end was told, and when: an answer that
+	// is older must not bring one back.
+	ended map[string]time.Time
+	// missing are the deployments that Marathon no longer lists, and since
+	// when: the event of their end may be on its way.
+	missing map[string]time.Time
+}
+
+// New returns a source that appends to sink what differs from what is known,
+// the picture that the log adds up to; it keeps its own copy. nil means an
+// empty log.
+func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
+	s := &Source{
+		cfg:      cfg.withDefaults(),
+		versions: map[string]bool{},
+		ended:    map[string]time.Time{},
+		missing:  map[string]time.Time{},
+	}
+	s.log = s.cfg.Logger
+	var err error
+	if s.client, err = newClient(&s.cfg); err != nil {
+		return nil, fmt.Errorf("marathon source: %w", err)
+	}
+	s.mirror = mirror.New(known, mirror.Options{
+		Source: "marathon", Sink: sink, Now: s.cfg.Now, Logger: s.log,
+		Retry:   backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second, Rand: s.cfg.Rand},
+		OnRetry: func(error) { s.board.update(func(st *Status) { st.Counters.Retries++ }) },
+	})
+	s.board.s.Since = s.cfg.Now()
+	return s, nil
+}
+
+// Run follows the leader until ctx ends, and then returns the cause. Nothing
+// that a Marathon or the network does makes it return earlier. It may be
+// called once.
+func (s *Source) Run(ctx context.Context) error {
+	defer s.client.close()
+	wait := backoff.Backoff{Min: s.cfg.RetryMin, Max: s.cfg.RetryMax, Rand: s.cfg.Rand}
+	for {
+		ss := session{Source: s, synced: wait.Reset}
+		err := ss.run(ctx)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		s.disconnected(err)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err := wait.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// connected and disconnected say each change of state once.
+func (s *Source) connected(leader string) {
+	now := s.cfg.Now()
+	s.board.update(func(st *Status) {
+		st.Connected, st.Leader, st.Since = true, leader, now
+		st.Counters.Connects++
+	})
+	s.log.Info("marathon: following the leader", "leader", leader)
+}
+
+func (s *Source) disconnected(err error) {
+	now, first := s.cfg.Now(), false
+	s.board.update(func(st *Status) {
+		first = st.Connected || st.LastErrorAt.IsZero()
+		if st.Connected {
+			st.Connected, st.Since = false, now
+		}
+		st.LastError, st.LastErrorAt = err.Error(), now
+		st.Counters.Failures++
+	})
+	if first && !errors.Is(err, context.Canceled) {
+		s.log.Warn("marathon: not connected to a leader: trying until one answers", "error", err)
+	}
+}
