@@ -55,9 +55,12 @@ func open(t testing.TB, b Backend) *Firewall {
 
 func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
+	cmd := exec.Command(name, args...)
+	var errs strings.Builder
+	cmd.Stderr = &errs // apart: the tools also warn there
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+		t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, errs.String())
 	}
 	return string(out)
 }
