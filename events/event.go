@@ -129,6 +129,7 @@ type Join struct {
 	Address string `json:"address,omitempty"` // the host's own address, by which others reach its block
 	Version string `json:"version,omitempty"`
 	Reason  string `json:"reason,omitempty"`
+	Report  uint64 `json:"report,omitempty"` // see Wiring.Report
 }
 
 // WiringState says how far an endpoint has come on its host.
@@ -150,4 +151,7 @@ type Wiring struct {
 	// Took is how long the host worked on it, in nanoseconds.
 	Took  time.Duration `json:"took,omitempty"`
 	Error string        `json:"error,omitempty"`
+	// Report is the place of the host's report in the REPORTS stream. A report
+	// may come again after a controller died; the fold passes over repeats.
+	Report uint64 `json:"report,omitempty"`
 }

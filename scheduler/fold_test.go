@@ -251,6 +251,26 @@ func TestDetachedBeforeTheTaskEnds(t *testing.T) {
 	}
 }
 
+func TestRepeatedReportIsPassedOver(t *testing.T) {
+	w := threeHosts(t)
+	w.task("a", "h1", "TASK_STAGING")
+	say := func(place uint64, state events.WiringState) {
+		w.say(events.Event{Kind: events.EndpointState, Wiring: &events.Wiring{
+			Host: "h1", Endpoint: "fw/a", State: state, Report: place}})
+	}
+	say(1, events.Detached) // of a first attempt that failed
+	say(2, events.Attached)
+	say(1, events.Detached) // again, after a controller died
+	w.task("a", "h1", "TASK_KILLED")
+	if n := w.state.View().Hosts[0].Ending; n != 1 {
+		t.Fatal("a repeated report released the address of a task that is still attached")
+	}
+	say(3, events.Detached)
+	if n := w.state.View().Hosts[0].Ending; n != 0 {
+		t.Error("the end of the task was not taken in")
+	}
+}
+
 func TestHostThatIsGoneReleasesItsAddressesAndItsBlocks(t *testing.T) {
 	w := threeHosts(t)
 	w.apply(pool("main", "10.8.0.0/30", 30, "")) // one block in all

@@ -27,6 +27,7 @@ type snapshot struct {
 	Hosts     []hostAtRest          `json:"hosts"`
 	Endpoints []endpointAtRest      `json:"endpoints"`
 	Refusal   *Refusal              `json:"refusal,omitempty"`
+	Reports   uint64                `json:"reports,omitempty"`
 }
 
 type hostAtRest struct {
@@ -60,6 +61,7 @@ func (s *State) MarshalJSON() ([]byte, error) {
 	snap := snapshot{
 		Version: snapshotVersion, Seq: s.seq, Now: s.now, Settings: s.settings, Cluster: s.cluster,
 		Resources: s.resolver.Resources(), Cursor: s.addrs.cursor, Refusal: s.refusal,
+		Reports: s.reports,
 	}
 	for _, p := range sortedPrefixes(s.addrs.blocks) {
 		snap.Blocks = append(snap.Blocks, s.addrs.blocks[p])
@@ -98,7 +100,8 @@ func (s *State) UnmarshalJSON(data []byte) (err error) {
 	if snap.Version != snapshotVersion {
 		return fmt.Errorf("snapshot of the state has version %d, this program reads %d", snap.Version, snapshotVersion)
 	}
-	s.seq, s.now, s.settings, s.cluster, s.refusal = snap.Seq, snap.Now, snap.Settings, snap.Cluster, snap.Refusal
+	s.seq, s.now, s.settings, s.cluster = snap.Seq, snap.Now, snap.Settings, snap.Cluster
+	s.refusal, s.reports = snap.Refusal, snap.Reports
 	if err := s.resolver.Apply(snap.Resources, nil); err != nil {
 		return fmt.Errorf("applying the policies of a snapshot of the state: %w", err)
 	}

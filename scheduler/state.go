@@ -26,6 +26,7 @@ type State struct {
 	endpoints map[string]*endpoint
 	span      *span
 	refusal   *Refusal
+	reports   uint64 // place of the last report folded
 
 	// tasks indexes the cluster's tasks by endpoint; byAgent and byFramework
 	// say whose endpoints a change of an agent or a framework concerns.
@@ -76,6 +77,9 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 		return nil
 	}
 	s.seq = e.Seq
+	if s.repeated(e.Event) {
+		return nil
+	}
 	if e.Event.Received.After(s.now) {
 		s.now = e.Event.Received
 	}
@@ -115,6 +119,26 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 	}
 	s.spread(b)
 	return b.items(work.Item{Cause: e.Seq, Time: e.Event.Received})
+}
+
+// repeated reports whether the event is a host's report that was folded
+// before: an old word on an endpoint must not count against a newer one.
+func (s *State) repeated(ev events.Event) bool {
+	var place uint64
+	switch ev.Kind {
+	case events.AgentJoin:
+		place = ev.Join.Report
+	case events.EndpointState:
+		place = ev.Wiring.Report
+	}
+	if place == 0 {
+		return false
+	}
+	if place <= s.reports {
+		return true
+	}
+	s.reports = place
+	return false
 }
 
 // facts keeps the indexes of the cluster's tasks, and returns the endpoints

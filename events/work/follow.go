@@ -104,6 +104,7 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 			continue
 		}
 		rep, err := decodeReport(msg.Subject(), msg.Headers(), msg.Data())
+		rep.Seq = meta.Sequence.Stream
 		if err != nil {
 			f.log.Error("passing over a report", "subject", msg.Subject(), "seq", meta.Sequence.Stream, "error", err)
 		} else if err := f.fn(ctx, rep); err != nil {

@@ -14,6 +14,8 @@ type Report struct {
 	ID   string    `json:"id"`
 	Host string    `json:"host"`
 	Time time.Time `json:"time"`
+	// Seq is the report's place in the REPORTS stream, as a follower reads it.
+	Seq uint64 `json:"-"`
 
 	// Exactly one of these is set.
 	Join    *events.Join   `json:"join,omitempty"`   // becomes an agent.join event

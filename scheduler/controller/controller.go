@@ -35,7 +35,7 @@ type Publisher interface {
 }
 
 // Reports calls with every report of every host, each at least once.
-type Reports func(ctx context.Context, fn func(work.Report) error) error
+type Reports func(ctx context.Context, fn func(context.Context, work.Report) error) error
 
 // Source watches a part of the cluster and appends what it sees.
 type Source interface {
@@ -138,7 +138,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		for _, s := range sources {
 			group.Go(func() error { return s.Run(ctx) })
 		}
-		group.Go(func() error { return c.cfg.Reports(ctx, func(r work.Report) error { return c.report(ctx, r) }) })
+		group.Go(func() error { return c.cfg.Reports(ctx, c.report) })
 		return errors.Join(
 			serve(ctx, &requests, c.cfg.NATS, SubjectStatus, c.status),
 			serve(ctx, &requests, c.cfg.NATS, SubjectApply, c.apply),

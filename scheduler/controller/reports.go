@@ -19,11 +19,11 @@ func (c *Controller) report(ctx context.Context, r work.Report) error {
 	switch {
 	case r.Join != nil:
 		ev.Kind, ev.Join = events.AgentJoin, r.Join
-		ev.Join.Host = r.Host
+		ev.Join.Host, ev.Join.Report = r.Host, r.Seq
 		c.log.Info("agent joins", "host", r.Host, "reason", r.Join.Reason)
 	case r.Wiring != nil:
 		ev.Kind, ev.Wiring = events.EndpointState, r.Wiring
-		ev.Wiring.Host = r.Host
+		ev.Wiring.Host, ev.Wiring.Report = r.Host, r.Seq
 		if r.Wiring.State == events.Failed {
 			c.log.Warn("attach failed", "host", r.Host, "task", r.Wiring.Endpoint, "error", r.Wiring.Error)
 		}
