@@ -50,26 +50,22 @@ func (e Encoding) call(t master.Call_Type) []byte {
 	return b
 }
 
+// event decodes a record. What errPartial comes with is right, but not all.
 func (e Encoding) event(b []byte) (w wireEvent, err error) {
 	if e == JSON {
-		return w, lenient(json.Unmarshal(b, &w))
-	}
-	var ev master.Event
-	if err := unmarshal(&ev, b); err != nil {
+		err = lenient(json.Unmarshal(b, &w))
 		return w, err
 	}
-	return fromEvent(&ev), nil
+	return decodeEvent(b)
 }
 
+// response decodes an answer to a GET call, as event does a record.
 func (e Encoding) response(b []byte) (w wireResponse, err error) {
 	if e == JSON {
-		return w, lenient(json.Unmarshal(b, &w))
-	}
-	var r master.Response
-	if err := unmarshal(&r, b); err != nil {
+		err = lenient(json.Unmarshal(b, &w))
 		return w, err
 	}
-	return fromResponse(&r), nil
+	return decodeResponse(b)
 }
 
 // lenient makes a value of the wrong type no reason to lose what is around it:
@@ -85,14 +81,3 @@ func lenient(err error) error {
 type errPartial struct{ error }
 
 func (e errPartial) Unwrap() error { return e.error }
-
-// unmarshal guards against the generated code, which was not made for hostile
-// bytes: a panic in it costs the record, not the process.
-func unmarshal(m interface{ Unmarshal([]byte) error }, b []byte) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("protobuf decoder panicked: %v", r)
-		}
-	}()
-	return m.Unmarshal(b)
-}

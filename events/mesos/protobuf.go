@@ -3,293 +3,301 @@ package mesos
 import (
 	lib "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/master"
-
-	"github.com/taskwall/taskwall/events/mirror"
 )
 
-// Conversion of mesos-go's types to the wire types, field by field: what is
-// not named here does not leave this file.
+// The protobuf decoder: it reads from each message the fields that the wire
+// types have, by their numbers in [A] include/mesos/v1/mesos.proto and
+// master.proto, and steps over the rest. mesos-go's own decoder builds every
+// field of every resource, and can be made to exhaust the stack; its types
+// give the names of enums here, and check this decoder in the tests.
 
-func fromEvent(e *master.Event) wireEvent {
-	w := wireEvent{Type: e.Type.String()}
-	if s := e.Subscribed; s != nil {
-		w.Subscribed = &wireSubscribed{State: fromState(s.GetState), HeartbeatInterval: s.GetHeartbeatIntervalSeconds()}
-	}
-	if t := e.TaskAdded; t != nil {
-		w.TaskAdded = &wireTaskAdded{Task: fromTask(&t.Task)}
-	}
-	if t := e.TaskUpdated; t != nil {
-		w.TaskUpdated = &wireTaskUpdated{
-			Framework: value{t.FrameworkID.Value},
-			Status:    fromStatus(&t.Status),
-			State:     state(t.State),
+func decodeEvent(b []byte) (w wireEvent, err error) {
+	bad := 0
+	for f := (fields{b: b, bad: &bad}); f.next(); {
+		switch f.num {
+		case 1:
+			w.Type = master.Event_Type(f.int()).String()
+		case 2:
+			w.Subscribed = &wireSubscribed{}
+			for m := f.message(); m.next(); {
+				switch m.num {
+				case 1:
+					w.Subscribed.State = &wireState{}
+					w.Subscribed.State.decode(m.message())
+				case 2:
+					w.Subscribed.HeartbeatInterval = m.double()
+				}
+			}
+		case 3:
+			w.TaskAdded = &wireTaskAdded{}
+			for m := f.message(); m.next(); {
+				if m.num == 1 {
+					w.TaskAdded.Task.decode(m.message())
+				}
+			}
+		case 4:
+			w.TaskUpdated = &wireTaskUpdated{}
+			w.TaskUpdated.decode(f.message())
+		case 5:
+			w.AgentAdded = &wireAgentAdded{}
+			for m := f.message(); m.next(); {
+				if m.num == 1 {
+					w.AgentAdded.Agent.decode(m.message())
+				}
+			}
+		case 6:
+			w.AgentRemoved = &wireAgentRemoved{}
+			for m := f.message(); m.next(); {
+				if m.num == 1 {
+					w.AgentRemoved.AgentID = m.id()
+				}
+			}
+		case 7:
+			w.FrameworkAdded = &wireFrameworkChange{}
+			w.FrameworkAdded.decode(f.message())
+		case 8:
+			w.FrameworkUpdated = &wireFrameworkChange{}
+			w.FrameworkUpdated.decode(f.message())
+		case 9:
+			w.FrameworkRemoved = &wireFrameworkRemoved{}
+			for m := f.message(); m.next(); {
+				if m.num == 1 {
+					w.FrameworkRemoved.Info.decode(m.message())
+				}
+			}
 		}
 	}
-	if f := e.FrameworkAdded; f != nil {
-		w.FrameworkAdded = &wireFrameworkChange{Framework: fromFramework(&f.Framework)}
-	}
-	if f := e.FrameworkUpdated; f != nil {
-		w.FrameworkUpdated = &wireFrameworkChange{Framework: fromFramework(&f.Framework)}
-	}
-	if f := e.FrameworkRemoved; f != nil {
-		w.FrameworkRemoved = &wireFrameworkRemoved{Info: fromFrameworkInfo(&f.FrameworkInfo)}
-	}
-	if a := e.AgentAdded; a != nil {
-		w.AgentAdded = &wireAgentAdded{Agent: fromAgent(&a.Agent)}
-	}
-	if a := e.AgentRemoved; a != nil {
-		w.AgentRemoved = &wireAgentRemoved{AgentID: value{a.AgentID.Value}}
-	}
-	return w
+	return w, whole(bad)
 }
 
-func fromResponse(r *master.Response) wireResponse {
-	w := wireResponse{Type: r.Type.String()}
-	if a := r.GetAgents; a != nil {
-		w.GetAgents = &wireAgents{}
-		*w.GetAgents = fromAgents(a)
-	}
-	if x := r.GetExecutors; x != nil {
-		w.GetExecutors = &wireExecutors{}
-		*w.GetExecutors = fromExecutors(x)
-	}
-	return w
-}
-
-func fromState(s *master.Response_GetState) *wireState {
-	if s == nil {
-		return nil
-	}
-	var w wireState
-	if t := s.GetTasks; t != nil {
-		w.Tasks.Pending = fromTasks(t.PendingTasks)
-		w.Tasks.Tasks = fromTasks(t.Tasks)
-		w.Tasks.Orphan = fromTasks(t.OrphanTasks)
-		w.Tasks.Unreachable = fromTasks(t.UnreachableTasks)
-		w.Tasks.Completed = fromTasks(t.CompletedTasks)
-	}
-	if x := s.GetExecutors; x != nil {
-		w.Executors = fromExecutors(x)
-	}
-	if f := s.GetFrameworks; f != nil {
-		for i := range f.Frameworks {
-			w.Frameworks.Frameworks = append(w.Frameworks.Frameworks, fromFramework(&f.Frameworks[i]))
-		}
-		for i := range f.CompletedFrameworks {
-			w.Frameworks.Completed = append(w.Frameworks.Completed, fromFramework(&f.CompletedFrameworks[i]))
+func decodeResponse(b []byte) (w wireResponse, err error) {
+	bad := 0
+	for f := (fields{b: b, bad: &bad}); f.next(); {
+		switch f.num {
+		case 1:
+			w.Type = master.Response_Type(f.int()).String()
+		case 10:
+			w.GetAgents = &wireAgents{}
+			w.GetAgents.decode(f.message())
+		case 12:
+			w.GetExecutors = &wireExecutors{}
+			w.GetExecutors.decode(f.message())
 		}
 	}
-	if a := s.GetAgents; a != nil {
-		w.Agents = fromAgents(a)
-	}
-	return &w
+	return w, whole(bad)
 }
 
-func fromAgents(a *master.Response_GetAgents) (w wireAgents) {
-	for i := range a.Agents {
-		w.Agents = append(w.Agents, fromAgent(&a.Agents[i]))
-	}
-	for i := range a.RecoveredAgents {
-		w.Recovered = append(w.Recovered, fromAgentInfo(&a.RecoveredAgents[i]))
-	}
-	return w
-}
-
-func fromAgent(a *master.Response_GetAgents_Agent) wireAgent {
-	return wireAgent{
-		Info:         fromAgentInfo(&a.AgentInfo),
-		Active:       a.Active,
-		Deactivated:  a.GetDeactivated(),
-		PID:          a.GetPID(),
-		Registered:   wireTime{a.GetRegisteredTime().GetNanoseconds()},
-		Reregistered: wireTime{a.GetReregisteredTime().GetNanoseconds()},
-	}
-}
-
-func fromAgentInfo(a *lib.AgentInfo) wireAgentInfo {
-	w := wireAgentInfo{Hostname: a.Hostname, Port: int(a.GetPort())}
-	if a.ID != nil {
-		w.ID.Value = a.ID.Value
-	}
-	for i := range a.Attributes {
-		w.Attributes = append(w.Attributes, fromAttribute(&a.Attributes[i]))
-	}
-	return w
-}
-
-func fromAttribute(a *lib.Attribute) wireAttribute {
-	w := wireAttribute{Name: a.Name}
-	switch {
-	case a.Text != nil:
-		w.Text = &value{a.Text.Value}
-	case a.Scalar != nil:
-		w.Scalar = &wireScalar{a.Scalar.Value}
-	case a.Ranges != nil:
-		w.Ranges = &wireRanges{}
-		for _, r := range a.Ranges.Range {
-			w.Ranges.Range = append(w.Ranges.Range, wireRange{r.Begin, r.End})
-		}
-	case a.Set != nil:
-		w.Set = &wireSet{a.Set.Item}
-	}
-	return w
-}
-
-func fromFramework(f *master.Response_GetFrameworks_Framework) wireFramework {
-	return wireFramework{
-		Info:         fromFrameworkInfo(&f.FrameworkInfo),
-		Active:       f.Active,
-		Connected:    f.Connected,
-		Registered:   wireTime{f.GetRegisteredTime().GetNanoseconds()},
-		Reregistered: wireTime{f.GetReregisteredTime().GetNanoseconds()},
-	}
-}
-
-func fromFrameworkInfo(f *lib.FrameworkInfo) wireFrameworkInfo {
-	w := wireFrameworkInfo{Name: f.Name, Principal: f.GetPrincipal(), Roles: f.Roles}
-	if f.Role != nil {
-		w.Role = *f.Role
-	}
-	if f.ID != nil {
-		w.ID.Value = f.ID.Value
-	}
-	return w
-}
-
-func fromExecutors(x *master.Response_GetExecutors) (w wireExecutors) {
-	for i := range x.Executors {
-		info := &x.Executors[i].ExecutorInfo
-		var e wireExecutor
-		e.Info.ID.Value = info.ExecutorID.Value
-		if info.FrameworkID != nil {
-			e.Info.Framework.Value = info.FrameworkID.Value
-		}
-		e.Info.Labels = fromLabels(info.Labels)
-		e.Info.Container = fromContainer(info.Container)
-		w.Executors = append(w.Executors, e)
-	}
-	return w
-}
-
-func fromTasks(ts []lib.Task) []wireTask {
-	var w []wireTask
-	for i := range ts {
-		w = append(w, fromTask(&ts[i]))
-	}
-	return w
-}
-
-func fromTask(t *lib.Task) wireTask {
-	w := wireTask{
-		Name:      t.Name,
-		ID:        value{t.TaskID.Value},
-		Framework: value{t.FrameworkID.Value},
-		Agent:     value{t.AgentID.Value},
-		State:     state(t.State),
-		Labels:    fromLabels(t.Labels),
-		Container: fromContainer(t.Container),
-	}
-	if t.ExecutorID != nil {
-		w.Executor = &value{t.ExecutorID.Value}
-	}
-	for i := range t.Resources {
-		var r wireResource
-		if role := t.Resources[i].Role; role != nil {
-			r.Role = *role
-		}
-		if a := t.Resources[i].AllocationInfo; a != nil && a.Role != nil {
-			r.Allocation.Role = *a.Role
-		}
-		w.Resources = append(w.Resources, r)
-	}
-	for i := range t.Statuses {
-		w.Statuses = append(w.Statuses, fromStatus(&t.Statuses[i]))
-	}
-	if t.Discovery != nil && t.Discovery.Ports != nil {
-		for i := range t.Discovery.Ports.Ports {
-			p := &t.Discovery.Ports.Ports[i]
-			w.Discovery.Ports.Ports = append(w.Discovery.Ports.Ports, wirePort{
-				Number: p.Number, Name: p.GetName(), Protocol: p.GetProtocol(), Labels: fromLabels(p.Labels),
-			})
+func (w *wireState) decode(f fields) {
+	for f.next() {
+		switch f.num {
+		case 1:
+			for m := f.message(); m.next(); {
+				switch m.num {
+				case 1:
+					w.Tasks.Pending = appendTask(w.Tasks.Pending, m.message())
+				case 2:
+					w.Tasks.Tasks = appendTask(w.Tasks.Tasks, m.message())
+				case 3:
+					w.Tasks.Completed = appendTask(w.Tasks.Completed, m.message())
+				case 4:
+					w.Tasks.Orphan = appendTask(w.Tasks.Orphan, m.message())
+				case 5:
+					w.Tasks.Unreachable = appendTask(w.Tasks.Unreachable, m.message())
+				}
+			}
+		case 2:
+			w.Executors.decode(f.message())
+		case 3:
+			for m := f.message(); m.next(); {
+				var fw wireFramework
+				switch m.num {
+				case 1:
+					fw.decode(m.message())
+					w.Frameworks.Frameworks = append(w.Frameworks.Frameworks, fw)
+				case 2:
+					fw.decode(m.message())
+					w.Frameworks.Completed = append(w.Frameworks.Completed, fw)
+				}
+			}
+		case 4:
+			w.Agents.decode(f.message())
 		}
 	}
-	return w
 }
 
-func fromStatus(s *lib.TaskStatus) wireStatus {
-	w := wireStatus{
-		TaskID:    value{s.TaskID.Value},
-		State:     state(s.State),
-		Message:   s.GetMessage(),
-		Timestamp: s.GetTimestamp(),
-		Healthy:   s.Healthy,
-	}
-	if s.Reason != nil {
-		w.Reason = s.Reason.String()
-	}
-	if s.AgentID != nil {
-		w.AgentID.Value = s.AgentID.Value
-	}
-	if c := s.ContainerStatus; c != nil {
-		w.Container.ID = fromContainerID(c.ContainerID)
-		w.Container.Networks = fromNetworks(c.NetworkInfos)
-	}
-	return w
-}
-
-func fromContainerID(id *lib.ContainerID) *wireContainerID {
-	var top *wireContainerID
-	for at := &top; id != nil; id = id.Parent {
-		*at = &wireContainerID{Value: id.Value}
-		at = &(*at).Parent
-	}
-	return top
-}
-
-func fromContainer(c *lib.ContainerInfo) *wireContainer {
-	if c == nil {
-		return nil
-	}
-	w := &wireContainer{Networks: fromNetworks(c.NetworkInfos)}
-	if c.Type != nil {
-		w.Type = c.Type.String()
-	}
-	if c.Docker != nil {
-		for _, p := range c.Docker.PortMappings {
-			w.Docker.PortMappings = append(w.Docker.PortMappings, wirePortMapping{p.HostPort, p.ContainerPort, p.GetProtocol()})
+func (w *wireAgents) decode(f fields) {
+	for f.next() {
+		switch f.num {
+		case 1:
+			w.Agents = append(w.Agents, wireAgent{})
+			w.Agents[len(w.Agents)-1].decode(f.message())
+		case 2:
+			w.Recovered = append(w.Recovered, wireAgentInfo{})
+			w.Recovered[len(w.Recovered)-1].decode(f.message())
 		}
 	}
-	return w
 }
 
-func fromNetworks(ns []lib.NetworkInfo) []wireNetwork {
-	var w []wireNetwork
-	for i := range ns {
-		n := &ns[i]
-		wn := wireNetwork{Name: n.GetName(), Labels: fromLabels(n.Labels)}
-		for _, p := range n.PortMappings {
-			wn.PortMappings = append(wn.PortMappings, wirePortMapping{p.HostPort, p.ContainerPort, p.GetProtocol()})
+func (w *wireAgent) decode(f fields) {
+	for f.next() {
+		switch f.num {
+		case 1:
+			w.Info.decode(f.message())
+		case 2:
+			w.Active = f.bool()
+		case 4:
+			w.PID = f.text()
+		case 5:
+			w.Registered.decode(f.message())
+		case 6:
+			w.Reregistered.decode(f.message())
+		case 12:
+			w.Deactivated = f.bool()
 		}
-		for _, a := range n.IPAddresses {
-			wn.Addresses = append(wn.Addresses, wireAddress{a.GetIPAddress()})
-		}
-		w = append(w, wn)
 	}
-	return w
 }
 
-func fromLabels(l *lib.Labels) (w wireLabels) {
-	if l != nil {
-		for i := range l.Labels {
-			w.Labels = append(w.Labels, mirror.Label{Key: l.Labels[i].Key, Value: l.Labels[i].GetValue()})
+func (w *wireTime) decode(f fields) {
+	for f.next() {
+		if f.num == 1 {
+			w.Nanoseconds = f.int()
 		}
 	}
-	return w
 }
 
-func state(s *lib.TaskState) string {
-	if s == nil {
-		return ""
+func (w *wireAgentInfo) decode(f fields) {
+	w.Port = 5051 // the default of the message; JSON always has it
+	for f.next() {
+		switch f.num {
+		case 1:
+			w.Hostname = f.text()
+		case 5:
+			w.Attributes = append(w.Attributes, wireAttribute{})
+			w.Attributes[len(w.Attributes)-1].decode(f.message())
+		case 6:
+			w.ID = f.id()
+		case 8:
+			w.Port = int(int32(f.int()))
+		}
 	}
-	return s.String()
 }
+
+func (w *wireAttribute) decode(f fields) {
+	for f.next() {
+		switch f.num {
+		case 1:
+			w.Name = f.text()
+		case 3:
+			w.Scalar = &wireScalar{}
+			for m := f.message(); m.next(); {
+				if m.num == 1 {
+					w.Scalar.Value = m.double()
+				}
+			}
+		case 4:
+			w.Ranges = &wireRanges{}
+			for m := f.message(); m.next(); {
+				if m.num == 1 {
+					w.Ranges.Range = append(w.Ranges.Range, decodeRange(m.message()))
+				}
+			}
+		case 5:
+			text := f.id()
+			w.Text = &text
+		case 6:
+			w.Set = &wireSet{}
+			for m := f.message(); m.next(); {
+				if m.num == 1 {
+					w.Set.Item = append(w.Set.Item, m.text())
+				}
+			}
+		}
+	}
+}
+
+func decodeRange(f fields) (r wireRange) {
+	for f.next() {
+		switch f.num {
+		case 1:
+			r.Begin = uint64(f.int())
+		case 2:
+			r.End = uint64(f.int())
+		}
+	}
+	return r
+}
+
+func (w *wireFrameworkChange) decode(f fields) {
+	for f.next() {
+		if f.num == 1 {
+			w.Framework.decode(f.message())
+		}
+	}
+}
+
+func (w *wireFramework) decode(f fields) {
+	for f.next() {
+		switch f.num {
+		case 1:
+			w.Info.decode(f.message())
+		case 2:
+			w.Active = f.bool()
+		case 3:
+			w.Connected = f.bool()
+		case 4:
+			w.Registered.decode(f.message())
+		case 5:
+			w.Reregistered.decode(f.message())
+		}
+	}
+}
+
+func (w *wireFrameworkInfo) decode(f fields) {
+	for f.next() {
+		switch f.num {
+		case 2:
+			w.Name = f.text()
+		case 3:
+			w.ID = f.id()
+		case 6:
+			w.Role = f.text()
+		case 8:
+			w.Principal = f.text()
+		case 12:
+			w.Roles = append(w.Roles, f.text())
+		}
+	}
+}
+
+func (w *wireExecutors) decode(f fields) {
+	for f.next() {
+		if f.num != 1 {
+			continue
+		}
+		w.Executors = append(w.Executors, wireExecutor{})
+		for m := f.message(); m.next(); {
+			if m.num == 1 {
+				w.Executors[len(w.Executors)-1].decode(m.message())
+			}
+		}
+	}
+}
+
+func (w *wireExecutor) decode(f fields) {
+	for f.next() {
+		switch f.num {
+		case 1:
+			w.Info.ID = f.id()
+		case 8:
+			w.Info.Framework = f.id()
+		case 11:
+			w.Info.Container = &wireContainer{}
+			w.Info.Container.decode(f.message())
+		case 14:
+			w.Info.Labels.decode(f.message())
+		}
+	}
+}
+
+// taskState is the name of a task's state, or its number if it has none.
+func taskState(f *fields) string { return lib.TaskState(f.int()).String() }

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"slices"
@@ -212,6 +213,9 @@ func protocols(s string) []string {
 	return ps
 }
 
+// anyRole is the default of a role, which JSON always has and protobuf has not.
+const anyRole = "*"
+
 // role is the role whose resources a task uses.
 func role(rs []wireResource) string {
 	for _, r := range rs {
@@ -223,6 +227,9 @@ func role(rs []wireResource) string {
 		if r.Role != "" {
 			return r.Role
 		}
+	}
+	if len(rs) > 0 {
+		return anyRole
 	}
 	return ""
 }
@@ -294,8 +301,8 @@ func (l *limits) framework(w *wireFramework) events.Framework {
 		Since:     latest(w.Registered, w.Reregistered),
 	}
 	roles := w.Info.Roles
-	if len(roles) == 0 && w.Info.Role != "" {
-		roles = []string{w.Info.Role}
+	if len(roles) == 0 {
+		roles = []string{cmp.Or(w.Info.Role, anyRole)}
 	}
 	f.Roles = l.Names(roles)
 	return f

@@ -19,6 +19,9 @@ import (
 // and the longest one that is believed is four times that.
 const heartbeat = 15 * time.Second
 
+// calm is how long a session must have gone well for a doubt to be the first.
+const calm = 2 * time.Minute
+
 // maxQueued bounds the records that are read but not yet reduced; a full queue
 // makes the master hold back what it has to say.
 const maxQueued = 4096
@@ -78,6 +81,7 @@ func (s *session) run(ctx context.Context) error {
 func (s *session) read(ctx context.Context, body io.Reader, enc Encoding) error {
 	w := &connect.Watch{R: body, Patience: time.Duration(s.cfg.Heartbeats) * heartbeat, Expired: func() { s.cancel(ErrSilent) }}
 	records := NewRecordReader(w, s.cfg.MaxRecord)
+	var complained time.Time
 	for {
 		b, err := records.Next()
 		if ctx.Err() != nil {
@@ -95,8 +99,11 @@ func (s *session) read(ctx context.Context, body io.Reader, enc Encoding) error 
 			}
 		})
 		if err != nil {
-			s.log.Warn("mesos: a record could not be decoded", "bytes", len(b), "error", err)
-			if !errors.As(err, &errPartial{}) {
+			if now := s.cfg.Now(); now.Sub(complained) > 10*time.Second {
+				complained = now
+				s.log.Warn("mesos: a record could not be decoded", "bytes", len(b), "error", err)
+			}
+			if ev.partial = errors.As(err, new(errPartial)); !ev.partial {
 				ev = wireEvent{Type: malformed}
 			}
 		}
@@ -139,7 +146,7 @@ func (s *session) first(ctx context.Context) error {
 			return fmt.Errorf("first record is %q, not a snapshot", recs[0].Type)
 		}
 		s.doubt = ""
-		s.snapshot(recs[0].Subscribed.State)
+		s.snapshot(recs[0].Subscribed.State, recs[0].partial)
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
@@ -162,7 +169,9 @@ func (s *session) follow(ctx context.Context) error {
 	defer sweep.Stop()
 	for {
 		if s.doubt != "" && !s.rushed {
-			s.rushed = true
+			if s.rushed = true; s.cfg.Now().Sub(began) > calm {
+				s.doubts.Reset()
+			}
 			s.resync.Reset(s.doubts.Next())
 		}
 		select {
@@ -183,7 +192,7 @@ func (s *session) follow(ctx context.Context) error {
 		case p := <-s.polled:
 			s.answered(p.err)
 			if p.err == nil && p.agents != nil {
-				s.agents(p.agents, s.touched)
+				s.agents(p.agents, s.touched, false)
 			} else {
 				s.suspect("GET_AGENTS failed")
 			}
@@ -198,9 +207,6 @@ func (s *session) follow(ctx context.Context) error {
 				return err
 			}
 		case <-s.resync.C:
-			if !s.rushed || s.cfg.Now().Sub(began) > time.Minute {
-				s.doubts.Reset()
-			}
 			return errResync
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -217,9 +223,10 @@ func (s *session) take(ctx context.Context, recs []wireEvent) error {
 			return context.Cause(ctx)
 		}
 		s.answered(err)
-		if err == nil && w.GetExecutors != nil {
+		if w.GetExecutors != nil {
 			s.setExecutors(w.GetExecutors)
-		} else {
+		}
+		if err != nil || w.GetExecutors == nil {
 			s.suspect("GET_EXECUTORS failed")
 		}
 	}

@@ -9,11 +9,12 @@ import (
 // snapshot compares the master's whole state with the picture. What the master
 // does not list is gone only where the master would list it if it were not: a
 // master that has just started knows an agent's tasks only once the agent has
-// registered again (CLUSTER-API 3.3, 3.4).
-func (s *Source) snapshot(w *wireState) {
+// registered again (CLUSTER-API 3.3, 3.4). And nothing is gone because of a
+// snapshot that could be decoded only in part.
+func (s *Source) snapshot(w *wireState, partial bool) {
 	known := s.heard
 	s.setExecutors(&w.Executors)
-	s.agents(&w.Agents, nil)
+	s.agents(&w.Agents, nil, partial)
 	for i := range w.Frameworks.Frameworks {
 		s.putFramework(&w.Frameworks.Frameworks[i])
 	}
@@ -31,6 +32,10 @@ func (s *Source) snapshot(w *wireState) {
 		}
 	}
 	completed := s.completedTasks(w.Tasks.Completed, listed)
+	if partial {
+		s.suspect("the snapshot could be decoded only in part")
+		return
+	}
 	s.unlisted(w, listed, completed)
 	s.tellCompleted(completed, known)
 	s.unlistedFrameworks(w)
@@ -154,7 +159,7 @@ func (s *Source) unlistedFrameworks(w *wireState) {
 
 // agents compares the master's agents with the picture's hosts, except those
 // in skip, of which the stream has spoken more recently.
-func (s *Source) agents(w *wireAgents, skip map[string]bool) {
+func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 	here := map[string]bool{}
 	at := map[hostPort]string{} // where an agent is registered
 	for i := range w.Agents {
@@ -177,7 +182,7 @@ func (s *Source) agents(w *wireAgents, skip map[string]bool) {
 		}
 	}
 	for _, id := range events.SortedKeys(s.mirror.Picture().Hosts) {
-		if !here[id] && !skip[id] {
+		if !here[id] && !skip[id] && !partial {
 			s.absentHost(s.mirror.Picture().Hosts[id], at)
 		}
 	}

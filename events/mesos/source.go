@@ -85,7 +85,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 func (s *Source) Run(ctx context.Context) error {
 	defer s.client.close()
 	wait := backoff.Backoff{Min: s.cfg.RetryMin, Max: s.cfg.RetryMax, Rand: s.cfg.Rand}
-	doubts := backoff.Backoff{Min: time.Second, Max: time.Minute, Rand: s.cfg.Rand}
+	doubts := backoff.Backoff{Min: time.Second, Max: 2 * time.Minute, Rand: s.cfg.Rand}
 	for {
 		ss := session{Source: s, doubts: &doubts, synced: wait.Reset}
 		err := ss.run(ctx)

@@ -12,6 +12,9 @@ const malformed = "malformed"
 
 // record reduces one record of the stream to differences.
 func (s *Source) record(w *wireEvent) {
+	if w.partial {
+		s.suspect("a record could be decoded only in part")
+	}
 	switch {
 	case w.TaskAdded != nil:
 		s.taskAdded(&w.TaskAdded.Task)
@@ -58,6 +61,9 @@ func (s *Source) taskUpdated(w *wireTaskUpdated) {
 	t, known := s.mirror.Picture().Tasks[key]
 	ended := events.Terminal(state)
 	switch {
+	case state == "":
+		s.suspect("an update without a state")
+		return
 	case !known && !ended:
 		s.suspect("an update of an unknown task")
 		return
@@ -75,7 +81,7 @@ func (s *Source) taskUpdated(w *wireTaskUpdated) {
 // reduce is a task as it is to be told of: what the record does not say, and
 // the picture does, is kept.
 func (s *Source) reduce(w *wireTask) (events.Task, bool) {
-	if !s.limits.ID(w.Framework.Value) || !s.limits.ID(w.ID.Value) || !s.limits.ID(w.Agent.Value) {
+	if !s.limits.ID(w.Framework.Value) || !s.limits.ID(w.ID.Value) || !s.limits.ID(w.Agent.Value) || w.State == "" {
 		return events.Task{}, false
 	}
 	var exec *executor

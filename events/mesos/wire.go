@@ -18,6 +18,8 @@ type wireEvent struct {
 	FrameworkRemoved *wireFrameworkRemoved `json:"framework_removed"`
 	AgentAdded       *wireAgentAdded       `json:"agent_added"`
 	AgentRemoved     *wireAgentRemoved     `json:"agent_removed"`
+
+	partial bool // not all of it could be decoded
 }
 
 type wireTaskAdded struct {

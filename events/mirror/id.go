@@ -12,9 +12,13 @@ import (
 	"github.com/taskwall/taskwall/events"
 )
 
-// remember is how long a step is counted at least. It must be no shorter than
-// the log's window for duplicates (JetStream's default is two minutes).
-const remember = 10 * time.Minute
+// A step is counted for at least this long, and at least until so many others
+// were taken: no shorter than the log knows an id again (JetStream by time,
+// package eventlog by number). At 100 steps a second it is about 10 MB.
+const (
+	rememberFor = 10 * time.Minute
+	rememberAll = 1 << 17
+)
 
 // steps names the steps from one level to the next, and counts those taken
 // more than once. Two generations of counts bound its memory.
@@ -33,7 +37,7 @@ func (s *steps) id(kind events.Kind, key string, before, after any, now time.Tim
 	level(h, after)
 	var sum [32]byte
 	step := [16]byte(h.Sum(sum[:0])[:16])
-	if now.Sub(s.turned) > remember || s.counts == nil {
+	if s.counts == nil || len(s.counts) >= rememberAll && now.Sub(s.turned) > rememberFor {
 		s.counts, s.older, s.turned = map[[16]byte]uint32{}, s.counts, now
 	}
 	n := max(s.counts[step], s.older[step])
