@@ -41,6 +41,8 @@ type Agent struct {
 	synced  bool        // the kernel was compared with a picture since the start
 	joining bool        // a snapshot was asked for and has not come
 	journal *journal
+	users   users // of sets
+	again   secondLook
 
 	// mu guards what follows. It is never held over anything slower than a few
 	// netlink calls.
@@ -65,7 +67,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 		state:     work.NewState(),
 		endpoints: map[string]work.Endpoint{}, changed: make(chan struct{}),
 		attachments: map[string]*attachment{}, busy: map[string]chan struct{}{},
-		checkNow: make(chan struct{}, 1),
+		checkNow: make(chan struct{}, 1), users: users{},
 	}
 	a.report = newReporter(cfg.Host, outbox, a.log)
 	ok := false
@@ -93,6 +95,9 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 	}
 	if a.journal, a.state, err = openJournal(cfg.StateDir, a.log); err != nil {
 		return nil, err
+	}
+	for _, p := range a.state.Programs {
+		a.users.put(&p)
 	}
 	if a.attachments, err = loadAttachments(cfg.StateDir, a.log); err != nil {
 		return nil, err

@@ -22,6 +22,10 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 		return // the snapshot that was asked for covers it
 	}
 	change := plan(a.state, it)
+	old := a.state.Programs
+	if len(change.programs)+len(change.gonePrograms) > 0 {
+		old = maps.Clone(old)
+	}
 	switch err := a.state.Apply(it); {
 	case errors.Is(err, work.ErrGap):
 		if !a.joining {
@@ -39,13 +43,28 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	if err := a.journal.append(it, a.state); err != nil {
 		a.log.Error("the picture is not on disk: a restart without the controller would go back", "rev", it.Rev, "error", err)
 	}
+	for _, p := range change.programs {
+		a.users.put(&p)
+	}
+	for _, id := range change.gonePrograms {
+		a.users.drop(id)
+	}
+	suspects := a.suspect(change, old)
 	failed := a.apply(ctx, change)
+	cut, err := a.cut(suspects)
+	if err != nil {
+		failed = append(failed, work.Failure{Key: "tracked connections", Error: err.Error()})
+	}
+	if !suspects.empty() {
+		a.again.join(suspects)
+		a.again.since = time.Now()
+	}
 	for _, f := range failed {
 		a.log.Error("not applied", "rev", it.Rev, "what", f.Key, "error", f.Error)
 	}
 	took := time.Since(started)
 	a.log.Debug("applied", "rev", it.Rev, "took", took)
-	a.report.applied(work.Applied{Rev: a.state.Rev, Took: took, Digest: a.state.Digest(), Failed: failed})
+	a.report.applied(work.Applied{Rev: a.state.Rev, Took: took, Digest: a.state.Digest(), Cut: cut, Failed: failed})
 }
 
 // apply makes a change in the order in which nothing refers to what is not

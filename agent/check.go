@@ -9,12 +9,16 @@ import (
 
 // checks compares the kernel with the picture from time to time.
 func (a *Agent) checks(ctx context.Context) error {
-	t := time.NewTicker(a.cfg.CheckEvery)
+	t, again := time.NewTicker(a.cfg.CheckEvery), time.NewTicker(secondLookAfter)
 	defer t.Stop()
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again.C:
+			a.lookAgain()
+			continue
 		case <-a.checkNow:
 			if !pause(ctx, 200*time.Millisecond) { // what is wrong may need a moment
 				return nil
@@ -61,6 +65,12 @@ func (a *Agent) compare(ctx context.Context) error {
 	if a.synced {
 		for _, d := range drift {
 			a.report.drift(d)
+		}
+	}
+	if !a.synced || len(drift) > 0 {
+		// Whatever was open meanwhile, or changed while no agent ran.
+		if _, err := a.cut(suspects{everyone: true}); err != nil {
+			return err
 		}
 	}
 	a.synced = true

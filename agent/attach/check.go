@@ -3,6 +3,7 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -84,6 +85,24 @@ func (h *Host) Interfaces() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Addresses are the host's own IPv4 addresses.
+func (h *Host) Addresses() (map[netip.Addr]bool, error) {
+	list, err := h.nl.AddrList(nil, unix.AF_INET)
+	for errors.Is(err, netlink.ErrDumpInterrupted) {
+		list, err = h.nl.AddrList(nil, unix.AF_INET)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing the host's addresses: %w", err)
+	}
+	own := make(map[netip.Addr]bool, len(list))
+	for _, a := range list {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			own[ip.Unmap()] = true
+		}
+	}
+	return own, nil
 }
 
 // nameLength is the length of what Name returns.

@@ -1,30 +1,13 @@
 package conntrack
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
-)
-
-// Numbers of linux/netfilter/nfnetlink_conntrack.h.
-const (
-	subsystem = 1 // NFNL_SUBSYS_CTNETLINK
-	msgDelete = 2 // IPCTNL_MSG_CT_DELETE
-
-	attrOrig   = 1
-	attrReply  = 2
-	attrFilter = 25
-
-	filterOrig  = 1
-	filterReply = 2
-	flagIPSrc   = 1 << 0
-
-	tupleIP  = 1
-	ipv4Src  = 1
-	netOrder = 1 << 14
 )
 
 // Conn talks to the connection tracking of the network namespace in which it
@@ -40,57 +23,104 @@ func Dial() (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket for connection tracking: %w", err)
 	}
+	if err := nl.SetReadBuffer(4 << 20); err != nil { // for a dump of a large table
+		nl.Close()
+		return nil, fmt.Errorf("sizing the netlink socket for connection tracking: %w", err)
+	}
 	return &Conn{nl: nl}, nil
 }
 
 // Close closes the connection.
 func (c *Conn) Close() error { return c.nl.Close() }
 
+// ends are the two ways in which an address can have a part in a connection:
+// it sent the first packet, or it answers, also from behind a translated address.
+var ends = []end{{attrOrig, filterOrig}, {attrReply, filterReply}}
+
+type end struct{ tuple, flags uint16 }
+
 // Forget removes every connection that the address has a part in.
 func (c *Conn) Forget(a netip.Addr) error {
-	// Who sends the first packet is the source of the original direction; who
-	// answers it, also behind a translated address, that of the reply.
-	for _, side := range []struct{ tuple, flags uint16 }{{attrOrig, filterOrig}, {attrReply, filterReply}} {
-		m, err := flush(a, side.tuple, side.flags)
+	for _, e := range ends {
+		m, err := message(msgDelete, netlink.Acknowledge, e.filter(a))
 		if err != nil {
 			return err
 		}
-		c.mu.Lock()
-		_, err = c.nl.Execute(m)
-		c.mu.Unlock()
-		if err != nil {
+		if _, err := c.execute(m); err != nil {
 			return fmt.Errorf("removing the tracked connections of %s: %w", a, err)
 		}
 	}
 	return nil
 }
 
-func flush(a netip.Addr, tuple, flags uint16) (netlink.Message, error) {
-	ae := netlink.NewAttributeEncoder()
-	ae.Nested(tuple, func(t *netlink.AttributeEncoder) error {
-		t.Nested(tupleIP, func(ip *netlink.AttributeEncoder) error {
-			b := a.As4()
-			ip.Bytes(ipv4Src, b[:])
-			return nil
-		})
-		return nil
-	})
-	ae.Nested(attrFilter, func(f *netlink.AttributeEncoder) error {
-		for _, n := range []uint16{filterOrig, filterReply} {
-			v := uint32(0)
-			if n == flags {
-				v = flagIPSrc
-			}
-			f.Uint32(n, v)
-		}
-		return nil
-	})
-	b, err := ae.Encode()
-	if err != nil {
-		return netlink.Message{}, fmt.Errorf("encoding a conntrack filter: %w", err)
+// Flows lists the IPv4 connections that the address has a part in, or all of
+// them for the zero address.
+func (c *Conn) Flows(a netip.Addr) ([]Flow, error) {
+	fills := []func(*netlink.AttributeEncoder){nil}
+	if a.IsValid() {
+		fills = []func(*netlink.AttributeEncoder){ends[0].filter(a), ends[1].filter(a)}
 	}
-	return netlink.Message{
-		Header: netlink.Header{Type: subsystem<<8 | msgDelete, Flags: netlink.Request | netlink.Acknowledge},
-		Data:   append([]byte{unix.AF_INET, 0, 0, 0}, b...),
-	}, nil
+	var flows []Flow
+	for _, fill := range fills {
+		m, err := message(msgGet, netlink.Dump, fill)
+		if err != nil {
+			return nil, err
+		}
+		replies, err := c.execute(m)
+		if err != nil {
+			return nil, fmt.Errorf("listing tracked connections: %w", err)
+		}
+		for _, r := range replies {
+			if f, ok := decode(r.Data); ok {
+				flows = append(flows, f)
+			}
+		}
+	}
+	return flows, nil
+}
+
+// Cut removes connections and says how many were still there.
+func (c *Conn) Cut(flows []Flow) (n int, err error) {
+	const perSend = 64
+	for len(flows) > 0 {
+		batch := flows[:min(len(flows), perSend)]
+		flows = flows[len(batch):]
+		ms := make([]netlink.Message, len(batch))
+		for i, f := range batch {
+			if ms[i], err = message(msgDelete, netlink.Acknowledge, f.encode); err != nil {
+				return n, err
+			}
+		}
+		k, err := c.send(ms)
+		n += k
+		if err != nil {
+			return n, fmt.Errorf("removing tracked connections: %w", err)
+		}
+	}
+	return n, nil
+}
+
+func (c *Conn) execute(m netlink.Message) ([]netlink.Message, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nl.Execute(m)
+}
+
+// send sends a batch and counts the messages that the kernel found something
+// for; an entry that ended by itself meanwhile is no error.
+func (c *Conn) send(ms []netlink.Message) (n int, first error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, err := c.nl.SendMessages(ms); err != nil {
+		return 0, err
+	}
+	for range ms {
+		switch _, err := c.nl.Receive(); {
+		case err == nil:
+			n++
+		case !errors.Is(err, unix.ENOENT) && first == nil:
+			first = err
+		}
+	}
+	return n, first
 }

@@ -3,6 +3,7 @@ package conntrack_test
 import (
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,32 +13,94 @@ import (
 
 func TestMain(m *testing.M) { netlab.Main(m) }
 
-// Only the connections that the address has a part in go, whichever end it was.
-func TestForget(t *testing.T) {
-	add := func(src, dst string) {
-		t.Helper()
-		out, err := exec.Command("conntrack", "-I", "-p", "tcp", "-s", src, "-d", dst, "--sport", "1000", "--dport", "80",
-			"-t", "600", "--state", "ESTABLISHED").CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
+func open(t *testing.T) *conntrack.Conn {
+	t.Helper()
+	tool(t, "-F")
+	for _, args := range []string{
+		"-p tcp -s 10.0.0.1 -d 10.0.0.2 --sport 1000 --dport 80 --state ESTABLISHED",
+		"-p udp -s 10.0.0.3 -d 10.0.0.1 --sport 1001 --dport 53",
+		"-p icmp -s 10.0.0.1 -d 10.0.0.3 --icmp-type 8 --icmp-code 0 --icmp-id 7",
+		"-p tcp -s 10.0.0.2 -d 10.0.0.3 --sport 1000 --dport 80 --state ESTABLISHED",
+		"-p tcp -s 10.0.0.4 -d 192.0.2.1 --sport 1000 --dport 80 --state ESTABLISHED --dst-nat 10.0.0.1", // translated to 10.0.0.1
+	} {
+		tool(t, append([]string{"-I", "-t", "600"}, strings.Fields(args)...)...)
 	}
-	add("10.0.0.1", "10.0.0.2")
-	add("10.0.0.3", "10.0.0.1")
-	add("10.0.0.2", "10.0.0.3")
 	c, err := conntrack.Dial()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
-	if err := c.Forget(netip.MustParseAddr("10.0.0.1")); err != nil {
-		t.Fatal(err)
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func tool(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("conntrack", args...).CombinedOutput(); err != nil {
+		t.Fatalf("conntrack %v: %v: %s", args, err, out)
 	}
-	out, err := exec.Command("conntrack", "-L").Output()
+}
+
+func list(t *testing.T, c *conntrack.Conn, a netip.Addr) []string {
+	t.Helper()
+	flows, err := c.Flows(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := string(out); strings.Contains(s, "10.0.0.1") || strings.Count(s, "src=10.0.0.2") != 1 {
-		t.Errorf("left over:\n%s", s)
+	var out []string
+	for _, f := range flows {
+		out = append(out, f.String())
+	}
+	slices.Sort(out)
+	return out
+}
+
+var one = netip.MustParseAddr("10.0.0.1")
+
+var (
+	ofOne = []string{
+		"17 10.0.0.3:1001 -> 10.0.0.1:53",
+		"6 10.0.0.1:1000 -> 10.0.0.2:80",
+		"6 10.0.0.4:1000 -> 10.0.0.1:80",
+		"icmp 10.0.0.1 -> 10.0.0.3 type 8",
+	}
+	others = []string{"6 10.0.0.2:1000 -> 10.0.0.3:80"}
+)
+
+// The kernel picks out the connections that an address has a part in,
+// whichever end it is, also behind a translated address.
+func TestFlows(t *testing.T) {
+	c := open(t)
+	if got := list(t, c, one); !slices.Equal(got, ofOne) {
+		t.Errorf("of %s: %q", one, got)
+	}
+	if got := list(t, c, netip.Addr{}); len(got) != 5 {
+		t.Errorf("all: %q", got)
+	}
+}
+
+func TestForget(t *testing.T) {
+	c := open(t)
+	if err := c.Forget(one); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, c, netip.Addr{}); !slices.Equal(got, others) {
+		t.Errorf("left over: %q", got)
+	}
+}
+
+// Just the connections named are cut; one that ended by itself is no error.
+func TestCut(t *testing.T) {
+	c := open(t)
+	flows, err := c.Flows(one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{4, 0} {
+		if n, err := c.Cut(flows); err != nil || n != want {
+			t.Errorf("cut %d, %v; want %d", n, err, want)
+		}
+	}
+	if got := list(t, c, netip.Addr{}); !slices.Equal(got, others) {
+		t.Errorf("left over: %q", got)
 	}
 }

@@ -120,3 +120,12 @@ func (f *Firewall) free() {
 		}
 	}
 }
+
+// Closed says whether a posture is closed because its program could not be
+// programmed, or is not there.
+func (f *Firewall) Closed(posture string) bool {
+	f.rulesMu.Lock()
+	defer f.rulesMu.Unlock()
+	p := f.programs[posture]
+	return p == nil || p.failed != nil
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/mdlayher/netlink"
+	"github.com/taskwall/taskwall/agent/internal/nlattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -185,14 +186,14 @@ func collect(sets []Set, b []byte) []Set {
 	var typ Type
 	refs := 0
 	var adt []byte
-	walk(b, func(t uint16, v []byte) {
+	nlattr.Walk(b, func(t uint16, v []byte) {
 		switch t {
 		case attrSetName:
 			name = cString(v)
 		case attrTypeName:
 			typ = Type(cString(v))
 		case attrData:
-			walk(v, func(t uint16, v []byte) {
+			nlattr.Walk(v, func(t uint16, v []byte) {
 				if t == dataReferences && len(v) == 4 {
 					refs = int(binary.BigEndian.Uint32(v))
 				}
@@ -208,7 +209,7 @@ func collect(sets []Set, b []byte) []Set {
 		sets = append(sets, Set{Header: Header{Name: name, Type: typ, References: refs}})
 	}
 	s := &sets[len(sets)-1]
-	walk(adt, func(t uint16, v []byte) {
+	nlattr.Walk(adt, func(t uint16, v []byte) {
 		if t != attrData {
 			return
 		}

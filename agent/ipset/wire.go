@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/mdlayher/netlink"
+	"github.com/taskwall/taskwall/agent/internal/nlattr"
 )
 
 // Numbers of linux/netfilter/ipset/ip_set.h.
@@ -46,7 +47,6 @@ const (
 
 	nested   = 1 << 15
 	netOrder = 1 << 14
-	typeMask = 1<<14 - 1
 )
 
 // perMessage keeps a message of elements well under the 64 KiB that one
@@ -105,10 +105,10 @@ func (e Entry) encode(t Type, line uint32, ae *netlink.AttributeEncoder) {
 func decode(t Type, b []byte) (e Entry, ok bool) {
 	bits := 32
 	var addr netip.Addr
-	walk(b, func(typ uint16, v []byte) {
+	nlattr.Walk(b, func(typ uint16, v []byte) {
 		switch typ {
 		case dataIP:
-			walk(v, func(typ uint16, v []byte) {
+			nlattr.Walk(v, func(typ uint16, v []byte) {
 				if typ == ipv4 && len(v) == 4 {
 					addr = netip.AddrFrom4([4]byte(v))
 				}
@@ -139,19 +139,6 @@ func decode(t Type, b []byte) (e Entry, ok bool) {
 	}
 	e.Prefix = netip.PrefixFrom(addr, bits)
 	return e, true
-}
-
-// walk visits the attributes in b and stops at the first malformed one. The
-// type comes without its two flag bits.
-func walk(b []byte, visit func(typ uint16, value []byte)) {
-	for len(b) >= 4 {
-		n := int(binary.NativeEndian.Uint16(b))
-		if n < 4 || n > len(b) {
-			return
-		}
-		visit(binary.NativeEndian.Uint16(b[2:])&typeMask, b[4:n])
-		b = b[min((n+3)&^3, len(b)):]
-	}
 }
 
 func cString(b []byte) string {

@@ -31,6 +31,9 @@ type Applied struct {
 	Took time.Duration `json:"took"`
 	// Digest is a hash of the host's whole picture as applied (State.Digest).
 	Digest string `json:"digest"`
+	// Cut is how many established connections the new verdicts denied, and
+	// were cut.
+	Cut int `json:"cut,omitempty"`
 	// Failed lists what of the item could not be applied; the endpoints that
 	// depend on it are closed.
 	Failed []Failure `json:"failed,omitempty"`
