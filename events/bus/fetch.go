@@ -42,19 +42,20 @@ func Fetch(ctx context.Context, js jetstream.JetStream, stream, subject string, 
 			}
 			// Nothing from here on: either there is nothing, or the replica that
 			// answered has not yet what the leader has.
-			state, err := StreamState(ctx, js, stream)
+			s, err := js.Stream(ctx, stream)
 			if err != nil {
-				yield(nil, err)
+				yield(nil, fmt.Errorf("reading stream %s from %d: %w", stream, from, err))
 				return
 			}
-			if subject != "" || state.Msgs == 0 || state.LastSeq < from {
+			info := s.CachedInfo()
+			if subject != "" || info.Config.Replicas == 1 || info.State.LastSeq < from {
 				return
 			}
 			if staleSince.IsZero() {
 				staleSince = time.Now()
 			}
 			if time.Since(staleSince) > staleWait {
-				yield(nil, fmt.Errorf("reading stream %s from %d: a replica lags behind for %s", stream, from, staleWait))
+				yield(nil, fmt.Errorf("reading stream %s from %d: nothing for %s: a replica lags behind, or the end is missing", stream, from, staleWait))
 				return
 			}
 			if err := pause(ctx, 20*time.Millisecond); err != nil {

@@ -53,10 +53,8 @@ func (l *Log) Append(ctx context.Context, evs ...events.Event) (last uint64, err
 		}
 		todo = todo[n:]
 	}
-	if l.checkpointDue() {
-		if err := l.checkpoint(ctx); err != nil { // the events are safe; it is due again
-			l.log.Error("writing a checkpoint of the event log", "seq", l.last, "error", err)
-		}
+	if now := time.Now(); l.careDue(now) {
+		l.care(ctx, now)
 	}
 	return l.last, nil
 }

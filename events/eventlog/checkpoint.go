@@ -29,7 +29,7 @@ type Checkpoint struct {
 	Signature string `json:"signature"` // base64
 }
 
-// mark is where and when the last checkpoint was written.
+// mark is where and when the log was last cared for.
 type mark struct {
 	seq uint64
 	at  time.Time
@@ -70,11 +70,26 @@ func (c *Checkpoint) check(trust []ed25519.PublicKey) error {
 	return errUntrusted
 }
 
-func (l *Log) checkpointDue() bool {
-	if l.o.Key == nil || l.last == l.mark.seq {
+// careDue tells whether it is time for a checkpoint.
+func (l *Log) careDue(now time.Time) bool {
+	if l.last == l.mark.seq {
 		return false
 	}
-	return l.last-l.mark.seq >= l.o.CheckpointEvery || time.Since(l.mark.at) >= l.o.CheckpointAfter
+	return l.last-l.mark.seq >= l.o.CheckpointEvery || now.Sub(l.mark.at) >= l.o.CheckpointAfter
+}
+
+// care writes a checkpoint and looks at the limits of the log. What fails is
+// logged and done the next time: the events themselves are safe.
+func (l *Log) care(ctx context.Context, now time.Time) {
+	l.mark = mark{seq: l.last, at: now}
+	if l.o.Key != nil {
+		if err := l.checkpoint(ctx); err != nil {
+			l.log.Error("the event log goes on without a checkpoint", "seq", l.last, "error", err)
+		}
+	}
+	if err := l.checkRetention(ctx, now); err != nil {
+		l.log.Warn("could not look at the limits of the event log", "error", err)
+	}
 }
 
 // Checkpoint writes a checkpoint at the last record that this Log knows, if
@@ -83,7 +98,7 @@ func (l *Log) checkpointDue() bool {
 func (l *Log) Checkpoint(ctx context.Context) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.o.Key == nil || l.last == 0 || l.last == l.mark.seq {
+	if l.o.Key == nil || l.last == 0 || l.last == l.signed {
 		return nil
 	}
 	return l.checkpoint(ctx)
@@ -98,7 +113,7 @@ func (l *Log) checkpoint(ctx context.Context) error {
 	if _, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: bus.CheckpointsSubject, Data: data}); err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)
 	}
-	l.mark = mark{seq: l.last, at: time.Now()}
+	l.signed = l.last
 	// In a log file elsewhere this line is one more witness.
 	l.log.Info("checkpoint of the event log", "seq", c.Seq, "hash", c.Hash.String(), "key", c.Key)
 	return nil

@@ -43,7 +43,9 @@ type Log struct {
 	unsure bool  // the outcome of the last append is not known
 	fenced error // set for good when another writer took over
 	recent recentIDs
-	mark   mark // the last checkpoint
+	mark   mark
+	signed uint64 // the last checkpoint of this writer
+	limits retention
 }
 
 // Open opens the log of the streams that bus.EnsureStreams made.
