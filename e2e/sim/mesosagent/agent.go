@@ -53,6 +53,8 @@ type Config struct {
 	DialBack bool
 	// PaperIP gives a task on paper its address; nil: some address of 9.0.0.0/8.
 	PaperIP func(host string, n int) string
+	// TaskPath goes before the PATH of tasks (not of plugins).
+	TaskPath string
 
 	Users map[string]string // Basic authentication of the HTTP API
 }

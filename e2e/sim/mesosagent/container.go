@@ -286,3 +286,57 @@ func (c *container) quitting() bool {
 		return false
 	}
 }
+
+// View is the truth about one task on an agent.
+type View struct {
+	Framework, ID  string
+	Executor       string // as in GET_CONTAINERS: the task's id for a command task
+	Name           string
+	State          mesos.TaskState
+	Container      string // "parent.child" for a pod's task
+	Docker         bool
+	Addresses      []string // of the namespace that it lives in, without prefix
+	Netns          string   // a path; "" on paper and when it has no process
+	Pid            int
+	Labels         map[string]string
+	ExecutorLabels map[string]string
+}
+
+// Tasks are the tasks that have not ended, oldest first.
+func (a *Agent) Tasks() []View {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []View
+	for _, t := range a.sortedTasks() {
+		if t.done() {
+			continue
+		}
+		c := t.container
+		v := View{
+			Framework: t.framework, ID: t.id, Executor: cmp.Or(t.executorID, t.id), Name: t.info.Name, State: t.state,
+			Container: c.fullID(), Docker: c.docker, Labels: labelMap(t.info.Labels),
+		}
+		if c.parent != nil {
+			v.ExecutorLabels = labelMap(c.executor.Labels)
+		}
+		for _, n := range c.root().networks {
+			if n.ip4 != "" {
+				v.Addresses = append(v.Addresses, n.ip4)
+			}
+		}
+		if c.proc != nil {
+			v.Pid = c.proc.pid()
+			v.Netns = fmt.Sprintf("/proc/%d/ns/net", v.Pid)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+func labelMap(l *mesos.Labels) map[string]string {
+	out := map[string]string{}
+	for _, e := range l.GetLabels() {
+		out[e.Key] = e.GetValue()
+	}
+	return out
+}

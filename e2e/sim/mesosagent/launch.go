@@ -240,8 +240,12 @@ func (a *Agent) sandbox(c *container) string {
 // environment is a task's: the agent's PATH, what the framework set, and
 // Mesos' own variables.
 func (a *Agent) environment(c *container, t *taskRun) []string {
+	path := os.Getenv("PATH")
+	if a.cfg.TaskPath != "" {
+		path = a.cfg.TaskPath + ":" + path
+	}
 	env := []string{
-		"PATH=" + os.Getenv("PATH"),
+		"PATH=" + path,
 		"MESOS_SANDBOX=" + a.sandbox(c),
 		"MESOS_AGENT_ENDPOINT=" + a.endpoint(),
 		"MESOS_CONTAINER_ID=" + c.id,

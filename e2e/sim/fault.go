@@ -1,0 +1,176 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"sync"
+
+	mesosmaster "github.com/mesos/mesos-go/api/v1/lib/master"
+
+	"github.com/taskwall/taskwall/e2e/sim/marathon"
+	"github.com/taskwall/taskwall/e2e/sim/master"
+)
+
+// Chaos says how often a stream misbehaves, as probabilities per event.
+// Heartbeats and snapshots are never touched.
+type Chaos struct {
+	Drop      float64 // lost
+	Duplicate float64 // sent twice
+	Delay     float64 // held back until after the next event that is not: late and out of order
+}
+
+// chaos applies a Chaos, the same way for the same seed and events.
+type chaos struct {
+	mu        sync.Mutex
+	rng       *rand.Rand
+	c         Chaos
+	mesos     map[int][]*mesosmaster.Event
+	marathons map[int][]marathon.Event
+}
+
+func newChaos(seed uint64) *chaos {
+	return &chaos{
+		rng:   rand.New(rand.NewPCG(seed, 1)),
+		mesos: map[int][]*mesosmaster.Event{}, marathons: map[int][]marathon.Event{},
+	}
+}
+
+func (c *chaos) set(to Chaos) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.c = to
+}
+
+func (c *chaos) master(stream int, e *mesosmaster.Event) []*mesosmaster.Event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return tamper(c, c.mesos, stream, e)
+}
+
+func (c *chaos) marathon(stream int, e marathon.Event) []marathon.Event {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return tamper(c, c.marathons, stream, e)
+}
+
+func tamper[E any](c *chaos, held map[int][]E, stream int, e E) []E {
+	switch x := c.rng.Float64(); {
+	case x < c.c.Drop:
+		return nil
+	case x < c.c.Drop+c.c.Duplicate:
+		return append([]E{e, e}, release(held, stream)...)
+	case x < c.c.Drop+c.c.Duplicate+c.c.Delay:
+		held[stream] = append(held[stream], e)
+		return nil
+	}
+	return append([]E{e}, release(held, stream)...)
+}
+
+func release[E any](held map[int][]E, stream int) []E {
+	late := held[stream]
+	delete(held, stream)
+	return late
+}
+
+// TamperMesos makes the operator streams misbehave from now on.
+func (c *Cluster) TamperMesos(to Chaos) { c.mesos.set(to) }
+
+// TamperMarathon makes the event streams misbehave from now on.
+func (c *Cluster) TamperMarathon(to Chaos) { c.events.set(to) }
+
+// CutStreams breaks every stream of masters and Marathons.
+func (c *Cluster) CutStreams() {
+	c.Marathon.CutStreams()
+	c.eachMaster(func(m *master.Master) { m.CutStreams() })
+}
+
+// EvictStreams makes every operator stream silent without closing it.
+func (c *Cluster) EvictStreams() { c.eachMaster(func(m *master.Master) { m.EvictStreams() }) }
+
+// MuteMesos holds heartbeats of the operator streams back.
+func (c *Cluster) MuteMesos(on bool) { c.eachMaster(func(m *master.Master) { m.Mute(on) }) }
+
+func (c *Cluster) eachMaster(f func(*master.Master)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.masters {
+		if s.master != nil {
+			f(s.master)
+		}
+	}
+}
+
+// Master is the leading master, nil when there is none.
+func (c *Cluster) Master() *master.Master { return c.Quorum.Leader() }
+
+// StopMaster kills the leading master: its port refuses connections, another
+// master leads if there is one.
+func (c *Cluster) StopMaster() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	leader := c.Quorum.Leader()
+	for _, s := range c.masters {
+		if s.master == leader && leader != nil {
+			s.http.Close()
+			s.master.Stop()
+			s.master, s.http = nil, nil
+			return nil
+		}
+	}
+	return errNotStarted
+}
+
+// StartMasters starts the masters that were stopped, with empty memories: what
+// the agents were is all that they find in the registry.
+func (c *Cluster) StartMasters() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.masters {
+		if s.master != nil {
+			continue
+		}
+		l, err := c.relisten(s.addr)
+		if err != nil {
+			return fmt.Errorf("restart master: %w", err)
+		}
+		c.runMaster(s, l)
+	}
+	return nil
+}
+
+// RestartMaster kills the leading master and starts it again.
+func (c *Cluster) RestartMaster() error {
+	if err := c.StopMaster(); err != nil {
+		return err
+	}
+	return c.StartMasters()
+}
+
+func (c *Cluster) relisten(addr string) (net.Listener, error) {
+	if c.Control == nil {
+		return net.Listen("tcp", addr)
+	}
+	return c.Control.Listen("tcp", addr)
+}
+
+// Unreachable cuts a host's Mesos agent off and makes the master give it up at
+// once, without the pings. Its tasks run on. Reachable ends it.
+func (c *Cluster) Unreachable(host string) {
+	n := c.Host(host)
+	id := n.Agent.ID()
+	n.Agent.Partition(true)
+	if m := c.Quorum.Leader(); m != nil {
+		m.MarkUnreachable(id)
+	}
+}
+
+// Reachable lets a host's Mesos agent back to the master.
+func (c *Cluster) Reachable(host string) { c.Host(host).Agent.Partition(false) }
+
+// MarkGone says that a host's agent will never return: it is told to end, and
+// its tasks with it.
+func (c *Cluster) MarkGone(host string) bool {
+	m := c.Quorum.Leader()
+	return m != nil && m.MarkGone(c.Host(host).Agent.ID())
+}

@@ -1,0 +1,122 @@
+package marathon
+
+import (
+	"net/http"
+)
+
+// MarathonVersion is the release that the simulator imitates.
+const MarathonVersion = "1.11.24"
+
+func (m *Marathon) getInfo(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	features := []string{}
+	if m.cfg.TaskKilling {
+		features = append(features, "task_killing")
+	}
+	reply(w, r, http.StatusOK, object{
+		"name": "marathon", "version": MarathonVersion, "buildref": "unknown", "elected": true,
+		"leader": m.leaderAddr(), "frameworkId": m.framework,
+		"marathon_config": object{
+			"checkpoint": true, "default_network_name": m.cfg.DefaultNetwork, "failover_timeout": 604800,
+			"features": features, "framework_name": "marathon", "ha": true, "hostname": "localhost",
+			"mesos_bridge_name": m.cfg.BridgeName, "mesos_user": m.cfg.User,
+			"event_stream_max_outstanding_messages": m.cfg.Outstanding,
+			"master":                                "zk://localhost:2181/mesos", "mesos_leader_ui_url": "http://localhost:5050/",
+		},
+		"zookeeper_config": object{"zk": "zk://localhost:2181/marathon", "zk_max_versions": 50},
+		"http_config":      object{"http_port": 8080, "https_port": 8443},
+	})
+}
+
+func (m *Marathon) leaderAddr() string {
+	if m.leader == nil {
+		return ""
+	}
+	return m.leader.addr
+}
+
+func (m *Marathon) getLeader(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.leader == nil {
+		fail(w, http.StatusNotFound, "There is no leader")
+		return
+	}
+	reply(w, r, http.StatusOK, object{"leader": m.leader.addr})
+}
+
+func (m *Marathon) deleteLeader(w http.ResponseWriter, r *http.Request) {
+	reply(w, r, http.StatusOK, object{"message": "Leadership abdicated"})
+	m.ChangeLeader()
+}
+
+func (m *Marathon) getDeployments(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := []object{}
+	for _, d := range m.deployments {
+		current := []action{}
+		if d.current > 0 {
+			current = d.plan.Steps[d.current-1].Actions
+		}
+		actions := []object{}
+		for _, a := range current {
+			o := object{"action": a.Action, "readinessCheckResults": []any{}}
+			if a.App != "" {
+				o["app"] = a.App
+			} else {
+				o["pod"] = a.Pod
+			}
+			actions = append(actions, o)
+		}
+		out = append(out, object{
+			"id": d.plan.ID, "version": stamp(d.version), "affectedApps": orEmpty(d.apps), "affectedPods": orEmpty(d.pods),
+			"steps": d.plan.Steps, "currentActions": actions, "currentStep": d.current, "totalSteps": len(d.plan.Steps),
+		})
+	}
+	reply(w, r, http.StatusOK, out)
+}
+
+// deleteDeployment cancels a deployment; with force it stays where it is, else
+// Marathon would roll back, which is simulated by a plain cancel too.
+func (m *Marathon) deleteDeployment(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.deployments {
+		if d.plan.ID == r.PathValue("id") {
+			m.end(d, errCancelled)
+			reply(w, r, http.StatusAccepted, object{"version": stamp(d.version), "deploymentId": d.plan.ID})
+			return
+		}
+	}
+	fail(w, http.StatusNotFound, "Deployment "+r.PathValue("id")+" does not exist")
+}
+
+func (m *Marathon) getQueue(w http.ResponseWriter, r *http.Request) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	waiting := map[string]int{}
+	for _, i := range m.instances {
+		if i.condition == "Scheduled" {
+			waiting[i.spec.id]++
+		}
+	}
+	out := []object{}
+	for _, id := range sortedKeys(waiting) {
+		s := m.target[id]
+		if s == nil {
+			continue
+		}
+		kind := "app"
+		if s.pod {
+			kind = "pod"
+		}
+		out = append(out, object{
+			kind: s.model(), "count": waiting[id], "role": s.role(), "since": stamp(s.version),
+			"delay":                  object{"timeLeftSeconds": 0, "overdue": true},
+			"processedOffersSummary": object{"processedOffersCount": 0, "unusedOffersCount": 0},
+		})
+	}
+	reply(w, r, http.StatusOK, object{"queue": out})
+}
