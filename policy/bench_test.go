@@ -1,0 +1,163 @@
+package policy_test
+
+import (
+	"math"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/policy"
+	"github.com/taskwall/taskwall/policy/policytest"
+)
+
+// sizes are the workloads of the targets, by the names that benchmarks have.
+var sizes = []struct {
+	name string
+	policytest.Workload
+}{
+	{"10kx1k", policytest.Workload{Endpoints: 10_000, Policies: 1_000}},
+	{"10kx10k", policytest.Workload{Endpoints: 10_000, Policies: 10_000}},
+	{"100kx1k", policytest.Workload{Endpoints: 100_000, Policies: 1_000}},
+	{"100kx10k", policytest.Workload{Endpoints: 100_000, Policies: 10_000}},
+	{"100kx10k-compound", policytest.Workload{Endpoints: 100_000, Policies: 10_000, Compound: true}},
+}
+
+func fill(tb testing.TB, w policytest.Workload) *policy.Resolver {
+	tb.Helper()
+	r := policy.NewResolver()
+	if err := r.Apply(w.AllPolicies(), nil); err != nil {
+		tb.Fatal(err)
+	}
+	for i := range w.Endpoints {
+		r.PutEndpoint(w.Endpoint(i))
+	}
+	return r
+}
+
+// BenchmarkInitial is a whole cluster at once, from the resources' JSON to the
+// first Delta, which holds every posture, program and set.
+func BenchmarkInitial(b *testing.B) {
+	for _, s := range sizes {
+		b.Run(s.name, func(b *testing.B) {
+			policies, endpoints := s.AllPolicies(), s.AllEndpoints()
+			b.ReportAllocs()
+			for b.Loop() {
+				r := policy.NewResolver()
+				if err := r.Apply(policies, nil); err != nil {
+					b.Fatal(err)
+				}
+				for _, e := range endpoints {
+					r.PutEndpoint(e)
+				}
+				if d := r.Flush(); len(d.Endpoints) != s.Endpoints || len(d.Programs) == 0 {
+					b.Fatalf("%d endpoints, %d programs", len(d.Endpoints), len(d.Programs))
+				}
+			}
+		})
+	}
+}
+
+// quantile reports the p-quantile of times as a metric in nanoseconds.
+func quantile(b *testing.B, times []time.Duration, p float64, unit string) {
+	slices.Sort(times)
+	b.ReportMetric(float64(times[int(math.Ceil(p*float64(len(times))))-1]), unit)
+}
+
+// BenchmarkTaskAdded is one task of an existing app added, up to its Delta.
+func BenchmarkTaskAdded(b *testing.B) {
+	for _, s := range sizes[2:] {
+		b.Run(s.name, func(b *testing.B) {
+			r := fill(b, s.Workload)
+			r.Flush()
+			runtime.GC()
+			var times []time.Duration
+			next := s.Endpoints
+			for b.Loop() {
+				e := s.Endpoint(next)
+				// Apps that have policies: with fewer policies than apps not all do.
+				e.Labels = s.Endpoint(next % min(s.Policies, s.Apps())).Labels
+				next++
+				start := time.Now()
+				r.PutEndpoint(e)
+				d := r.Flush()
+				times = append(times, time.Since(start))
+				if len(d.Endpoints) != 1 || d.Endpoints[0].Posture == "" {
+					b.Fatalf("delta %+v", d)
+				}
+			}
+			quantile(b, times, 0.5, "p50-ns")
+			quantile(b, times, 0.99, "p99-ns")
+		})
+	}
+}
+
+// BenchmarkTaskReplaced is one task leaving and another of its app coming.
+func BenchmarkTaskReplaced(b *testing.B) {
+	for _, s := range sizes[2:] {
+		b.Run(s.name, func(b *testing.B) {
+			r := fill(b, s.Workload)
+			r.Flush()
+			i := 0
+			for b.Loop() {
+				e := s.Endpoint(i % s.Endpoints)
+				r.DeleteEndpoint(e.ID)
+				r.PutEndpoint(e)
+				r.Flush()
+				i++
+			}
+		})
+	}
+}
+
+// BenchmarkPolicyEdited is one policy with another port, up to its Delta; and
+// one with another selector, which moves the members of two apps.
+func BenchmarkPolicyEdited(b *testing.B) {
+	for _, s := range sizes[1:] {
+		r := fill(b, s.Workload)
+		r.Flush()
+		edit := func(b *testing.B, change func(n int) error) {
+			var times []time.Duration
+			n := 0
+			for b.Loop() {
+				n++
+				start := time.Now()
+				if err := change(n); err != nil {
+					b.Fatal(err)
+				}
+				d := r.Flush()
+				times = append(times, time.Since(start))
+				if len(d.Programs) == 0 {
+					b.Fatal("no program changed")
+				}
+			}
+			quantile(b, times, 0.99, "p99-ns")
+		}
+		b.Run(s.name+"/rule", func(b *testing.B) {
+			edit(b, func(n int) error {
+				return r.Apply([]events.Resource{s.Policy(n%s.Policies, 9000+n/s.Policies%2)}, nil)
+			})
+		})
+	}
+}
+
+// BenchmarkHeap reports what a filled resolver keeps, its endpoints' labels and
+// its resources included.
+func BenchmarkHeap(b *testing.B) {
+	for _, s := range sizes {
+		b.Run(s.name, func(b *testing.B) {
+			var before, after runtime.MemStats
+			for b.Loop() {
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				r := fill(b, s.Workload)
+				r.Flush()
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				runtime.KeepAlive(r)
+			}
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "heap-MB")
+		})
+	}
+}

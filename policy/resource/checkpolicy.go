@@ -1,0 +1,123 @@
+package resource
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// Staged reports whether the policy is of a staged kind: written down, but
+// not in force.
+func (p *Policy) Staged() bool {
+	return p.Kind == KindStagedNetworkPolicy || p.Kind == KindStagedGlobalNetworkPolicy
+}
+
+// TierName is the tier that the policy is in.
+func (p *Policy) TierName() string {
+	if p.Spec.Tier == "" {
+		return DefaultTier
+	}
+	return p.Spec.Tier
+}
+
+// Directions says whether the policy applies to what comes in to its endpoints
+// and to what goes out. Without types, as in Calico: egress if it has egress
+// rules, ingress if it has ingress rules or no rules at all.
+func (p *Policy) Directions() (ingress, egress bool) {
+	if len(p.Spec.Types) == 0 {
+		egress = len(p.Spec.Egress) > 0
+		return len(p.Spec.Ingress) > 0 || !egress, egress
+	}
+	return slices.Contains(p.Spec.Types, "Ingress"), slices.Contains(p.Spec.Types, "Egress")
+}
+
+func (p *Policy) check(c *checker) {
+	namespaced := p.Kind == KindNetworkPolicy || p.Kind == KindStagedNetworkPolicy
+	c.header(&p.Header, namespaced)
+	spec := path{"spec"}
+	s := &p.Spec
+	if s.StagedAction != "" {
+		if !p.Staged() {
+			c.fail(spec.under("stagedAction"), p.Kind+" has no stagedAction", "remove it, or write kind Staged"+p.Kind)
+		} else {
+			c.oneOf(spec.under("stagedAction"), s.StagedAction, "Set", "Delete", "Ignore")
+		}
+	}
+	if s.Tier != "" && !validName.MatchString(s.Tier) {
+		c.fail(spec.under("tier"), fmt.Sprintf("%q is no name", s.Tier), "write the name of a Tier")
+	}
+	if s.Order != nil && (math.IsNaN(*s.Order) || math.IsInf(*s.Order, 0)) {
+		c.fail(spec.under("order"), "not a finite number", "write a finite number")
+	}
+	c.selector(spec.under("selector"), s.Selector)
+	if s.NamespaceSelector != "" {
+		if namespaced {
+			c.fail(spec.under("namespaceSelector"), p.Kind+" applies to its own namespace only", "remove it, or write a GlobalNetworkPolicy")
+		} else {
+			c.namespaceSelector(spec.under("namespaceSelector"), s.NamespaceSelector)
+		}
+	}
+	for i, t := range s.Types {
+		c.oneOf(spec.under("types", i), t, "Ingress", "Egress")
+		if slices.Contains(s.Types[:i], t) {
+			c.fail(spec.under("types", i), t+" is given twice", "remove one of them")
+		}
+	}
+	for i := range s.Ingress {
+		s.Ingress[i].check(c, spec.under("ingress", i))
+	}
+	for i := range s.Egress {
+		s.Egress[i].check(c, spec.under("egress", i))
+	}
+}
+
+func (r *Rule) check(c *checker, p path) {
+	if r.Action == "" {
+		c.fail(p.under("action"), "no action", "write Allow, Deny, Log or Pass")
+	} else {
+		c.oneOf(p.under("action"), r.Action, "Allow", "Deny", "Log", "Pass")
+	}
+	if r.IPVersion != 0 && r.IPVersion != 4 && r.IPVersion != 6 {
+		c.fail(p.under("ipVersion"), fmt.Sprintf("there is no IP version %d", r.IPVersion), "write 4 or 6")
+	}
+	r.checkICMP(c, p.under("icmp"), r.ICMP)
+	r.checkICMP(c, p.under("notICMP"), r.NotICMP)
+	if r.Protocol != 0 && r.Protocol == r.NotProtocol {
+		c.fail(p.under("notProtocol"), "the rule can match nothing: its protocol is excluded", "remove protocol or notProtocol")
+	}
+	r.checkEntity(c, p.under("source"), &r.Source)
+	r.checkEntity(c, p.under("destination"), &r.Destination)
+}
+
+func (r *Rule) checkICMP(c *checker, p path, i *ICMP) {
+	if i == nil {
+		return
+	}
+	if r.Protocol != ICMPv4 && r.Protocol != ICMPv6 {
+		c.fail(p, "only ICMP has types and codes", "write protocol: ICMP beside it")
+	}
+	switch {
+	case i.Type == nil:
+		c.fail(p.under("type"), "no type", "write type: 0 to 254")
+	case *i.Type < 0 || *i.Type > 254:
+		c.fail(p.under("type"), fmt.Sprintf("there is no type %d", *i.Type), "write 0 to 254")
+	}
+	if i.Code != nil && (*i.Code < 0 || *i.Code > 255) {
+		c.fail(p.under("code"), fmt.Sprintf("there is no code %d", *i.Code), "write 0 to 255")
+	}
+}
+
+func (r *Rule) checkEntity(c *checker, p path, e *Entity) {
+	c.nets(p.under("nets"), e.Nets)
+	c.nets(p.under("notNets"), e.NotNets)
+	c.selector(p.under("selector"), e.Selector)
+	c.selector(p.under("notSelector"), e.NotSelector)
+	if e.NamespaceSelector != "" {
+		c.namespaceSelector(p.under("namespaceSelector"), e.NamespaceSelector)
+	}
+	for name, ports := range map[string][]Port{"ports": e.Ports, "notPorts": e.NotPorts} {
+		if len(ports) > 0 && !r.Protocol.HasPorts() {
+			c.fail(p.under(name), "ports need a protocol that has them", "write protocol: TCP, UDP or SCTP in the rule")
+		}
+	}
+}

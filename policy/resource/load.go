@@ -1,0 +1,221 @@
+package resource
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/taskwall/taskwall/events"
+)
+
+// Load reads every .yaml, .yml and .json file of a directory and those below
+// it, or one file. Hidden files and directories are left out. File names in
+// the resources are relative to the directory. The resources are sorted by
+// key; an error is Problems of all files.
+func Load(dir string) ([]events.Resource, error) {
+	docs, err := LoadDocuments(dir)
+	if err != nil {
+		return nil, err
+	}
+	resources := make([]events.Resource, len(docs))
+	for i, d := range docs {
+		resources[i] = d.Resource
+	}
+	return resources, nil
+}
+
+// Document is a resource together with where its fields were written.
+type Document struct {
+	Resource events.Resource
+	root     *node
+}
+
+// Position is the line and column of a field, or of the nearest thing around
+// it that was written. Steps are field names and places in lists.
+func (d *Document) Position(steps ...any) (line, column int) {
+	n, _ := d.root.find(steps)
+	return n.line, n.column
+}
+
+// LoadDocuments is Load, and keeps the positions.
+func LoadDocuments(dir string) ([]Document, error) {
+	files, err := list(dir)
+	if err != nil {
+		return nil, fmt.Errorf("reading policies: %w", err)
+	}
+	var docs []Document
+	var problems Problems
+	for _, f := range files {
+		text, err := os.ReadFile(f.path)
+		if err != nil {
+			return nil, fmt.Errorf("reading policies: %w", err)
+		}
+		found, wrong := read(f.name, text)
+		docs, problems = append(docs, found...), append(problems, wrong...)
+	}
+	slices.SortStableFunc(docs, func(a, b Document) int { return Compare(a.Resource.ResourceKey, b.Resource.ResourceKey) })
+	for i := 1; i < len(docs); i++ {
+		if first, again := &docs[i-1].Resource, &docs[i].Resource; first.ResourceKey == again.ResourceKey {
+			problems = append(problems, Problem{File: again.File, Line: again.Line, Column: 1,
+				Message: fmt.Sprintf("%s is already written at %s:%d", again.ResourceKey, first.File, first.Line), Instead: "remove one of them, or rename it"})
+		}
+	}
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	return docs, nil
+}
+
+// Compare orders keys by kind, namespace and name.
+func Compare(a, b events.ResourceKey) int {
+	if c := strings.Compare(a.Kind, b.Kind); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Namespace, b.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Name, b.Name)
+}
+
+type file struct{ path, name string }
+
+func list(dir string) ([]file, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return []file{{dir, filepath.Base(dir)}}, nil
+	}
+	var files []file
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case path != dir && strings.HasPrefix(d.Name(), "."):
+			if d.IsDir() {
+				return filepath.SkipDir
+			}
+			return nil
+		case d.IsDir():
+			return nil
+		}
+		switch filepath.Ext(path) {
+		case ".yaml", ".yml", ".json":
+			name, err := filepath.Rel(dir, path)
+			if err != nil {
+				return err
+			}
+			files = append(files, file{path, filepath.ToSlash(name)})
+		}
+		return nil
+	})
+	return files, err
+}
+
+// Read is Load of one file's text.
+func Read(name string, text []byte) ([]events.Resource, error) {
+	docs, problems := read(name, text)
+	if err := problems.Err(); err != nil {
+		return nil, err
+	}
+	resources := make([]events.Resource, len(docs))
+	for i, d := range docs {
+		resources[i] = d.Resource
+	}
+	return resources, nil
+}
+
+func read(name string, text []byte) ([]Document, Problems) {
+	roots, problems := parseFile(text)
+	var docs []Document
+	if len(problems) == 0 {
+		for _, root := range roots {
+			found, wrong := document(root, 0)
+			docs, problems = append(docs, found...), append(problems, wrong...)
+		}
+	}
+	for i := range problems {
+		problems[i].File = name
+	}
+	for i := range docs {
+		docs[i].Resource.File = name
+	}
+	return docs, problems
+}
+
+// document reads one YAML document, which may be a list of resources.
+func document(root *node, depth int) ([]Document, Problems) {
+	at := Problem{Line: root.line, Column: root.column}
+	if !root.isMap {
+		at.Message, at.Instead = "not a resource", "write a map with apiVersion, kind, metadata and spec"
+		return nil, Problems{at}
+	}
+	kind := root.str("kind")
+	if items := root.get("items"); items != nil && strings.HasSuffix(kind, "List") && depth == 0 {
+		var docs []Document
+		var problems Problems
+		for _, item := range items.list {
+			found, wrong := document(item, depth+1)
+			docs, problems = append(docs, found...), append(problems, wrong...)
+		}
+		return docs, problems
+	}
+	t := blank(kind)
+	if t == nil {
+		if k := root.get("kind"); k != nil {
+			at.Line, at.Column, at.Field = k.line, k.column, "kind"
+			at.Message, at.Instead = fmt.Sprintf("no kind is called %q", kind), didYouMean(kind, Kinds)
+		} else {
+			at.Message, at.Instead = "no kind", "write one of "+strings.Join(Kinds, ", ")
+		}
+		return nil, Problems{at}
+	}
+	var s schema
+	s.check(root, reflect.TypeOf(t).Elem(), nil)
+	if len(s.problems) > 0 {
+		return nil, s.problems
+	}
+	text, err := root.encode()
+	if err == nil {
+		err = json.Unmarshal(text, t)
+	}
+	if err != nil {
+		at.Message = err.Error()
+		return nil, Problems{at}
+	}
+	var c checker
+	t.check(&c)
+	if len(c.issues) > 0 {
+		return nil, root.place(c.issues)
+	}
+	body, err := json.Marshal(t)
+	if err != nil {
+		at.Message = err.Error()
+		return nil, Problems{at}
+	}
+	return []Document{{events.Resource{ResourceKey: t.Key(), Line: root.line, Body: body}, root}}, nil
+}
+
+// place turns issues into problems at the fields' positions.
+func (n *node) place(issues []issue) Problems {
+	var problems Problems
+	for _, i := range issues {
+		found, whole := n.find(i.path)
+		p := Problem{Line: found.line, Column: found.column, Field: i.path.String(), Message: i.message, Instead: i.instead}
+		switch {
+		case i.column == 0 || !whole:
+		case found.quoted >= 0:
+			p.Column += found.quoted + i.column - 1
+		default: // the value spans lines: say where in it instead
+			p.Message = fmt.Sprintf("at its character %d: %s", i.column, p.Message)
+		}
+		problems = append(problems, p)
+	}
+	return problems
+}
