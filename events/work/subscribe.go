@@ -59,6 +59,8 @@ const (
 	// maxCatchup bounds how many missed items are fetched one by one; a host
 	// that has missed more does better with a snapshot.
 	maxCatchup = 1000
+	// confirmTimeout bounds the wait for the server to confirm a subscription.
+	confirmTimeout = 5 * time.Second
 )
 
 // Subscribe begins after a position that an earlier Subscription had reached.
@@ -78,7 +80,9 @@ func Subscribe(ctx context.Context, c *bus.Conn, host string, after Position, lo
 	}
 	s.sub = sub
 	// Only when the server has it is nothing missed from here on.
-	if err := c.NATS.FlushWithContext(ctx); err != nil {
+	confirm, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	if err := c.NATS.FlushWithContext(confirm); err != nil {
 		return nil, fmt.Errorf("subscribing to the work items of %s: %w", host, errors.Join(err, sub.Unsubscribe()))
 	}
 	s.stop = c.OnReconnect(s.reconnected)
