@@ -22,6 +22,8 @@ func PublishAtomic(ctx context.Context, js jetstream.JetStream, msgs []*nats.Msg
 	if len(msgs) == 0 || len(msgs) > MaxBatch {
 		return 0, fmt.Errorf("publishing a batch of %d messages: must be 1 to %d", len(msgs), MaxBatch)
 	}
+	ctx, cancel := Timeout(ctx)
+	defer cancel()
 	if len(msgs) == 1 { // saves the server the staging of a batch
 		ack, err := js.PublishMsg(ctx, msgs[0], jetstream.WithRetryAttempts(0))
 		if err != nil {
@@ -43,6 +45,9 @@ func PublishAtomic(ctx context.Context, js jetstream.JetStream, msgs []*nats.Msg
 const codeWrongLastSequence = 10071
 
 func publishError(err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		return fmt.Errorf("%w: %w", ErrDisconnected, err)
+	}
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		switch api.ErrorCode {

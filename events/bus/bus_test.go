@@ -3,7 +3,7 @@ package bus_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/taskwall/taskwall/events/bus/bustest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { bustest.Main(m) }

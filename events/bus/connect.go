@@ -91,8 +91,14 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	return c, nil
 }
 
-// requestTimeout bounds a request whose context has no deadline.
-const requestTimeout = 5 * time.Second
+// requestTimeout bounds each request. One that a server took with it when it
+// went down is never answered; it is made again.
+const requestTimeout = 3 * time.Second
+
+// Timeout bounds a context by the time that a single request may take.
+func Timeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, requestTimeout)
+}
 
 func (c *Conn) options(o Options, connected func()) ([]nats.Option, error) {
 	opts := []nats.Option{
@@ -212,7 +218,7 @@ func (c *Conn) deny(subject string) {
 // Request sends a message and waits for its answer. A publish that the server
 // does not permit ends with ErrDenied at once, not with a timeout.
 func (c *Conn) Request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
-	ctx, stop := context.WithTimeout(ctx, requestTimeout)
+	ctx, stop := Timeout(ctx)
 	defer stop()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -234,6 +240,9 @@ func (c *Conn) Request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 	if err != nil {
 		if cause := context.Cause(ctx); errors.Is(cause, ErrDenied) {
 			return nil, cause
+		}
+		if errors.Is(err, nats.ErrReconnectBufExceeded) {
+			err = ErrDisconnected
 		}
 		return nil, fmt.Errorf("request to %s: %w", msg.Subject, err)
 	}

@@ -12,6 +12,8 @@ var (
 	// ErrDuplicate means that the stream already holds a message with the same
 	// id; nothing of the batch was stored.
 	ErrDuplicate = errors.New("message is already stored")
+	// ErrDisconnected means that there is no connection just now: nothing was sent.
+	ErrDisconnected = errors.New("not connected to the message bus")
 	// ErrTooLarge means that a message is larger than the server or the reader
 	// accepts.
 	ErrTooLarge = errors.New("message too large")

@@ -42,12 +42,11 @@ func Fetch(ctx context.Context, js jetstream.JetStream, stream, subject string, 
 			}
 			// Nothing from here on: either there is nothing, or the replica that
 			// answered has not yet what the leader has.
-			s, err := js.Stream(ctx, stream)
+			info, err := streamInfo(ctx, js, stream)
 			if err != nil {
 				yield(nil, fmt.Errorf("reading stream %s from %d: %w", stream, from, err))
 				return
 			}
-			info := s.CachedInfo()
 			if subject != "" || info.Config.Replicas == 1 || info.State.LastSeq < from {
 				return
 			}
@@ -69,7 +68,7 @@ func Fetch(ctx context.Context, js jetstream.JetStream, stream, subject string, 
 // fetchOnce makes one request and yields its messages. It returns the last
 // sequence seen and whether the caller wants more.
 func fetchOnce(ctx context.Context, js jetstream.JetStream, stream, subject string, from, to uint64, yield func(*jetstream.RawStreamMsg, error) bool) (last uint64, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 4*requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
 	opts := []jetstreamext.GetBatchOpt{jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchMaxBytes(fetchBytes)}
 	if subject != "" {
@@ -100,12 +99,59 @@ func fetchOnce(ctx context.Context, js jetstream.JetStream, stream, subject stri
 
 // StreamState asks the stream's leader what it holds.
 func StreamState(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.StreamState, error) {
-	s, err := js.Stream(ctx, stream) // its info is fresh
+	info, err := streamInfo(ctx, js, stream)
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("asking for the state of stream %s: %w", stream, err)
 	}
-	return s.CachedInfo().State, nil
+	return info.State, nil
 }
+
+func streamInfo(ctx context.Context, js jetstream.JetStream, stream string) (*jetstream.StreamInfo, error) {
+	ctx, cancel := Timeout(ctx)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return s.CachedInfo(), nil
+}
+
+// Last is the latest message on a subject of a stream; found is false if there
+// is none. On a cluster the replica that answers may lag behind.
+func Last(ctx context.Context, js jetstream.JetStream, stream, subject string) (msg *jetstream.RawStreamMsg, found bool, err error) {
+	ctx, cancel := Timeout(ctx)
+	defer cancel()
+	s, err := js.Stream(ctx, stream)
+	if err == nil {
+		msg, err = s.GetLastMsgForSubject(ctx, subject)
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("reading the last message on %s: %w", subject, err)
+	}
+	return msg, true, nil
+}
+
+// Tail is a consumer of a stream's messages in order, from a sequence on, that
+// lasts no longer than it is used.
+func Tail(ctx context.Context, js jetstream.JetStream, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.MessagesContext, error) {
+	ctx, cancel := Timeout(ctx)
+	defer cancel()
+	cons, err := js.OrderedConsumer(ctx, stream, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("following stream %s: %w", stream, err)
+	}
+	it, err := cons.Messages(jetstream.PullHeartbeat(tailHeartbeat), jetstream.PullExpiry(10*tailHeartbeat))
+	if err != nil {
+		return nil, fmt.Errorf("following stream %s: %w", stream, err)
+	}
+	return it, nil
+}
+
+// tailHeartbeat is how often a silent server must show that it is there.
+const tailHeartbeat = time.Second
 
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
@@ -121,7 +167,7 @@ func pause(ctx context.Context, d time.Duration) error {
 // FirstSince is the sequence of the first message that a stream stored at or
 // after a time; after all its messages, the next one's.
 func FirstSince(ctx context.Context, js jetstream.JetStream, stream string, t time.Time) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := Timeout(ctx)
 	defer cancel()
 	batch, err := jetstreamext.GetBatch(ctx, js, stream, 1, jetstreamext.GetBatchStartTime(t))
 	if err != nil {

@@ -34,11 +34,18 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, r Retention, rep
 		r.MaxBytes = -1
 	}
 	for _, cfg := range streamConfigs(r, max(replicas, 1)) {
-		if _, err := js.CreateOrUpdateStream(ctx, cfg); err != nil {
+		if err := ensureStream(ctx, js, cfg); err != nil {
 			return fmt.Errorf("setting up stream %s: %w", cfg.Name, err)
 		}
 	}
 	return nil
+}
+
+func ensureStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
+	ctx, cancel := Timeout(ctx)
+	defer cancel()
+	_, err := js.CreateOrUpdateStream(ctx, cfg)
+	return err
 }
 
 func streamConfigs(r Retention, replicas int) []jetstream.StreamConfig {

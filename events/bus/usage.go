@@ -24,6 +24,8 @@ const warnAt = 0.9
 
 // StreamUsage asks how full a stream is.
 func StreamUsage(ctx context.Context, js jetstream.JetStream, stream string) (Usage, error) {
+	ctx, cancel := Timeout(ctx)
+	defer cancel()
 	s, err := js.Stream(ctx, stream)
 	if err != nil {
 		return Usage{}, fmt.Errorf("asking how full stream %s is: %w", stream, err)

@@ -110,7 +110,7 @@ func (l *Log) checkpoint(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)
 	}
-	if _, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: bus.CheckpointsSubject, Data: data}); err != nil {
+	if _, err := bus.PublishAtomic(ctx, l.js, []*nats.Msg{{Subject: bus.CheckpointsSubject, Data: data}}); err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)
 	}
 	l.signed = l.last

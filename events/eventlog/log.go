@@ -76,6 +76,18 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Log, error) 
 			l.last, l.hash = r.seq, r.hash()
 		}
 	}
+	if state.Msgs == 0 && l.last > 0 {
+		// All is too old to be kept. If a checkpoint knows the end, the chain goes on.
+		all, err := l.Checkpoints(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("opening the event log: %w", err)
+		}
+		for _, c := range all {
+			if c.Seq == l.last {
+				l.hash = c.Hash
+			}
+		}
+	}
 	l.mark = mark{seq: l.last, at: time.Now()}
 	return l, nil
 }

@@ -6,13 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus/bustest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { bustest.Main(m) }
 
 // taskEvent is a small event with this id.
 func taskEvent(id string) events.Event {

@@ -83,11 +83,8 @@ func inOrder(seq, next, from uint64) error {
 	}
 }
 
-const (
-	// followHeartbeat is how often a silent server must show that it is there.
-	followHeartbeat = time.Second
-	followRetry     = 200 * time.Millisecond
-)
+// followRetry is the pause before following again what was lost.
+const followRetry = 200 * time.Millisecond
 
 // Follow calls fn with each record from a sequence on (0: from the oldest
 // kept), one after the other, and goes on with new ones as they come, across
@@ -129,13 +126,9 @@ type finalError struct{ error }
 
 // tail follows over one consumer until something fails.
 func (l *Log) tail(ctx context.Context, from uint64, next *uint64, fn func(events.Entry) error, lost *bool) error {
-	cons, err := l.js.OrderedConsumer(ctx, bus.EventsStream, jetstream.OrderedConsumerConfig{
+	it, err := bus.Tail(ctx, l.js, bus.EventsStream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *next,
 	})
-	if err != nil {
-		return err
-	}
-	it, err := cons.Messages(jetstream.PullHeartbeat(followHeartbeat), jetstream.PullExpiry(10*followHeartbeat))
 	if err != nil {
 		return err
 	}

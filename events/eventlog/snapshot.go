@@ -50,7 +50,7 @@ func (l *Log) SaveSnapshot(ctx context.Context, seq uint64, data []byte) error {
 	m := manifest{Seq: seq, Size: len(data), SHA256: sha256.Sum256(data), Time: time.Now().UTC()}
 	packed := s2.Encode(nil, data)
 	for part := range slices.Chunk(packed, partSize) {
-		if _, err := l.js.Publish(ctx, subject, part); err != nil {
+		if _, err := bus.PublishAtomic(ctx, l.js, []*nats.Msg{{Subject: subject, Data: part}}); err != nil {
 			return fmt.Errorf("saving the snapshot at %d, part %d: %w", seq, m.Parts, err)
 		}
 		m.Parts++
@@ -60,7 +60,7 @@ func (l *Log) SaveSnapshot(ctx context.Context, seq uint64, data []byte) error {
 		return fmt.Errorf("saving the snapshot at %d: %w", seq, err)
 	}
 	msg := &nats.Msg{Subject: subject, Data: body, Header: nats.Header{manifestHeader: {"1"}}}
-	if _, err := l.js.PublishMsg(ctx, msg); err != nil {
+	if _, err := bus.PublishAtomic(ctx, l.js, []*nats.Msg{msg}); err != nil {
 		return fmt.Errorf("saving the snapshot at %d: %w", seq, err)
 	}
 	if err := l.pruneSnapshots(ctx); err != nil {
@@ -136,6 +136,8 @@ func (l *Log) loadSnapshot(ctx context.Context, seq uint64) ([]byte, error) {
 
 // snapshots are the sequences of all snapshots, whole or not, in order.
 func (l *Log) snapshots(ctx context.Context) ([]uint64, error) {
+	ctx, cancel := bus.Timeout(ctx)
+	defer cancel()
 	s, err := l.js.Stream(ctx, bus.SnapshotsStream)
 	if err != nil {
 		return nil, fmt.Errorf("listing snapshots: %w", err)
@@ -164,27 +166,33 @@ func (l *Log) pruneSnapshots(ctx context.Context) error {
 	if err != nil || len(seqs) <= snapshotsKept {
 		return err
 	}
-	s, err := l.js.Stream(ctx, bus.SnapshotsStream)
-	if err != nil {
-		return fmt.Errorf("pruning snapshots: %w", err)
-	}
 	day := ""
 	for _, seq := range seqs[:len(seqs)-snapshotsKept] {
-		last, err := s.GetLastMsgForSubject(ctx, bus.SnapshotSubject(seq))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
+		last, found, err := bus.Last(ctx, l.js, bus.SnapshotsStream, bus.SnapshotSubject(seq))
 		if err != nil {
 			return fmt.Errorf("pruning the snapshot at %d: %w", seq, err)
+		}
+		if !found {
+			continue
 		}
 		saved := last.Time.UTC().Format(time.DateOnly)
 		if last.Header.Get(manifestHeader) != "" && saved != day {
 			day = saved
 			continue
 		}
-		if err := s.Purge(ctx, jetstream.WithPurgeSubject(bus.SnapshotSubject(seq))); err != nil {
+		if err := l.dropSnapshot(ctx, seq); err != nil {
 			return fmt.Errorf("pruning the snapshot at %d: %w", seq, err)
 		}
 	}
 	return nil
+}
+
+func (l *Log) dropSnapshot(ctx context.Context, seq uint64) error {
+	ctx, cancel := bus.Timeout(ctx)
+	defer cancel()
+	s, err := l.js.Stream(ctx, bus.SnapshotsStream)
+	if err != nil {
+		return err
+	}
+	return s.Purge(ctx, jetstream.WithPurgeSubject(bus.SnapshotSubject(seq)))
 }

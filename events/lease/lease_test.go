@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/bus/bustest"
 	"github.com/taskwall/taskwall/events/lease"
@@ -27,7 +25,7 @@ func TestMain(m *testing.M) {
 		lead(url)
 		return
 	}
-	goleak.VerifyTestMain(m)
+	bustest.Main(m)
 }
 
 // contender runs for the lease in the background.

@@ -85,6 +85,8 @@ func findStored(ctx context.Context, s jetstream.Stream, msg, answer *nats.Msg) 
 	if err != nil {
 		return fmt.Errorf("no sequence in the request of %s: %w", host, err)
 	}
+	ctx, cancel := bus.Timeout(ctx)
+	defer cancel()
 	stored, err := s.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(bus.WorkSubject(host)))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil

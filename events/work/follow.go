@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/taskwall/taskwall/events/bus"
@@ -73,13 +74,9 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 		}
 		f.saved = f.done
 	}
-	cons, err := f.js.OrderedConsumer(ctx, bus.ReportsStream, jetstream.OrderedConsumerConfig{
+	it, err := bus.Tail(ctx, f.js, bus.ReportsStream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.done + 1,
 	})
-	if err != nil {
-		return err
-	}
-	it, err := cons.Messages(jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second))
 	if err != nil {
 		return err
 	}
@@ -120,16 +117,9 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 }
 
 func (f *reportFollower) load(ctx context.Context) (uint64, error) {
-	s, err := f.js.Stream(ctx, bus.PositionsStream)
-	if err != nil {
-		return 0, fmt.Errorf("reading the position among the reports: %w", err)
-	}
-	msg, err := s.GetLastMsgForSubject(ctx, f.subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("reading the position among the reports: %w", err)
+	msg, found, err := bus.Last(ctx, f.js, bus.PositionsStream, f.subject)
+	if err != nil || !found {
+		return 0, err
 	}
 	seq, err := strconv.ParseUint(string(msg.Data), 10, 64)
 	if err != nil {
@@ -142,7 +132,8 @@ func (f *reportFollower) save(ctx context.Context) error {
 	if f.done == f.saved {
 		return nil
 	}
-	if _, err := f.js.Publish(ctx, f.subject, strconv.AppendUint(nil, f.done, 10)); err != nil {
+	msg := &nats.Msg{Subject: f.subject, Data: strconv.AppendUint(nil, f.done, 10)}
+	if _, err := bus.PublishAtomic(ctx, f.js, []*nats.Msg{msg}); err != nil {
 		return fmt.Errorf("keeping the position among the reports: %w", err)
 	}
 	f.saved = f.done

@@ -149,10 +149,6 @@ type claim struct {
 // the claim nothing else can come. first is false when a publisher renews its
 // own claim: then one of another publisher of the same epoch fences it.
 func (p *Publisher) takeOver(ctx context.Context, first bool) error {
-	s, err := p.js.Stream(ctx, bus.WorkStream)
-	if err != nil {
-		return err
-	}
 	body, err := json.Marshal(claim{p.epoch, p.writer})
 	if err != nil {
 		return err
@@ -160,11 +156,11 @@ func (p *Publisher) takeOver(ctx context.Context, first bool) error {
 	const attempts = 10 // a replica may lag, another publisher may be faster
 	for attempt := 1; ; attempt++ {
 		var before uint64
-		switch last, err := s.GetLastMsgForSubject(ctx, bus.FenceSubject); {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-		case err != nil:
+		last, found, err := bus.Last(ctx, p.js, bus.WorkStream, bus.FenceSubject)
+		if err != nil {
 			return err
-		default:
+		}
+		if found {
 			before = last.Sequence
 			var c claim
 			if err := json.Unmarshal(last.Data, &c); err != nil {
@@ -202,15 +198,11 @@ func (p *Publisher) takeOver(ctx context.Context, first bool) error {
 func lastRevs(ctx context.Context, js jetstream.JetStream, claim uint64) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cons, err := js.OrderedConsumer(ctx, bus.WorkStream, jetstream.OrderedConsumerConfig{
+	it, err := bus.Tail(ctx, js, bus.WorkStream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{bus.AllWork, bus.FenceSubject},
 		DeliverPolicy:  jetstream.DeliverLastPerSubjectPolicy,
 		HeadersOnly:    true,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("reading the last revisions: %w", err)
-	}
-	it, err := cons.Messages(jetstream.PullHeartbeat(time.Second), jetstream.PullExpiry(10*time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("reading the last revisions: %w", err)
 	}

@@ -7,15 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/bus/bustest"
 	"github.com/taskwall/taskwall/events/work"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { bustest.Main(m) }
 
 func item(host string, rev uint64) *work.Item {
 	return &work.Item{Host: host, Rev: rev, Cause: 100 + rev, Endpoints: []work.Endpoint{{ID: fmt.Sprintf("fw/%d", rev)}}}

@@ -8,8 +8,22 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/taskwall/taskwall/events/bus"
 )
+
+// Main runs a package's tests and looks for goroutines that they left.
+func Main(m *testing.M) {
+	// A server that is stopped in the middle of an atomic batch leaves the store
+	// in which it staged the batch open.
+	const srv = "github.com/nats-io/nats-server/v2/server"
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction(srv+".(*msgBlock).flushLoop"),
+		goleak.IgnoreTopFunction(srv+".(*fileStore).flushStreamStateLoop"),
+		goleak.IgnoreTopFunction(srv+"/ats.Register.func1"),
+	)
+}
 
 // Server starts a server for the test, on a free port of loopback, with no
 // users unless opts set some, and stops it at the end of the test.
