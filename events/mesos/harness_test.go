@@ -24,10 +24,12 @@ type log struct {
 	fail    func(n int) error // for the n-th Append
 	appends int
 	changed chan struct{}
+	// patience is how long until waits; in a synctest bubble it costs nothing.
+	patience time.Duration
 }
 
 func newLog() *log {
-	return &log{seen: map[string]bool{}, cluster: events.NewCluster(), changed: make(chan struct{})}
+	return &log{seen: map[string]bool{}, cluster: events.NewCluster(), changed: make(chan struct{}), patience: 20 * time.Second}
 }
 
 func (l *log) Append(_ context.Context, evs ...events.Event) error {
@@ -76,7 +78,7 @@ func (l *log) events() []events.Event {
 // until waits for the folded picture to satisfy ok.
 func (l *log) until(t testing.TB, what string, ok func(*events.Cluster) bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(l.patience)
 	for {
 		l.mu.Lock()
 		done, changed := ok(l.cluster), l.changed
@@ -128,7 +130,7 @@ type replay struct {
 	enc     Encoding
 	stream  []byte
 	answers map[string][]byte
-	write   func(w io.Writer, b []byte) // default: at once
+	write   func(ctx context.Context, w io.Writer, b []byte) // default: at once
 }
 
 func (r *replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -146,7 +148,7 @@ func (r *replay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	w.Header().Set("Content-Type", r.enc.mediaType())
 	if r.write != nil {
-		r.write(w, r.stream)
+		r.write(req.Context(), w, r.stream)
 	} else {
 		_, _ = w.Write(r.stream)
 	}

@@ -1,0 +1,366 @@
+package mesos
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/mirror"
+)
+
+// story runs a test against a source that follows a running master.
+func story(t *testing.T, cfg Config, tell func(m *fakeMaster, s *Source, l *log)) {
+	synctest.Test(t, func(t *testing.T) {
+		m := running(t)
+		s, l := one(t, cfg, m, nil)
+		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		tell(m, s, l)
+	})
+}
+
+func labelled(w wireTask, key, val string) wireTask {
+	w.Labels.Labels = append(w.Labels.Labels, mirror.Label{Key: key, Value: val})
+	return w
+}
+
+func TestAnUpdateKeepsWhatItDoesNotRepeat(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		w := labelled(wTask("t2", "a1", "TASK_STAGING"), "app", "web")
+		w.Container = &wireContainer{Type: "MESOS", Networks: []wireNetwork{{Name: "taskwall"}}}
+		m.say(added(w))
+		healthy := true
+		up := updated("t2", "TASK_RUNNING", 2000)
+		up.TaskUpdated.Status.Healthy = &healthy
+		up.TaskUpdated.Status.Container = wireContainerStatus{
+			ID:       &wireContainerID{Value: "c2"},
+			Networks: []wireNetwork{{Name: "taskwall", Addresses: []wireAddress{{"10.1.0.2"}}}},
+		}
+		m.say(up)
+		killing := updated("t2", "TASK_KILLING", 2001) // as Docker says it: with the agent's address
+		killing.TaskUpdated.Status.Container.Networks = []wireNetwork{{Name: "taskwall", Addresses: []wireAddress{{"10.0.0.1"}}}}
+		m.say(killing)
+		l.until(t, "it is being killed", taskIs("fw/t2", "TASK_KILLING"))
+		want := events.Task{
+			Framework: "fw", ID: "t2", Name: "t2", Executor: "t2", Agent: "a1", State: "TASK_KILLING",
+			Labels: map[string]string{"app": "web"}, Containerizer: "mesos", Container: "c2",
+			Networks: []events.Network{{Name: "taskwall", Addresses: []string{"10.1.0.2"}}},
+			Since:    time.Unix(2001, 0).UTC(),
+		}
+		if d := cmp.Diff(want, l.folded().Tasks["fw/t2"]); d != "" {
+			t.Errorf("(-want +got)\n%s", d)
+		}
+	})
+}
+
+func TestAReturningAgentBringsItsTasksBack(t *testing.T) {
+	story(t, Config{PollAgents: 30 * time.Second}, func(m *fakeMaster, _ *Source, l *log) {
+		m.change(func(m *fakeMaster) { m.state.Agents.Agents = nil })
+		m.say(updated("t1", "TASK_UNREACHABLE", 2000))
+		l.until(t, "the task is unreachable", taskIs("fw/t1", "TASK_UNREACHABLE"))
+		l.until(t, "GET_AGENTS shows that its agent is, too", func(c *events.Cluster) bool { return !c.Hosts["a1"].Reachable })
+
+		m.change(func(m *fakeMaster) { m.state.Agents.Agents = []wireAgent{wAgent("a1", "h1")} })
+		m.say(added(withStatus(wTask("t1", "a1", "TASK_RUNNING"), 1000, "")))
+		m.say(agentAdded(wAgent("a1", "h1")))
+		l.until(t, "both are back", func(c *events.Cluster) bool {
+			return c.Tasks["fw/t1"].State == "TASK_RUNNING" && c.Hosts["a1"].Reachable
+		})
+	})
+}
+
+func TestAnIdleAgentThatVanishesIsNoticed(t *testing.T) {
+	story(t, Config{PollAgents: 30 * time.Second}, func(m *fakeMaster, _ *Source, l *log) {
+		m.say(agentAdded(wAgent("a2", "h2")))
+		l.until(t, "the agent is known", func(c *events.Cluster) bool { return c.Hosts["a2"].Reachable })
+		began := time.Now() // GET_AGENTS does not list it
+		l.until(t, "it is missed", func(c *events.Cluster) bool { return !c.Hosts["a2"].Reachable })
+		if d := time.Since(began); d > 66*time.Second {
+			t.Errorf("took %v", d)
+		}
+		if h := l.folded().Hosts["a2"]; h.Name != "h2" || h.Address != "10.0.0.2" || h.Port != 5051 {
+			t.Errorf("what else is known was lost: %+v", h)
+		}
+	})
+}
+
+func TestAnAgentThatLosesItsConnectionIsUnreachableUntilItIsBack(t *testing.T) {
+	story(t, Config{PollAgents: 30 * time.Second}, func(m *fakeMaster, _ *Source, l *log) {
+		m.change(func(m *fakeMaster) { m.state.Agents.Agents[0].Active = false })
+		l.until(t, "it is not reachable", func(c *events.Cluster) bool { return !c.Hosts["a1"].Reachable })
+		m.change(func(m *fakeMaster) { m.state.Agents.Agents[0].Deactivated = true })
+		l.until(t, "an operator deactivated it", func(c *events.Cluster) bool { return c.Hosts["a1"].Reachable })
+	})
+}
+
+func TestAnAgentAbsentForLongEnoughIsGone(t *testing.T) {
+	story(t, Config{GoneAfter: 24 * time.Hour}, func(m *fakeMaster, _ *Source, l *log) {
+		m.change(func(m *fakeMaster) { m.state.Agents.Agents, m.state.Tasks.Tasks = nil, nil })
+		time.Sleep(23 * time.Hour)
+		if _, has := l.folded().Hosts["a1"]; !has {
+			t.Fatal("it is gone after 23 hours")
+		}
+		if _, has := l.folded().Tasks["fw/t1"]; !has {
+			t.Fatal("its task is gone after 23 hours")
+		}
+		time.Sleep(2 * time.Hour)
+		if c := l.folded(); len(c.Hosts) != 0 || len(c.Tasks) != 0 {
+			t.Errorf("after 25 hours: %v, %v", c.Hosts, c.Tasks)
+		}
+	})
+}
+
+func TestRemovedAgents(t *testing.T) {
+	story(t, Config{Linger: time.Hour}, func(m *fakeMaster, _ *Source, l *log) {
+		m.say(updated("t1", "TASK_LOST", 2000))
+		m.say(wireEvent{Type: "AGENT_REMOVED", AgentRemoved: &wireAgentRemoved{AgentID: value{"a1"}}})
+		l.until(t, "the agent and its task are gone", func(c *events.Cluster) bool { return len(c.Hosts) == 0 && len(c.Tasks) == 0 })
+	})
+}
+
+func TestAnAgentThatIsMarkedGoneGoesAfterItsTasks(t *testing.T) {
+	story(t, Config{Linger: time.Hour}, func(m *fakeMaster, _ *Source, l *log) {
+		m.say(added(wTask("t2", "a1", "TASK_RUNNING")))
+		up := updated("t1", "TASK_GONE_BY_OPERATOR", 2000)
+		m.say(up)
+		time.Sleep(time.Second)
+		if _, has := l.folded().Hosts["a1"]; !has {
+			t.Error("the agent is gone before its second task")
+		}
+		lost := updated("t2", "TASK_GONE_BY_OPERATOR", 2000)
+		m.say(lost)
+		l.until(t, "the agent is gone", func(c *events.Cluster) bool { return len(c.Hosts) == 0 })
+		if c := l.folded(); c.Tasks["fw/t2"].State != "TASK_GONE_BY_OPERATOR" {
+			t.Errorf("how its tasks ended: %v", c.Tasks)
+		}
+	})
+}
+
+// TestAnAnswerIsNotBelievedAgainstTheStream: an agent that was added after
+// GET_AGENTS was asked is not missing from its answer.
+func TestAnAnswerIsNotBelievedAgainstTheStream(t *testing.T) {
+	s, err := New(Config{Masters: []string{"m:1"}}, newLog(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := wAgent("a1", "h1")
+	s.agents(&wireAgents{Agents: []wireAgent{first}}, nil, false)
+	s.touched = map[string]bool{} // as when GET_AGENTS is asked
+	ev := agentAdded(wAgent("a2", "h2"))
+	s.record(&ev)
+	removed := wireEvent{AgentRemoved: &wireAgentRemoved{AgentID: value{"a1"}}}
+	s.record(&removed)
+	s.agents(&wireAgents{Agents: []wireAgent{first}}, s.touched, false) // of the moment before both
+	hosts := s.mirror.Picture().Hosts
+	if !hosts["a2"].Reachable || hosts["a1"].Name != "" {
+		t.Errorf("hosts %v", hosts)
+	}
+}
+
+func TestEndedTasksLeaveThePictureAfterAWhile(t *testing.T) {
+	story(t, Config{Linger: time.Minute}, func(m *fakeMaster, s *Source, l *log) {
+		m.say(updated("t1", "TASK_KILLED", 2000))
+		l.until(t, "it is killed", taskIs("fw/t1", "TASK_KILLED"))
+		m.say(updated("t1", "TASK_RUNNING", 1000)) // late, and not believed
+		time.Sleep(30 * time.Second)
+		if got := l.folded().Tasks["fw/t1"].State; got != "TASK_KILLED" {
+			t.Errorf("after half a minute it is %q", got)
+		}
+		time.Sleep(time.Minute)
+		if _, has := l.folded().Tasks["fw/t1"]; has {
+			t.Error("it is still there")
+		}
+		m.say(updated("t1", "TASK_KILLED", 2000)) // later still
+		synctest.Wait()
+		if st := s.Status(); st.Counters.Stale != 2 || st.Counters.Doubts != 0 || len(l.folded().Tasks) != 0 {
+			t.Errorf("%+v", st.Counters)
+		}
+	})
+}
+
+func TestAnIdThatIsUsedAgainIsANewTask(t *testing.T) {
+	story(t, Config{Linger: time.Hour}, func(m *fakeMaster, _ *Source, l *log) {
+		m.say(updated("t1", "TASK_KILLED", 2000))
+		m.say(added(labelled(wTask("t1", "a1", "TASK_STAGING"), "new", "yes")))
+		l.until(t, "the new task is known", taskIs("fw/t1", "TASK_STAGING"))
+		if got := l.folded().Tasks["fw/t1"]; got.Container != "" || got.Labels["new"] != "yes" {
+			t.Errorf("it has something of the old one: %+v", got)
+		}
+		time.Sleep(2 * time.Hour) // the old one's time is over
+		if _, has := l.folded().Tasks["fw/t1"]; !has {
+			t.Error("the new task was swept with the old one")
+		}
+	})
+}
+
+// TestWhatCannotBeRightIsLookedInto: an update of a task that was never added
+// means that something was missed.
+func TestWhatCannotBeRightIsLookedInto(t *testing.T) {
+	for name, ev := range map[string]string{
+		"an update of an unknown task": `{"type":"TASK_UPDATED","task_updated":{"framework_id":{"value":"fw"},"state":"TASK_RUNNING","status":{"task_id":{"value":"t2"},"state":"TASK_RUNNING"}}}`,
+		"an update without a state":    `{"type":"TASK_UPDATED","task_updated":{"framework_id":{"value":"fw"},"status":{"task_id":{"value":"t1"}}}}`,
+		"a record that is broken":      `{"type":"TASK_ADDED","task_added":{"task":{`,
+		"a record of other types":      `{"type":"TASK_ADDED","task_added":{"task":[]}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, Config{}, func(m *fakeMaster, s *Source, l *log) {
+				m.change(func(m *fakeMaster) {
+					m.state.Tasks.Tasks = append(m.state.Tasks.Tasks, wTask("t2", "a1", "TASK_RUNNING"))
+				})
+				began := time.Now()
+				m.raw(frame(ev))
+				l.until(t, "what was missed is known", taskIs("fw/t2", "TASK_RUNNING"))
+				if d := time.Since(began); d > 2*time.Second {
+					t.Errorf("took %v", d)
+				}
+				for range 1000 {
+					m.raw(frame(ev))
+					time.Sleep(time.Second)
+				}
+				if n := s.Status().Counters.Resyncs; n > 30 {
+					t.Errorf("1000 doubts in as many seconds made it subscribe %d times", n)
+				}
+			})
+		})
+	}
+}
+
+func TestUnknownRecordsAreCountedAndHarmless(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, s *Source, l *log) {
+		m.raw(frame(`{"type":"QUANTUM_ENTANGLED","quantum":{"a":1}}`))
+		m.raw(frame(`{"type":"TASK_UPDATED","task_updated":{"framework_id":{"value":"fw"},"state":"TASK_BEAMED","status":{"task_id":{"value":"t1"},"state":"TASK_BEAMED","reason":"REASON_NEW","timestamp":2000.5}}}`))
+		l.until(t, "the unknown state is passed on", taskIs("fw/t1", "TASK_BEAMED"))
+		if st := s.Status().Counters; st.Unknown != 1 || st.Malformed != 0 || st.Doubts != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// pod is a task of a pod's executor.
+func pod(id, exec, state string) wireTask {
+	w := wTask(id, "a1", state)
+	w.Executor = &value{exec}
+	return w
+}
+
+func podExecutor(id, label string) wireExecutor {
+	var x wireExecutor
+	x.Info.ID, x.Info.Framework = value{id}, value{"fw"}
+	x.Info.Labels.Labels = []mirror.Label{{Key: "pod", Value: label}}
+	x.Info.Container = &wireContainer{Type: "MESOS", Networks: []wireNetwork{{
+		Name: "taskwall", PortMappings: []wirePortMapping{{Host: 31000, Container: 80, Protocol: "tcp"}},
+	}}}
+	return x
+}
+
+func TestAPodsTaskIsToldOfWithItsExecutorsPart(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		m.change(func(m *fakeMaster) { m.state.Executors.Executors = []wireExecutor{podExecutor("pod1", "one")} })
+		w := pod("p1.web", "pod1", "TASK_STAGING")
+		w.Discovery.Ports.Ports = []wirePort{{Number: 31000, Name: "http", Protocol: "tcp"}}
+		m.say(added(w))
+		m.say(added(pod("p1.db", "pod1", "TASK_STAGING")))
+		l.until(t, "both tasks are known", taskIs("fw/p1.db", "TASK_STAGING"))
+		want := events.Task{
+			Framework: "fw", ID: "p1.web", Name: "p1.web", Executor: "pod1", Agent: "a1", State: "TASK_STAGING",
+			ExecutorLabels: map[string]string{"pod": "one"}, Containerizer: "mesos",
+			Networks: []events.Network{{Name: "taskwall"}},
+			Ports:    []events.Port{{Name: "http", Number: 80, Protocol: "tcp"}},
+		}
+		if d := cmp.Diff(want, l.folded().Tasks["fw/p1.web"]); d != "" {
+			t.Errorf("(-want +got)\n%s", d)
+		}
+		for _, e := range l.events() { // never without: a label might close what its lack leaves open
+			if e.Kind == events.TaskPut && e.Task.Executor == "pod1" && e.Task.ExecutorLabels == nil {
+				t.Errorf("told of without its executor's labels: %+v", e.Task)
+			}
+		}
+		if n := m.count("GET_EXECUTORS"); n > 2 {
+			t.Errorf("GET_EXECUTORS was called %d times", n)
+		}
+
+		asked := m.count("GET_EXECUTORS")
+		m.say(added(pod("p1.log", "pod1", "TASK_STAGING")))
+		l.until(t, "a task of the same executor", taskIs("fw/p1.log", "TASK_STAGING"))
+		if n := m.count("GET_EXECUTORS"); n != asked {
+			t.Error("asked again for an executor that is known and alive")
+		}
+	})
+}
+
+func TestAnExecutorsIdThatIsUsedAgainIsAskedForAgain(t *testing.T) {
+	story(t, Config{Linger: time.Hour}, func(m *fakeMaster, _ *Source, l *log) {
+		m.change(func(m *fakeMaster) { m.state.Executors.Executors = []wireExecutor{podExecutor("pod1", "one")} })
+		m.say(added(pod("p1.web.1", "pod1", "TASK_RUNNING")))
+		m.say(updated("p1.web.1", "TASK_KILLED", 2000))
+		l.until(t, "the first ended", taskIs("fw/p1.web.1", "TASK_KILLED"))
+		m.change(func(m *fakeMaster) { m.state.Executors.Executors = []wireExecutor{podExecutor("pod1", "two")} })
+		m.say(added(pod("p1.web.2", "pod1", "TASK_STAGING")))
+		l.until(t, "the second is known", taskIs("fw/p1.web.2", "TASK_STAGING"))
+		if got := l.folded().Tasks["fw/p1.web.2"].ExecutorLabels["pod"]; got != "two" {
+			t.Errorf("its label is %q", got)
+		}
+	})
+}
+
+func TestAPodIsCompletedWhenGetExecutorsAnswersAgain(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		m.change(func(m *fakeMaster) {
+			m.failing["GET_EXECUTORS"] = true
+			m.state.Executors.Executors = []wireExecutor{podExecutor("pod1", "one")}
+			m.state.Tasks.Tasks = append(m.state.Tasks.Tasks, pod("p1.web", "pod1", "TASK_STAGING"))
+		})
+		m.say(added(pod("p1.web", "pod1", "TASK_STAGING")))
+		l.until(t, "the task is known all the same", taskIs("fw/p1.web", "TASK_STAGING"))
+		l.until(t, "its labels, from a new snapshot", func(c *events.Cluster) bool {
+			return c.Tasks["fw/p1.web"].ExecutorLabels["pod"] == "one"
+		})
+	})
+}
+
+func TestAnUnreachablePodKeepsItsExecutorsPart(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		m.change(func(m *fakeMaster) { m.state.Executors.Executors = []wireExecutor{podExecutor("pod1", "one")} })
+		w := pod("p1.web", "pod1", "TASK_RUNNING")
+		m.say(added(withStatus(w, 1500, "10.1.0.3")))
+		l.until(t, "it runs", taskIs("fw/p1.web", "TASK_RUNNING"))
+		m.change(func(m *fakeMaster) {
+			m.state.Agents.Agents, m.state.Executors.Executors, m.state.Tasks.Tasks = nil, nil, nil
+			w.State = "TASK_UNREACHABLE"
+			m.state.Tasks.Unreachable = []wireTask{w}
+		})
+		m.drop()
+		l.until(t, "it is unreachable", taskIs("fw/p1.web", "TASK_UNREACHABLE"))
+		got := l.folded().Tasks["fw/p1.web"]
+		if got.ExecutorLabels["pod"] != "one" || len(got.Networks) != 1 || len(got.Networks[0].Addresses) != 1 || got.Container == "" {
+			t.Errorf("lost: %+v", got)
+		}
+	})
+}
+
+// TestNoSecretReachesTheLog: whatever a record carries besides the fields that
+// are used.
+func TestNoSecretReachesTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const secret = "hunter2"
+		m := running(t)
+		_, l := one(t, Config{}, m, nil)
+		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		m.raw(frame(`{"type":"TASK_ADDED","task_added":{"task":{"name":"t2","task_id":{"value":"t2"},"framework_id":{"value":"fw"},"agent_id":{"value":"a1"},"state":"TASK_STAGING",
+			"command":{"value":"run --password ` + secret + `","environment":{"variables":[{"name":"P","value":"` + secret + `"}]}},"data":"` + secret + `",
+			"container":{"type":"DOCKER","docker":{"image":"i","parameters":[{"key":"env","value":"P=` + secret + `"}]},"volumes":[{"source":{"secret":{"value":{"data":"` + secret + `"}}}}]},
+			"health_check":{"command":{"value":"` + secret + `"}}}}}`))
+		m.raw(frame(`{"type":"TASK_UPDATED","task_updated":{"framework_id":{"value":"fw"},"state":"TASK_RUNNING","status":{"task_id":{"value":"t2"},"state":"TASK_RUNNING","timestamp":2000,
+			"data":"` + secret + `","labels":{"labels":[{"key":"` + secret + `"}]},"check_status":{"http":{"status_code":200}}}}}`))
+		l.until(t, "it runs", taskIs("fw/t2", "TASK_RUNNING"))
+		if all := encode(t, l.events()); strings.Contains(all, secret) {
+			t.Errorf("the log says %s", all)
+		}
+		if got := l.folded().Tasks["fw/t2"].Containerizer; got != "docker" {
+			t.Errorf("containerizer %q", got)
+		}
+	})
+}
