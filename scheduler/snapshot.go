@@ -102,6 +102,7 @@ func (s *State) UnmarshalJSON(data []byte) (err error) {
 	}
 	s.seq, s.now, s.settings, s.cluster = snap.Seq, snap.Now, snap.Settings, snap.Cluster
 	s.refusal, s.reports = snap.Refusal, snap.Reports
+	s.resolver.SetEnvironmentLabel(s.settings.EnvironmentLabel)
 	if err := s.resolver.Apply(snap.Resources, nil); err != nil {
 		return fmt.Errorf("applying the policies of a snapshot of the state: %w", err)
 	}

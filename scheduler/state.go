@@ -9,7 +9,6 @@ import (
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/policy"
-	"github.com/taskwall/taskwall/policy/selector"
 )
 
 // State is all that the log adds up to. It changes only by Apply. It is not
@@ -45,7 +44,7 @@ type Refusal struct {
 
 // NewState is the state before the first entry.
 func NewState() *State {
-	return &State{
+	s := &State{
 		settings:    events.DefaultSettings(),
 		cluster:     events.NewCluster(),
 		resolver:    policy.NewResolver(),
@@ -58,6 +57,8 @@ func NewState() *State {
 		byFramework: map[string]map[string]bool{},
 		waiting:     map[string]bool{},
 	}
+	s.resolver.SetEnvironmentLabel(s.settings.EnvironmentLabel)
+	return s
 }
 
 // Seq is the log sequence of the last entry applied.
@@ -102,6 +103,7 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 		dirty = append(dirty, events.SortedKeys(s.waiting)...) // a pool may be new
 	case events.SettingsPut:
 		s.settings = *ev.Settings
+		s.resolver.SetEnvironmentLabel(s.settings.EnvironmentLabel)
 		dirty = events.SortedKeys(s.tasks)
 	case events.AgentJoin:
 		s.join(b, *ev.Join)
@@ -313,14 +315,16 @@ func (s *State) address(b *batch, e *endpoint) {
 }
 
 // pools are those that the endpoint may draw from, those that select it first.
+// A claim that a LabelGuard refuses opens no pool.
 func (s *State) pools(e *endpoint) []policy.Pool {
+	admitted := s.resolver.Guarded(e.resolved())
 	var chosen, open []policy.Pool
 	for _, p := range s.resolver.Pools() {
 		switch {
 		case p.Disabled:
 		case p.Selector == nil:
 			open = append(open, p)
-		case p.Selector.Matches(selector.Map(e.labels)):
+		case p.Selects(admitted.Labels, admitted.Environment):
 			chosen = append(chosen, p)
 		}
 	}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler"
+)
+
+func auditCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Ask the past: replay the log and compare",
+	}
+	cmd.AddCommand(replayCommand())
+	return cmd
+}
+
+func replayCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "replay",
+		Short: "Fold the log again and compare every work item with the one published",
+		Long: `Read the log from its first entry, fold it again, and compare every work item
+that follows from it with the one that was published to the hosts. It needs no
+controller, only to read from NATS.
+
+Prints the counts and the first difference, if any. Exit status 1 when what was
+published is not what the log says.`,
+		Example: "  taskwall audit replay --nats-url nats://10.0.0.2:4222",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := wantsJSON(cmd)
+			if err != nil {
+				return err
+			}
+			conn, err := connect(cmd, "taskwall audit")
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			ctx := cmd.Context()
+			log, err := eventlog.Open(ctx, conn.JS, eventlog.Options{})
+			if err != nil {
+				return err
+			}
+			start := time.Now()
+			items := func(yield func(*work.Item, error) bool) {
+				for p, err := range work.ReadItems(ctx, conn.JS, 1) {
+					if !yield(p.Item, err) {
+						return
+					}
+				}
+			}
+			result, err := scheduler.Replay(log.Read(ctx, 1), items, func(n int) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "\r%d events folded", n)
+			})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), result)
+			} else {
+				err = printReplay(cmd.OutOrStdout(), result, time.Since(start))
+			}
+			if err == nil && result.First != nil {
+				return errNo
+			}
+			return err
+		},
+	}
+	natsFlags(cmd)
+	outputFlag(cmd)
+	return cmd
+}
+
+func printReplay(w io.Writer, r scheduler.Replayed, took time.Duration) error {
+	fmt.Fprintf(w, "Folded %d events in %s.\n", r.Events, took.Round(time.Millisecond))
+	fmt.Fprintf(w, "Work items: %d made by the log, %d published, %d equal.\n", r.Items, r.Published, r.Equal)
+	if r.Unsent > 0 {
+		fmt.Fprintf(w, "%d made and not published.\n", r.Unsent)
+	}
+	if r.Unexpected > 0 {
+		fmt.Fprintf(w, "%d published that the log does not make.\n", r.Unexpected)
+	}
+	if r.First == nil {
+		fmt.Fprintln(w, "What was published is what the log says.")
+		return nil
+	}
+	d := r.First
+	fmt.Fprintf(w, "FIRST DIFFERENCE: host %s, revision %d, caused by log entry %d: %s.\n", d.Host, d.Rev, d.Cause, d.What)
+	for _, side := range []struct {
+		name string
+		item *work.Item
+	}{{"the log makes", d.Made}, {"published", d.Published}} {
+		if side.item == nil {
+			continue
+		}
+		fmt.Fprintln(w, side.name+":")
+		if err := printJSON(w, side.item); err != nil {
+			return err
+		}
+	}
+	return nil
+}

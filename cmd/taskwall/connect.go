@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/events/bus"
+)
+
+// natsFlags adds the settings of a connection to NATS.
+func natsFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringSlice("nats-url", []string{"nats://127.0.0.1:4222"}, "`URL`s of the NATS servers; several are separated by commas")
+	f.String("nats-nkey", "", "`file` with the seed of this user's nkey")
+	f.String("nats-creds", "", "NATS .creds `file` of this user, instead of an nkey")
+	f.String("nats-ca", "", "`file` with the certificates that may have signed the servers'; turns on TLS")
+	f.String("nats-cert", "", "`file` with this client's certificate, if the servers ask for one")
+	f.String("nats-key", "", "`file` with the key of --nats-cert")
+}
+
+// natsOptions are the options that the flags ask for.
+func natsOptions(cmd *cobra.Command, name string, log *slog.Logger) bus.Options {
+	f := cmd.Flags()
+	o := bus.Options{Name: name, Logger: log}
+	o.URLs, _ = f.GetStringSlice("nats-url")
+	o.NKeyFile, _ = f.GetString("nats-nkey")
+	o.CredsFile, _ = f.GetString("nats-creds")
+	ca, _ := f.GetString("nats-ca")
+	cert, _ := f.GetString("nats-cert")
+	key, _ := f.GetString("nats-key")
+	if ca != "" || cert != "" {
+		o.TLS = &bus.TLSFiles{CA: ca, Cert: cert, Key: key}
+	}
+	return o
+}
+
+// connect connects a command that a person waits for.
+func connect(cmd *cobra.Command, name string) (*bus.Conn, error) {
+	o := natsOptions(cmd, name, nil)
+	ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+	defer cancel()
+	conn, err := bus.Connect(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("no NATS server at %s: %w; is --nats-url right?", strings.Join(o.URLs, ", "), err)
+	}
+	return conn, nil
+}

@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/lease"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler/controller"
+)
+
+func controllerCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "controller",
+		Short: "Follow the cluster and tell the hosts what to wire",
+		Long: `Follow Mesos and Marathon, keep the log, and publish to each host what it must do.
+
+It carries its own NATS server with JetStream unless --nats-url names external
+ones. Several controllers may run on an external NATS: one leads, the others
+stand by and take over within seconds.
+
+Mesos is the truth for tasks and hosts, and is needed. Marathon adds apps and
+deployments; without --marathon a policy cannot select by taskwall/app.`,
+		Example: `  taskwall controller --mesos http://10.0.0.3:5050,http://10.0.0.4:5050 \
+      --marathon http://10.0.0.3:8080 --nats-listen 10.0.0.2:4222 --nats-users users.yaml
+  taskwall controller --mesos http://10.0.0.3:5050 --nats-url nats://nats-1:4222,nats://nats-2:4222 --replicas 3`,
+		Args: cobra.NoArgs,
+		RunE: runController,
+	}
+	f := cmd.Flags()
+	sourceFlags(f)
+	natsFlags(cmd)
+	f.String("data-dir", "/var/lib/taskwall", "`directory` of the embedded NATS server's streams")
+	f.String("nats-listen", "127.0.0.1:4222", "`address` on which the embedded NATS server listens")
+	f.String("nats-users", "", "YAML `file` with the public keys of controller, auditor and agents; see docs/nats.md")
+	f.String("nats-server-cert", "", "`file` with the embedded server's certificate; turns on TLS")
+	f.String("nats-server-key", "", "`file` with the key of --nats-server-cert")
+	f.String("nats-server-ca", "", "`file` with the certificates that must have signed the clients'")
+	f.Bool("insecure-nats", false, "let the embedded server listen beyond loopback without --nats-users: for trials only")
+	f.Int("replicas", 1, "copies of each stream in an external NATS cluster: 1, 3 or 5")
+	f.Duration("retention", bus.DefaultMaxAge, "how long the log and the work items are kept")
+	f.Int64("retention-bytes", 0, "bound on the size of each stream in bytes; 0: none. The oldest goes first")
+	d := events.DefaultSettings()
+	f.StringSlice("networks", d.Networks, "Mesos `network`s whose tasks get an address")
+	f.String("environment-label", d.EnvironmentLabel, "`label` that names a task's environment")
+	f.Duration("address-hold", d.Hold, "how long a released address is kept from reuse")
+	f.Uint64("snapshot-every", 10_000, "log entries between two snapshots of the fold")
+	metricsFlag(cmd)
+	return cmd
+}
+
+func runController(cmd *cobra.Command, _ []string) error {
+	log, err := logger(cmd)
+	if err != nil {
+		return err
+	}
+	sources, err := sourceConfig(cmd, log)
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	options := natsOptions(cmd, "taskwall controller", log)
+	if !cmd.Flags().Changed("nats-url") {
+		server, err := embeddedServer(cmd, log)
+		if err != nil {
+			return err
+		}
+		defer server.Shutdown()
+		options.Server = server
+		log.Info("message bus listens", "url", server.URL())
+	}
+	conn, err := bus.Connect(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := ensureStreams(ctx, cmd, conn, log); err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return serveMetrics(ctx, cmd, registry, log) })
+	group.Go(func() error { return work.ServeCatchup(ctx, conn, log) })
+	group.Go(func() error {
+		return contend(ctx, cmd, conn, func(ctx context.Context, epoch uint64) error {
+			return lead(ctx, cmd, conn, epoch, sources, registry, log)
+		}, log)
+	})
+	return group.Wait()
+}
+
+// contend leads whenever this controller holds the lease. A term that fails,
+// because NATS is away or another controller took over, is not the end: what
+// it could not do, the next term finds in the log and does.
+func contend(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, term func(context.Context, uint64) error, log *slog.Logger) error {
+	hostname, _ := os.Hostname()
+	replicas, _ := cmd.Flags().GetInt("replicas")
+	pause := time.Second
+	for {
+		begin := time.Now()
+		leadership, err := lease.New(ctx, conn.JS, "controller", lease.Options{
+			Name: fmt.Sprintf("%s/%d", hostname, os.Getpid()), Replicas: replicas, Logger: log,
+		})
+		if err == nil {
+			err = leadership.Run(ctx, term)
+		}
+		var usage usageError
+		if ctx.Err() != nil || errors.As(err, &usage) {
+			return err
+		}
+		if time.Since(begin) > time.Minute {
+			pause = time.Second
+		}
+		log.Error("the term as leader failed; trying again", "error", err, "in", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		pause = min(2*pause, 30*time.Second)
+	}
+}
+
+// ensureStreams waits for a NATS that can hold the streams: an external one
+// may still be electing its leaders.
+func ensureStreams(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, log *slog.Logger) error {
+	f := cmd.Flags()
+	age, _ := f.GetDuration("retention")
+	size, _ := f.GetInt64("retention-bytes")
+	replicas, _ := f.GetInt("replicas")
+	said := false
+	for {
+		err := bus.EnsureStreams(ctx, conn.JS, bus.Retention{MaxAge: age, MaxBytes: size}, replicas)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if !said {
+			log.Warn("the streams cannot be set up yet; trying again", "error", err)
+			said = true
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// lead is one term as the leader.
+func lead(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, epoch uint64, sources sourceMaker,
+	registry *prometheus.Registry, log *slog.Logger) error {
+	f := cmd.Flags()
+	history, err := eventlog.Open(ctx, conn.JS, eventlog.Options{Epoch: epoch, Logger: log})
+	if err != nil {
+		return err
+	}
+	publisher, err := work.NewPublisher(ctx, conn.JS, epoch)
+	if err != nil {
+		return err
+	}
+	cfg := controller.Config{
+		Log: history, Publisher: publisher, Sources: sources, NATS: conn.NATS, Version: version, Logger: log,
+		Reports: func(ctx context.Context, fn func(context.Context, work.Report) error) error {
+			return work.FollowReports(ctx, conn.JS, "controller", fn, log)
+		},
+	}
+	cfg.Settings.Networks, _ = f.GetStringSlice("networks")
+	cfg.Settings.EnvironmentLabel, _ = f.GetString("environment-label")
+	cfg.Settings.Hold, _ = f.GetDuration("address-hold")
+	cfg.SnapshotEvery, _ = f.GetUint64("snapshot-every")
+	c := controller.New(cfg)
+	registry.MustRegister(c.Metrics())
+	defer registry.Unregister(c.Metrics())
+	return c.Run(ctx)
+}
+
+func embeddedServer(cmd *cobra.Command, log *slog.Logger) (*bus.Server, error) {
+	f := cmd.Flags()
+	o := bus.ServerOptions{}
+	o.Listen, _ = f.GetString("nats-listen")
+	dir, _ := f.GetString("data-dir")
+	o.Dir = filepath.Join(dir, "nats")
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the directory of the streams: %w", err)
+	}
+	if file, _ := f.GetString("nats-users"); file != "" {
+		users, err := bus.LoadUsers(file)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		o.Users = users
+	}
+	cert, _ := f.GetString("nats-server-cert")
+	if cert != "" {
+		o.TLS = &bus.TLSFiles{Cert: cert}
+		o.TLS.Key, _ = f.GetString("nats-server-key")
+		o.TLS.CA, _ = f.GetString("nats-server-ca")
+	}
+	if insecure, _ := f.GetBool("insecure-nats"); o.Users == nil && !insecure {
+		if host, _, err := net.SplitHostPort(o.Listen); err != nil || !isLoopback(host) {
+			return nil, usageError{errors.New("--nats-listen " + o.Listen + " is open to others, who could then change every firewall: " +
+				"give --nats-users, or --insecure-nats for a trial")}
+		}
+	}
+	return bus.StartServer(o, log)
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

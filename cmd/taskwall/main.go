@@ -1,0 +1,107 @@
+// Command taskwall is the one binary: controller, agent, and the tools for
+// policies, audits and status. Its commands are thin: they read settings, wire
+// the packages together, and print.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build.
+var version = "dev"
+
+// Exit codes. A script can tell a "no" from a failure to find out.
+const (
+	exitOK      = 0
+	exitNo      = 1 // the answer is no: a check failed, a replay differs, a flow is denied
+	exitUsage   = 2 // the command line, the environment or the configuration is wrong
+	exitFailure = 3 // it could not be found out: nothing answers, a file cannot be read…
+)
+
+// usageError marks a mistake of the caller.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// errNo is returned by commands whose answer is no and already printed.
+var errNo = errors.New("no")
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:]))
+}
+
+func run(ctx context.Context, args []string) int {
+	root := newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errNo):
+		return exitNo
+	case errors.As(err, &usage):
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			fmt.Fprintln(root.ErrOrStderr(), "taskwall: "+line)
+		}
+		return exitUsage
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return exitOK // asked to stop
+	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(root.ErrOrStderr(), "taskwall: "+line)
+	}
+	return exitFailure
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "taskwall",
+		Short: "Network policy for Apache Mesos and Marathon",
+		Long: `Taskwall gives every Mesos task its own IP address and its own firewall.
+
+Labels on a Marathon app say what a task is; policy files say who may talk to
+whom. The controller follows the cluster and tells each host's agent what to
+wire; all that happened is kept and can be replayed.
+
+Every setting has one name in three places; the first that is given counts:
+  --nats-url URL            on the command line
+  TASKWALL_NATS_URL=URL     in the environment
+  nats-url: URL             in the YAML file named by --config
+
+Exit status: 0 yes or done, 1 the answer is no, 2 wrong usage or configuration,
+3 it could not be done or found out.`,
+		Example: `  taskwall controller --mesos http://10.0.0.3:5050 --marathon http://10.0.0.4:8080
+  taskwall agent --nats-url nats://10.0.0.2:4222
+  taskwall policy apply -f policies/
+  taskwall status
+  taskwall audit replay`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := applySettings(cmd); err != nil {
+				return usageError{err}
+			}
+			return nil
+		},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+	})
+	root.PersistentFlags().String("config", "", "YAML `file` with settings by the names of the flags")
+	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error")
+	root.PersistentFlags().String("log-format", "text", "text or json")
+	root.AddCommand(controllerCommand(), agentCommand(), statusCommand(), policyCommand(), auditCommand())
+	return root
+}

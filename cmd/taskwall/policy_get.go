@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/scheduler/controller"
+)
+
+func getCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "get",
+		Short:   "List the policies in force",
+		Example: "  taskwall policy get\n  taskwall policy get -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := wantsJSON(cmd)
+			if err != nil {
+				return err
+			}
+			conn, err := connect(cmd, "taskwall policy get")
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
+			defer cancel()
+			p, err := controller.Call[controller.Policy](ctx, conn.NATS, controller.SubjectPolicy, struct{}{})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), p)
+			}
+			rows := [][]string{{"KIND", "NAMESPACE", "NAME", "WRITTEN AT"}}
+			for _, r := range p.Resources {
+				at := "-"
+				if r.File != "" {
+					at = fmt.Sprintf("%s:%d", r.File, r.Line)
+				}
+				rows = append(rows, []string{r.Kind, dash(r.Namespace), r.Name, at})
+			}
+			return table(cmd.OutOrStdout(), rows...)
+		},
+	}
+	natsFlags(cmd)
+	outputFlag(cmd)
+	return cmd
+}

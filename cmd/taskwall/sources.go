@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/marathon"
+	"github.com/taskwall/taskwall/events/mesos"
+	"github.com/taskwall/taskwall/scheduler/controller"
+)
+
+// sourceMaker makes the sources of events; see controller.Config.
+type sourceMaker = func(controller.Sink, *events.Cluster) ([]controller.Source, error)
+
+func sourceFlags(f *pflag.FlagSet) {
+	f.StringSlice("mesos", nil, "`URL`s of the Mesos masters: all members, any one leads to the leader")
+	f.String("mesos-user", "", "principal for Mesos, with --mesos-password-file")
+	f.String("mesos-password-file", "", "`file` with its password")
+	f.String("mesos-ca", "", "`file` with the certificates that may have signed the masters'")
+	f.String("mesos-encoding", "protobuf", "protobuf or json")
+	f.StringSlice("marathon", nil, "`URL`s of the Marathon members; none: a cluster without Marathon")
+	f.String("marathon-user", "", "user for Marathon, with --marathon-password-file")
+	f.String("marathon-password-file", "", "`file` with its password")
+	f.String("marathon-ca", "", "`file` with the certificates that may have signed Marathon's")
+}
+
+// sourceConfig checks the settings of the sources and returns how to make them.
+func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
+	f := cmd.Flags()
+	m := mesos.Config{Logger: log.With("source", "mesos")}
+	m.Masters, _ = f.GetStringSlice("mesos")
+	if len(m.Masters) == 0 {
+		return nil, usageError{errors.New("name the Mesos masters: --mesos http://HOST:5050")}
+	}
+	var err error
+	if m.User, m.Password, err = credentials(f, "mesos"); err != nil {
+		return nil, err
+	}
+	if m.TLS, err = trust(f, "mesos"); err != nil {
+		return nil, err
+	}
+	switch encoding, _ := f.GetString("mesos-encoding"); encoding {
+	case "protobuf":
+		m.Encoding = mesos.Protobuf
+	case "json":
+		m.Encoding = mesos.JSON
+	default:
+		return nil, usageError{fmt.Errorf("--mesos-encoding %q: use protobuf or json", encoding)}
+	}
+	a := marathon.Config{Logger: log.With("source", "marathon")}
+	a.Members, _ = f.GetStringSlice("marathon")
+	if a.User, a.Password, err = credentials(f, "marathon"); err != nil {
+		return nil, err
+	}
+	if a.TLS, err = trust(f, "marathon"); err != nil {
+		return nil, err
+	}
+	return func(sink controller.Sink, known *events.Cluster) ([]controller.Source, error) {
+		ms, err := mesos.New(m, sink, known)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		sources := []controller.Source{mesosSource{ms}}
+		if len(a.Members) > 0 {
+			as, err := marathon.New(a, sink, known)
+			if err != nil {
+				return nil, usageError{err}
+			}
+			sources = append(sources, marathonSource{as})
+		}
+		return sources, nil
+	}, nil
+}
+
+func credentials(f *pflag.FlagSet, of string) (user, password string, err error) {
+	user, _ = f.GetString(of + "-user")
+	file, _ := f.GetString(of + "-password-file")
+	if (user == "") != (file == "") {
+		return "", "", usageError{fmt.Errorf("--%s-user and --%s-password-file go together", of, of)}
+	}
+	if file == "" {
+		return "", "", nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", "", usageError{fmt.Errorf("reading the password for %s: %w", of, err)}
+	}
+	return user, strings.TrimRight(string(text), "\r\n"), nil
+}
+
+func trust(f *pflag.FlagSet, of string) (*tls.Config, error) {
+	file, _ := f.GetString(of + "-ca")
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("reading the certificates for %s: %w", of, err)}
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, usageError{fmt.Errorf("%s holds no PEM certificate", file)}
+	}
+	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
+}
+
+type mesosSource struct{ s *mesos.Source }
+
+func (m mesosSource) Run(ctx context.Context) error { return m.s.Run(ctx) }
+
+func (m mesosSource) Status() controller.SourceStatus {
+	st := m.s.Status()
+	return controller.SourceStatus{Name: "mesos", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError}
+}
+
+type marathonSource struct{ s *marathon.Source }
+
+func (m marathonSource) Run(ctx context.Context) error { return m.s.Run(ctx) }
+
+func (m marathonSource) Status() controller.SourceStatus {
+	st := m.s.Status()
+	return controller.SourceStatus{Name: "marathon", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError}
+}

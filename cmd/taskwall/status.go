@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/controller"
+)
+
+func statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show hosts, tasks, addresses, postures and lag",
+		Long: `Show what the leading controller knows: hosts and how far each has come with its
+work, tasks with their address and posture, pools, and the sources of events.
+
+LAG is the number of work items that a host has not yet reported as applied.
+A posture is the set of policies that apply to a task.`,
+		Example: `  taskwall status
+  taskwall status -o json | jq '.endpoints[] | select(.app == "/shop/web") | .address'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := wantsJSON(cmd)
+			if err != nil {
+				return err
+			}
+			conn, err := connect(cmd, "taskwall status")
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
+			defer cancel()
+			st, err := controller.Call[controller.Status](ctx, conn.NATS, controller.SubjectStatus, struct{}{})
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(cmd.OutOrStdout(), st)
+			}
+			return printStatus(cmd.OutOrStdout(), st, time.Now())
+		},
+	}
+	natsFlags(cmd)
+	outputFlag(cmd)
+	return cmd
+}
+
+func printStatus(w io.Writer, st controller.Status, now time.Time) error {
+	fmt.Fprintf(w, "Controller %s, leading for %s. Log at %d, folded to %d.\n",
+		st.Version, age(now.Sub(st.Since)), st.Log.Last, st.Log.Folded)
+	for _, s := range st.Sources {
+		state := "connected to " + s.Peer
+		if !s.Connected {
+			state = "NOT CONNECTED: " + dash(s.Error)
+		}
+		fmt.Fprintf(w, "Source %s: %s, for %s.\n", s.Name, state, age(now.Sub(s.Since)))
+	}
+	if st.Refusal != nil {
+		fmt.Fprintf(w, "The policy change at %d was refused: %s\n", st.Refusal.Seq, st.Refusal.Error)
+	}
+	hosts := [][]string{{"HOST", "ADDRESS", "STATE", "TASKS", "ENDING", "POSTURES", "SETS", "REV", "LAG", "LAST APPLY", "BLOCKS"}}
+	for _, h := range st.Hosts {
+		a := st.Agents[h.Name]
+		lag, took := "-", "-"
+		if a.Applied > 0 {
+			lag, took = strconv.FormatUint(h.Rev-min(h.Rev, a.Applied), 10), a.Took.Round(10*time.Microsecond).String()
+		}
+		var blocks []string
+		for _, b := range h.Blocks {
+			blocks = append(blocks, b.String())
+		}
+		hosts = append(hosts, []string{
+			h.Name, dash(addr(h.Address)), h.State, strconv.Itoa(h.Endpoints), strconv.Itoa(h.Ending),
+			strconv.Itoa(h.Postures), strconv.Itoa(h.Sets), strconv.FormatUint(h.Rev, 10), lag, took, dash(strings.Join(blocks, " ")),
+		})
+	}
+	tasks := [][]string{{"APP", "ENVIRONMENT", "HOST", "ADDRESS", "STATE", "WIRING", "POSTURE", "TASK"}}
+	endpoints := slices.Clone(st.Endpoints)
+	slices.SortStableFunc(endpoints, func(a, b scheduler.EndpointView) int { return strings.Compare(a.App, b.App) })
+	var problems []string
+	for _, e := range endpoints {
+		posture := "closed"
+		if e.Posture != "" {
+			posture = e.Posture
+		}
+		tasks = append(tasks, []string{e.App, dash(e.Environment), e.Host, dash(addr(e.Address)),
+			strings.TrimPrefix(e.State, "TASK_"), dash(string(e.Wiring)), posture, e.Task})
+		if e.Problem != "" {
+			problems = append(problems, fmt.Sprintf("%s on %s: %s", e.Task, e.Host, e.Problem))
+		}
+	}
+	postures := [][]string{{"POSTURE", "TASKS", "HOSTS", "POLICIES"}}
+	for _, p := range st.Postures {
+		postures = append(postures, []string{p.ID, strconv.Itoa(p.Endpoints), strconv.Itoa(p.Hosts), strings.Join(p.Policies, ", ")})
+	}
+	pools := [][]string{{"POOL", "NETWORK", "BLOCKS", "IN USE", "HELD BACK"}}
+	for _, p := range st.Pools {
+		pools = append(pools, []string{p.Name, p.CIDR.String(), strconv.Itoa(p.Blocks), strconv.Itoa(p.Used), strconv.Itoa(p.Held)})
+	}
+	for _, rows := range [][][]string{hosts, tasks, postures, pools} {
+		fmt.Fprintln(w)
+		if err := table(w, rows...); err != nil {
+			return err
+		}
+	}
+	for i, p := range problems {
+		if i == 0 {
+			fmt.Fprintln(w, "\nProblems:")
+		}
+		fmt.Fprintln(w, "  "+p)
+	}
+	return nil
+}
+
+func addr(a interface {
+	IsValid() bool
+	String() string
+}) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

@@ -1,0 +1,370 @@
+package story
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	marathon "github.com/gambol99/go-marathon"
+
+	"github.com/taskwall/taskwall/e2e/netns"
+	"github.com/taskwall/taskwall/e2e/sim"
+	"github.com/taskwall/taskwall/scheduler/controller"
+)
+
+//go:embed policies change
+var files embed.FS
+
+// Hosts of the cluster.
+var Hosts = []string{"h1", "h2", "h3"}
+
+const controlAddress = "192.168.50.2"
+
+// hostAddress is a cluster host's address on the segment.
+func hostAddress(i int) string { return fmt.Sprintf("192.168.50.%d", 11+i) }
+
+// Options say how to set the stage.
+type Options struct {
+	Prefix string // of the namespaces' names; unique on the machine
+	Bin    string // directory with the binaries taskwall, taskwall-cni and peer
+	// Log, if set, gets what the processes print, a line each with its name.
+	Log io.Writer
+}
+
+// Stage is the story running.
+type Stage struct {
+	opt      Options
+	dir      string
+	fabric   *netns.Fabric
+	control  *netns.Host
+	outside  map[string]*netns.Host // by machine
+	Cluster  *sim.Cluster
+	Marathon marathon.Marathon
+
+	procs []*process
+	tasks map[string][]sim.Task // by app, as last seen
+}
+
+// process is one of our programs on the stage.
+type process struct {
+	name string
+	cmd  *netns.Command
+	out  *bytes.Buffer
+	done chan struct{}
+}
+
+// Set builds the hosts, starts the simulated cluster and the machines outside,
+// one controller and an agent per host. It returns when all hosts are ready.
+func Set(ctx context.Context, opt Options) (s *Stage, err error) {
+	s = &Stage{opt: opt, tasks: map[string][]sim.Task{}, outside: map[string]*netns.Host{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Strike())
+			s = nil
+		}
+	}()
+	if s.dir, err = os.MkdirTemp("", opt.Prefix+"-"); err != nil {
+		return s, err
+	}
+	for _, sub := range []string{"policies", "change"} {
+		if err = s.unpack(sub); err != nil {
+			return s, err
+		}
+	}
+	if s.fabric, err = netns.New(opt.Prefix); err != nil {
+		return s, err
+	}
+	if err = s.startCluster(ctx); err != nil {
+		return s, fmt.Errorf("starting the cluster: %w", err)
+	}
+	if err = s.startOutside(ctx); err != nil {
+		return s, fmt.Errorf("starting the machines outside: %w", err)
+	}
+	if err = s.startOurs(ctx); err != nil {
+		return s, err
+	}
+	return s, s.waitHosts(ctx)
+}
+
+func (s *Stage) unpack(sub string) error {
+	if err := os.MkdirAll(filepath.Join(s.dir, sub), 0o755); err != nil {
+		return err
+	}
+	entries, err := fs.ReadDir(files, sub)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		data, err := files.ReadFile(sub + "/" + e.Name())
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(s.dir, sub, e.Name()), data, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Policies is the directory with the story's policies; Change that with those
+// of its second act.
+func (s *Stage) Policies() string { return filepath.Join(s.dir, "policies") }
+
+// Change is the directory with the policies of the second act.
+func (s *Stage) Change() string { return filepath.Join(s.dir, "change") }
+
+func (s *Stage) startCluster(ctx context.Context) error {
+	cfg := sim.Config{
+		Fabric:     s.fabric,
+		Control:    sim.Host{Name: "ctl", Address: controlAddress + "/24"},
+		CNIPlugins: s.opt.Bin, HostCNIConf: map[string]string{}, TaskPath: s.opt.Bin, DialBack: true, TaskKilling: true,
+	}
+	for i, name := range Hosts {
+		conf := filepath.Join(s.dir, name, "cni")
+		if err := os.MkdirAll(conf, 0o755); err != nil {
+			return err
+		}
+		network := fmt.Sprintf(`{"cniVersion":"0.2.0","name":"taskwall","type":"taskwall-cni","socket":%q}`, s.socket(name))
+		if err := os.WriteFile(filepath.Join(conf, "taskwall.json"), []byte(network), 0o644); err != nil {
+			return err
+		}
+		cfg.HostCNIConf[name] = conf
+		cfg.Hosts = append(cfg.Hosts, sim.Host{
+			Name: name, Address: hostAddress(i) + "/24",
+			Attributes: map[string]string{"rack": fmt.Sprintf("r%d", i+1)},
+		})
+	}
+	var err error
+	if s.Cluster, err = sim.Start(ctx, cfg); err != nil {
+		return err
+	}
+	s.control = s.Cluster.Control
+	client := marathon.NewDefaultConfig()
+	client.URL = s.Cluster.MarathonURL()
+	client.EventsTransport = marathon.EventsTransportSSE
+	client.HTTPClient = s.control.Client()
+	client.HTTPClient.Timeout = 10 * time.Second
+	client.LogOutput = io.Discard
+	s.Marathon, err = marathon.NewClient(client)
+	return err
+}
+
+func (s *Stage) socket(host string) string { return filepath.Join(s.dir, host, "agent.sock") }
+
+// startOutside makes the machines that run nothing of ours. Each is known by
+// its own address and reached by way of one on the segment.
+func (s *Stage) startOutside(ctx context.Context) error {
+	for i, m := range Machines {
+		way := fmt.Sprintf("192.168.50.%d", 60+i)
+		host, err := s.fabric.Host(m.Name, way+"/24", m.Address+"/32")
+		if err != nil {
+			return err
+		}
+		s.outside[m.Name] = host
+		for _, port := range m.TCP {
+			if _, err := s.start(ctx, host, m.Name, filepath.Join(s.opt.Bin, "peer"),
+				"--name", m.Name, "--tcp", fmt.Sprint(port)); err != nil {
+				return err
+			}
+		}
+		for _, name := range Hosts {
+			if err := s.Cluster.Host(name).NS.Route(m.Address+"/32", way); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Stage) startOurs(ctx context.Context) error {
+	taskwall := filepath.Join(s.opt.Bin, "taskwall")
+	if _, err := s.start(ctx, s.control, "controller", taskwall, "controller",
+		"--mesos", s.Cluster.MasterURL(), "--marathon", s.Cluster.MarathonURL(),
+		"--data-dir", filepath.Join(s.dir, "controller"), "--address-hold", "5s",
+		"--nats-listen", controlAddress+":4222", "--insecure-nats"); err != nil {
+		return err
+	}
+	for i, name := range Hosts {
+		if err := s.StartAgent(ctx, i); err != nil {
+			return fmt.Errorf("host %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// StartAgent starts the agent of the i-th host.
+func (s *Stage) StartAgent(ctx context.Context, i int) error {
+	name := Hosts[i]
+	_, err := s.start(ctx, s.Cluster.Host(name).NS, "agent "+name, filepath.Join(s.opt.Bin, "taskwall"), "agent",
+		"--host", name, "--address", hostAddress(i), "--nats-url", s.NATS(),
+		"--mesos-agent", "http://"+hostAddress(i)+":5051", "--socket", s.socket(name),
+		"--state-dir", filepath.Join(s.dir, name, "state"))
+	return err
+}
+
+// NATS is where the controller's message bus listens.
+func (s *Stage) NATS() string { return "nats://" + controlAddress + ":4222" }
+
+func (s *Stage) start(ctx context.Context, host *netns.Host, name, path string, args ...string) (*process, error) {
+	p := &process{name: name, cmd: host.Command(ctx, path, args...), out: &bytes.Buffer{}, done: make(chan struct{})}
+	var sink io.Writer = p.out
+	if s.opt.Log != nil {
+		sink = io.MultiWriter(p.out, &prefixed{name: name, w: s.opt.Log})
+	}
+	p.cmd.Stdout, p.cmd.Stderr = sink, sink
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", name, err)
+	}
+	go func() {
+		defer close(p.done)
+		_ = p.cmd.Wait() // an early end shows in what then does not work, with the output
+	}()
+	s.procs = append(s.procs, p)
+	return p, nil
+}
+
+// output runs a command on a host and returns what it printed.
+func output(ctx context.Context, host *netns.Host, name string, args ...string) (string, error) {
+	cmd := host.Command(ctx, name, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s %s on %s: %w: %s", filepath.Base(name), strings.Join(args, " "), host.Name,
+			err, strings.TrimSpace(errs.String()))
+	}
+	return out.String(), nil
+}
+
+// Taskwall runs a taskwall command beside the controller and returns what it
+// printed on standard output. Exit status 1 (the answer is no) is an error
+// like any other.
+func (s *Stage) Taskwall(ctx context.Context, args ...string) (string, error) {
+	return output(ctx, s.control, filepath.Join(s.opt.Bin, "taskwall"), append(args, "--nats-url", s.NATS())...)
+}
+
+// Status asks the controller.
+func (s *Stage) Status(ctx context.Context) (controller.Status, error) {
+	var st controller.Status
+	out, err := s.Taskwall(ctx, "status", "-o", "json")
+	if err != nil {
+		return st, err
+	}
+	return st, json.Unmarshal([]byte(out), &st)
+}
+
+// waitHosts waits until every host's agent is at work.
+func (s *Stage) waitHosts(ctx context.Context) error {
+	return s.until(ctx, "all hosts to be ready", func() (bool, error) {
+		st, err := s.Status(ctx)
+		if err != nil {
+			return false, err
+		}
+		ready := 0
+		for _, h := range st.Hosts {
+			if h.State == "ready" && st.Agents[h.Name].Applied > 0 {
+				ready++
+			}
+		}
+		return ready == len(Hosts), nil
+	})
+}
+
+// until asks again and again, as people do who wait, until the answer is yes.
+// An error counts as a no that the end of the wait explains.
+func (s *Stage) until(ctx context.Context, what string, ask func() (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		yes, err := ask()
+		if yes {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w%s", what, errors.Join(ctx.Err(), err), s.lastWords())
+		}
+	}
+}
+
+// lastWords are the last lines of each process, for an error message.
+func (s *Stage) lastWords() string {
+	var b strings.Builder
+	for _, p := range s.procs {
+		lines := strings.Split(strings.TrimSpace(p.out.String()), "\n")
+		fmt.Fprintf(&b, "\n%s said last:\n  %s", p.name, strings.Join(lines[max(0, len(lines)-8):], "\n  "))
+	}
+	return b.String()
+}
+
+// Strike ends every process and removes everything; it can be called twice.
+func (s *Stage) Strike() error {
+	var errs []error
+	if s.Cluster != nil {
+		errs = append(errs, s.Cluster.Close())
+		s.Cluster = nil
+	}
+	for i := len(s.procs) - 1; i >= 0; i-- {
+		errs = append(errs, s.procs[i].stop())
+	}
+	s.procs = nil
+	if s.fabric != nil {
+		errs = append(errs, s.fabric.Close())
+	}
+	if s.dir != "" {
+		errs = append(errs, os.RemoveAll(s.dir))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *process) stop() error {
+	select {
+	case <-p.done:
+		return nil
+	default:
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("ending %s: %w", p.name, err)
+	}
+	select {
+	case <-p.done:
+		return nil
+	case <-time.After(10 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		return fmt.Errorf("%s did not end within 10 s of being asked to, and was killed", p.name)
+	}
+}
+
+// prefixed writes lines with a name before each.
+type prefixed struct {
+	name string
+	w    io.Writer
+	rest []byte
+}
+
+func (p *prefixed) Write(b []byte) (int, error) {
+	p.rest = append(p.rest, b...)
+	for {
+		i := bytes.IndexByte(p.rest, '\n')
+		if i < 0 {
+			return len(b), nil
+		}
+		if _, err := fmt.Fprintf(p.w, "%-12s %s\n", p.name, p.rest[:i]); err != nil {
+			return len(b), err
+		}
+		p.rest = p.rest[i+1:]
+	}
+}
