@@ -92,11 +92,16 @@ type ruleBuilder struct {
 func (b *ruleBuilder) rules(list string, rules []resource.Rule, srcIsLocal bool) ([]work.Rule, error) {
 	out := make([]work.Rule, 0, len(rules))
 	for i := range rules {
+		before := len(b.needs)
 		rule, why, err := b.rule(&rules[i], srcIsLocal)
 		if err != nil {
 			return nil, fmt.Errorf("rule %s[%d] of %s: %w", list, i, b.text, err)
 		}
 		if why != "" {
+			for _, s := range b.needs[before:] { // what only this rule named
+				delete(b.seen, s.id)
+			}
+			b.needs = b.needs[:before]
 			b.warnings = append(b.warnings, resource.Problem{Field: fmt.Sprintf("spec.%s[%d]", list, i),
 				Message: fmt.Sprintf("%s: the rule is not in force: %s", b.text, why)})
 			continue
