@@ -51,6 +51,7 @@ type Agent struct {
 	changed     chan struct{}            // closed and replaced when endpoints change
 	attachments map[string]*attachment   // by endpoint
 	busy        map[string]chan struct{} // endpoints that an attach or detach works on
+	strays      []string                 // interfaces that had no attachment at the last sweep
 
 	checkNow chan struct{}
 }

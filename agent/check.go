@@ -49,6 +49,9 @@ func pause(ctx context.Context, d time.Duration) bool {
 // compare brings the kernel to the picture where they differ, and reports
 // what did, except at the first time in the process. The caller holds applyMu.
 func (a *Agent) compare(ctx context.Context) error {
+	if !a.synced {
+		a.adopt()
+	}
 	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.wires()})
 	if err != nil {
 		return err
@@ -129,13 +132,19 @@ func (a *Agent) sweep(ctx context.Context) {
 	if err != nil {
 		return // without its word nothing is known to be gone
 	}
-	listed := map[string]bool{}
+	listed, of := map[string]bool{}, map[string]string{}
 	for _, c := range cs {
-		listed[c.ID] = true
+		listed[c.ID], of[c.Endpoint()] = true, c.ID
 	}
 	a.mu.Lock()
 	var gone []*attachment
 	for _, at := range a.attachments {
+		if id := of[at.Endpoint]; at.Container == "" && id != "" {
+			at.Container = id
+			if err := at.save(a.cfg.StateDir); err != nil {
+				a.log.Error("an attachment cannot be kept", "error", err)
+			}
+		}
 		if listed[rootContainer(at.Container)] {
 			at.missed = 0
 		} else if at.missed++; at.missed >= missedLooks {
@@ -146,6 +155,18 @@ func (a *Agent) sweep(ctx context.Context) {
 	for _, at := range gone {
 		if err := a.detach(ctx, at, "its container is gone"); err != nil && ctx.Err() == nil {
 			a.log.Error("what is left of a container could not be removed; it will be tried again", "task", at.Endpoint, "error", err)
+		}
+	}
+	a.applyMu.Lock()
+	synced := a.synced
+	a.applyMu.Unlock()
+	if !synced {
+		return // an interface may be one to adopt
+	}
+	for _, veth := range a.stale() {
+		a.log.Info("removing an interface that no task has", "iface", veth)
+		if err := a.host.Detach(veth); err != nil {
+			a.log.Error("an interface that no task has could not be removed", "iface", veth, "error", err)
 		}
 	}
 }

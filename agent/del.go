@@ -16,6 +16,9 @@ import (
 func (a *Agent) Del(ctx context.Context, c cni.Attachment) error {
 	at := a.find(c.Container, c.Iface)
 	if at == nil {
+		at = a.adopted(ctx, c)
+	}
+	if at == nil {
 		return nil
 	}
 	return a.detach(ctx, at, "DEL")

@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv("CNI_COMMAND") != "" { // the test binary as the plugin
 		os.Exit(cni.Plugin(os.Getenv, os.Stdin, os.Stdout, os.Stderr))
 	}
+	if c := os.Getenv(agentProcess); c != "" { // the test binary as the agent
+		os.Exit(runAgentProcess(c))
+	}
 	netlab.Main(m)
 }
 
@@ -48,6 +51,9 @@ type lab struct {
 	news    chan struct{}
 
 	stop func()
+	kill func() // as stop, without a chance to tidy up; only with process
+	// process runs the agent as a process of its own.
+	process bool
 }
 
 // newLab starts an agent on this host and gives it an empty picture.
@@ -62,6 +68,9 @@ func newLab(t testing.TB, adjust ...func(*agent.Config)) *lab {
 	}
 	for _, f := range adjust {
 		f(&l.cfg)
+	}
+	if l.cfg.Logger == nil {
+		l.process = true
 	}
 	t.Cleanup(func() { wipe(t) })
 	l.start()
@@ -85,6 +94,11 @@ func wipe(t testing.TB) {
 func (l *lab) start() {
 	l.t.Helper()
 	l.items = make(chan *work.Item, 100)
+	if l.process {
+		l.startProcess()
+		l.await("a join", func(r work.Report) bool { return r.Join != nil })
+		return
+	}
 	a, err := agent.New(l.cfg, inbox(l.items), l)
 	if err != nil {
 		l.t.Fatal(err)

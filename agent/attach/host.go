@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -76,13 +77,45 @@ func (h *Host) Attach(s Spec) (err error) {
 			err = errors.Join(err, h.Detach(s.Veth))
 		}
 	}()
-	if err := taskSide(int(ns.Fd()), s); err != nil {
+	task, err := enter(int(ns.Fd()), func() error { return closeIPv6(s.Iface) })
+	if err != nil {
+		return fmt.Errorf("entering %s: %w", s.Namespace, err)
+	}
+	defer task.Close()
+	index, err := taskSide(task, s)
+	if err != nil {
 		return fmt.Errorf("setting up %s in %s: %w", s.Iface, s.Namespace, err)
 	}
 	if err := h.hostSide(s); err != nil {
 		return fmt.Errorf("setting up %s: %w", s.Veth, err)
 	}
+	if err := awaitCarrier(task, index); err != nil {
+		return fmt.Errorf("%s in %s: %w", s.Iface, s.Namespace, err)
+	}
 	return nil
+}
+
+// carrierTimeout is how long the kernel may take to notice that the other end
+// is up: it does so in a work queue, mostly within a millisecond.
+const carrierTimeout = 3 * time.Second
+
+// awaitCarrier waits until the task's side, which went up first, sends: before
+// that its packets are dropped without a word.
+func awaitCarrier(nl *netlink.Handle, index int) error {
+	limit := time.Now().Add(carrierTimeout)
+	for {
+		link, err := nl.LinkByIndex(index)
+		if err != nil {
+			return err
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("it has no carrier after %s: %w", carrierTimeout, ErrDiffers)
+		}
+		time.Sleep(100 * time.Microsecond)
+	}
 }
 
 func (h *Host) hostSide(s Spec) error {
@@ -162,40 +195,39 @@ func writeSettings(iface string) error {
 	return nil
 }
 
-// taskSide sets up the task's end, inside its namespace.
-func taskSide(ns int, s Spec) error {
-	nl, err := enter(ns, func() error {
-		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+s.Iface+"/disable_ipv6", []byte("1"), 0o644)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // the kernel has no IPv6
-		}
-		return err
-	})
-	if err != nil {
-		return err
+// closeIPv6 turns IPv6 off on an interface of the calling thread's namespace.
+func closeIPv6(iface string) error {
+	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+iface+"/disable_ipv6", []byte("1"), 0o644)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // the kernel has no IPv6
 	}
-	defer nl.Close()
+	return err
+}
+
+// taskSide sets up the task's end, inside its namespace, and returns the
+// interface's index there.
+func taskSide(nl *netlink.Handle, s Spec) (index int, err error) {
 	if lo, err := nl.LinkByName("lo"); err == nil {
 		if err := nl.LinkSetUp(lo); err != nil {
-			return fmt.Errorf("setting lo up: %w", err)
+			return 0, fmt.Errorf("setting lo up: %w", err)
 		}
 	}
 	link, err := nl.LinkByName(s.Iface)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	index := link.Attrs().Index
+	index = link.Attrs().Index
 	if err := nl.AddrReplace(link, &netlink.Addr{IPNet: single(s.Address)}); err != nil {
-		return fmt.Errorf("adding %s: %w", s.Address, err)
+		return 0, fmt.Errorf("adding %s: %w", s.Address, err)
 	}
 	if err := nl.LinkSetUp(link); err != nil {
-		return fmt.Errorf("setting it up: %w", err)
+		return 0, fmt.Errorf("setting it up: %w", err)
 	}
 	if err := nl.NeighSet(neighbour(index, Gateway, hostMAC)); err != nil {
-		return fmt.Errorf("fixing the gateway's hardware address: %w", err)
+		return 0, fmt.Errorf("fixing the gateway's hardware address: %w", err)
 	}
 	if err := nl.RouteReplace(&netlink.Route{LinkIndex: index, Dst: single(Gateway), Scope: netlink.SCOPE_LINK}); err != nil {
-		return fmt.Errorf("adding the route to the gateway: %w", err)
+		return 0, fmt.Errorf("adding the route to the gateway: %w", err)
 	}
 	all := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 	via := &netlink.Route{LinkIndex: index, Dst: all, Gw: Gateway.AsSlice()}
@@ -205,9 +237,9 @@ func taskSide(ns int, s Spec) error {
 		err = nl.RouteAdd(via)
 	}
 	if err != nil {
-		return fmt.Errorf("adding the default route: %w", err)
+		return 0, fmt.Errorf("adding the default route: %w", err)
 	}
-	return nil
+	return index, nil
 }
 
 // enter opens a netlink handle inside a namespace and runs f there. The handle

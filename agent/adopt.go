@@ -1,0 +1,91 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/cni"
+)
+
+// adopt takes over interfaces that are on the host and not in the records, when
+// the state directory was lost: an interface's name says whose it is, so a
+// running task keeps its network. The container is filled in when the Mesos agent
+// is next asked.
+func (a *Agent) adopt() {
+	names, err := a.host.Interfaces()
+	if err != nil {
+		a.log.Error("the host's interfaces cannot be listed", "error", err)
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, ep := range a.endpoints {
+		veth := attach.Name(ep.ID, ep.Network)
+		if a.attachments[ep.ID] != nil || !slices.Contains(names, veth) {
+			continue
+		}
+		at := &attachment{Endpoint: ep.ID, Network: ep.Network, Veth: veth, Iface: "eth0", Address: ep.Address, Wired: true}
+		if err := a.host.Check(at.spec(a.cfg.MTU)); err != nil {
+			a.log.Warn("an interface is not as its endpoint should have it and is left closed", "task", ep.ID, "error", err)
+			continue
+		}
+		if err := at.save(a.cfg.StateDir); err != nil {
+			a.log.Error("an attachment was found but cannot be kept", "error", err)
+		}
+		a.attachments[ep.ID] = at
+		a.log.Info("found an attachment that was not in the records", "task", ep.ID, "address", ep.Address, "iface", veth)
+	}
+}
+
+// adopted finds the attachment of a container among those whose container is
+// not known yet.
+func (a *Agent) adopted(ctx context.Context, c cni.Attachment) *attachment {
+	a.mu.Lock()
+	some := false
+	for _, at := range a.attachments {
+		some = some || at.Container == ""
+	}
+	a.mu.Unlock()
+	if !some {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	cs, err := a.mesos.List(ctx)
+	if err != nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range cs {
+		if at := a.attachments[l.Endpoint()]; at != nil && at.Container == "" && l.ID == rootContainer(c.Container) {
+			at.Container, at.Iface = c.Container, c.Iface
+			return at
+		}
+	}
+	return nil
+}
+
+// stale finds interfaces of ours that no attachment has, twice in a row: an
+// attach under way has its record first.
+func (a *Agent) stale() (twice []string) {
+	names, err := a.host.Interfaces()
+	if err != nil {
+		a.log.Error("the host's interfaces cannot be listed", "error", err)
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, at := range a.attachments {
+		names = slices.DeleteFunc(names, func(n string) bool { return n == at.Veth })
+	}
+	for _, n := range names {
+		if slices.Contains(a.strays, n) {
+			twice = append(twice, n)
+		}
+	}
+	a.strays = names
+	return twice
+}
