@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/taskwall/taskwall/e2e/netns"
 	"github.com/taskwall/taskwall/e2e/sim/clock"
@@ -103,6 +104,20 @@ func (c *Cluster) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if !c.cfg.NoMarathon {
+		if err := c.startMarathon(); err != nil {
+			return err
+		}
+	}
+	for n, h := range c.cfg.Hosts {
+		if err := c.addHost(n, h); err != nil {
+			return err
+		}
+	}
+	return c.waitRegistered(ctx)
+}
+
+func (c *Cluster) startMarathon() error {
 	c.Marathon = marathon.New(marathon.Config{
 		Quorum: c.Quorum, Clock: c.cfg.Clock, IDs: c.ids, Log: c.cfg.Log,
 		DefaultNetwork: c.cfg.DefaultNetwork, TaskKilling: c.cfg.TaskKilling, Backoff: c.cfg.Backoff,
@@ -119,12 +134,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		c.serve(s, l, member)
 		c.marathons = append(c.marathons, s)
 	}
-	for n, h := range c.cfg.Hosts {
-		if err := c.addHost(n, h); err != nil {
-			return err
-		}
-	}
-	return c.waitRegistered(ctx)
+	return nil
 }
 
 // listen opens a port on the control host, or any port on loopback.
@@ -295,3 +305,17 @@ func (c *Cluster) Host(name string) *Node {
 func (c *Cluster) Hosts() []*Node { return c.hosts }
 
 var errNotStarted = errors.New("no such server")
+
+// AddHost adds a machine to the running cluster.
+func (c *Cluster) AddHost(h Host) (*Node, error) {
+	if err := c.addHost(len(c.hosts), h); err != nil {
+		return nil, err
+	}
+	n := c.hosts[len(c.hosts)-1]
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	return n, c.waitRegistered(ctx)
+}
+
+// startTimeout bounds the registration of a host, which takes milliseconds.
+const startTimeout = 10 * time.Second

@@ -44,6 +44,8 @@ type Config struct {
 
 	Masters   int // 1
 	Marathons int // 1
+	// NoMarathon leaves Marathon out: Mesos alone.
+	NoMarathon bool
 
 	// Seed makes ids and faults reproducible.
 	Seed  uint64

@@ -81,7 +81,9 @@ func (c *Cluster) TamperMarathon(to Chaos) { c.events.set(to) }
 
 // CutStreams breaks every stream of masters and Marathons.
 func (c *Cluster) CutStreams() {
-	c.Marathon.CutStreams()
+	if c.Marathon != nil {
+		c.Marathon.CutStreams()
+	}
 	c.eachMaster(func(m *master.Master) { m.CutStreams() })
 }
 

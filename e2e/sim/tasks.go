@@ -114,7 +114,7 @@ func (c *Cluster) waitRegistered(ctx context.Context) error {
 				return false
 			}
 		}
-		return c.Marathon.FrameworkID() != ""
+		return c.Marathon == nil || c.Marathon.FrameworkID() != ""
 	})
 }
 

@@ -129,9 +129,7 @@ func (a *Agent) liveStatus(c *container) *mesos.ContainerStatus {
 	if len(c.root().networks) > 0 {
 		out.NetworkInfos = a.networkInfos(c, mesos.TASK_RUNNING)
 	}
-	if c.proc != nil {
-		out.ExecutorPID = ptr(uint32(c.proc.pid()))
-	}
+	out.ExecutorPID = a.executorPID(c)
 	return out
 }
 

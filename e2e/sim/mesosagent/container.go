@@ -223,10 +223,22 @@ func (a *Agent) containerStatus(c *container, state mesos.TaskState) *mesos.Cont
 		return out
 	}
 	out.NetworkInfos = a.networkInfos(c, state)
-	if c.proc != nil && !c.docker {
-		out.ExecutorPID = ptr(uint32(c.proc.pid()))
-	}
+	out.ExecutorPID = a.executorPID(c)
 	return out
+}
+
+// executorPID is the process that a status shows: none for Docker, one that
+// cannot exist for a task on paper.
+func (a *Agent) executorPID(c *container) *uint32 {
+	switch {
+	case c.docker:
+		return nil
+	case c.proc != nil:
+		return ptr(uint32(c.proc.pid()))
+	case a.paper() && c.phase != gone:
+		return ptr(uint32(1<<22 + c.seq)) // beyond PID_MAX_LIMIT
+	}
+	return nil
 }
 
 // networkInfos are a container's addresses as the status shows them.

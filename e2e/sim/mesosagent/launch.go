@@ -15,7 +15,7 @@ import (
 func (a *Agent) launchTask(fw mesos.FrameworkInfo, info mesos.TaskInfo) {
 	c := a.newContainer(nil, fw.ID.Value)
 	c.command = true
-	c.docker = info.Container.GetType() == mesos.ContainerInfo_DOCKER
+	c.docker = info.Container != nil && info.Container.GetType() == mesos.ContainerInfo_DOCKER
 	c.executor = commandExecutor(fw, info)
 	t := a.newTask(c, fw.ID.Value, info, "")
 	a.remember(fw)
