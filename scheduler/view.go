@@ -67,7 +67,10 @@ type PoolView struct {
 
 // View pictures the state.
 func (s *State) View() View {
-	v := View{Seq: s.seq, Time: s.now, Settings: s.settings, Refusal: s.refusal}
+	v := View{
+		Seq: s.seq, Time: s.now, Settings: s.settings, Refusal: s.refusal,
+		Hosts: []HostView{}, Endpoints: []EndpointView{}, Postures: []PostureView{}, Pools: []PoolView{},
+	}
 	for _, name := range events.SortedKeys(s.hosts) {
 		h := s.hosts[name]
 		hv := HostView{

@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/policy/resource"
 )
 
 // version is set by the build.
@@ -51,17 +53,23 @@ func run(ctx context.Context, args []string) int {
 	case errors.Is(err, errNo):
 		return exitNo
 	case errors.As(err, &usage):
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintln(root.ErrOrStderr(), "taskwall: "+line)
-		}
+		complain(root, err)
 		return exitUsage
+	case errors.As(err, new(resource.Problems)):
+		complain(root, err)
+		return exitNo
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return exitOK // asked to stop
 	}
+	complain(root, err)
+	return exitFailure
+}
+
+// complain prints an error, each of its lines marked as ours.
+func complain(root *cobra.Command, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
 		fmt.Fprintln(root.ErrOrStderr(), "taskwall: "+line)
 	}
-	return exitFailure
 }
 
 func newRoot() *cobra.Command {

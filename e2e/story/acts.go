@@ -215,7 +215,7 @@ func (s *Stage) Kill(ctx context.Context, app string) error {
 			}
 		}
 		for _, h := range st.Hosts {
-			if h.Ending > 0 {
+			if h.Ending > 0 || st.Agents[h.Name].Applied < h.Rev {
 				return false, nil
 			}
 		}

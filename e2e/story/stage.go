@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -52,6 +54,7 @@ type Stage struct {
 	Marathon marathon.Marathon
 
 	procs []*process
+	ended string                // what those printed that ended on the way
 	tasks map[string][]sim.Task // by app, as last seen
 }
 
@@ -205,7 +208,7 @@ func (s *Stage) startOurs(ctx context.Context) error {
 // StartAgent starts the agent of the i-th host.
 func (s *Stage) StartAgent(ctx context.Context, i int) error {
 	name := Hosts[i]
-	_, err := s.start(ctx, s.Cluster.Host(name).NS, "agent "+name, filepath.Join(s.opt.Bin, "taskwall"), "agent",
+	_, err := s.start(ctx, s.Cluster.Host(name).NS, agentName(i), filepath.Join(s.opt.Bin, "taskwall"), "agent",
 		"--host", name, "--address", hostAddress(i), "--nats-url", s.NATS(),
 		"--mesos-agent", "http://"+hostAddress(i)+":5051", "--socket", s.socket(name),
 		"--state-dir", filepath.Join(s.dir, name, "state"))
@@ -318,6 +321,7 @@ func (s *Stage) Strike() error {
 	}
 	for i := len(s.procs) - 1; i >= 0; i-- {
 		errs = append(errs, s.procs[i].stop())
+		s.ended += s.procs[i].out.String()
 	}
 	s.procs = nil
 	if s.fabric != nil {
@@ -368,3 +372,55 @@ func (p *prefixed) Write(b []byte) (int, error) {
 		p.rest = p.rest[i+1:]
 	}
 }
+
+// Output is all that our processes printed that have ended.
+func (s *Stage) Output() string { return s.ended }
+
+// RestartAgent kills the agent of the i-th host as kill -9 does, starts it
+// again, and waits until it has the host's whole picture in the kernel.
+func (s *Stage) RestartAgent(ctx context.Context, i int) error {
+	before, err := s.Status(ctx)
+	if err != nil {
+		return err
+	}
+	n := slices.IndexFunc(s.procs, func(p *process) bool { return p.name == agentName(i) })
+	if n < 0 {
+		return fmt.Errorf("%s does not run", agentName(i))
+	}
+	p := s.procs[n]
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("killing %s: %w", p.name, err)
+	}
+	<-p.done
+	s.ended += p.out.String()
+	s.procs = slices.Delete(s.procs, n, n+1)
+	if err := s.StartAgent(ctx, i); err != nil {
+		return err
+	}
+	return s.until(ctx, agentName(i)+" to catch up", func() (bool, error) {
+		now, err := s.Status(ctx)
+		return err == nil && now.Agents[Hosts[i]].Applied > before.Agents[Hosts[i]].Applied, err
+	})
+}
+
+// Rules are the rules and sets of the i-th host, without counters.
+func (s *Stage) Rules(ctx context.Context, i int) (string, error) {
+	var all strings.Builder
+	for _, argv := range [][]string{{"iptables-save"}, {"ip6tables-save"}, {"ipset", "-s", "save"}} {
+		out, err := output(ctx, s.Cluster.Host(Hosts[i]).NS, argv[0], argv[1:]...)
+		if err != nil {
+			return "", err
+		}
+		for line := range strings.Lines(out) {
+			if !strings.HasPrefix(line, "#") {
+				all.WriteString(counters.ReplaceAllString(line, ""))
+			}
+		}
+	}
+	return all.String(), nil
+}
+
+// counters of a chain, which change with every packet.
+var counters = regexp.MustCompile(`\[\d+:\d+\]`)
+
+func agentName(i int) string { return "agent " + Hosts[i] }

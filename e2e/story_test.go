@@ -1,0 +1,195 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskwall/taskwall/e2e/netns"
+	"github.com/taskwall/taskwall/e2e/story"
+	"github.com/taskwall/taskwall/events"
+)
+
+// TestStory plays the demonstration's story with real processes in real
+// namespaces, and checks every verdict with real connections.
+func TestStory(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	stage := set(t, ctx)
+
+	if _, err := stage.Apply(ctx, stage.Policies(), "ann@security", "4f2c9e1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := stage.Deploy(ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("every pair meets its policy", func(t *testing.T) { verdicts(t, stage.Observe(ctx, false)) })
+	t.Run("a policy change reaches the kernels", func(t *testing.T) {
+		result, err := stage.Apply(ctx, stage.Change(), "bob@security", "9a77d03")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(result.Hosts) == 0 {
+			t.Error("it went to no host")
+		}
+		verdicts(t, stage.Observe(ctx, true))
+	})
+	t.Run("a killed app leaves nothing behind", func(t *testing.T) { kill(t, ctx, stage) })
+	t.Run("an agent's restart leaves what is right", func(t *testing.T) { restart(t, ctx, stage) })
+	t.Run("the log makes the same items again", func(t *testing.T) {
+		r, err := stage.Replay(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.First != nil || r.Items == 0 || r.Equal != r.Items || r.Published != r.Items {
+			t.Errorf("replay: %+v", r)
+		}
+	})
+	if err := stage.Strike(); err != nil {
+		t.Errorf("ending: %v", err)
+	}
+	if left := netns.Leftovers(prefix); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if out := stage.Output(); strings.Contains(out, "DATA RACE") || strings.Contains(out, "panic:") {
+		t.Errorf("a process raced or panicked:\n%s", out)
+	}
+}
+
+// prefix of the namespaces of these tests.
+const prefix = "twe2e"
+
+func set(t *testing.T, ctx context.Context) *story.Stage {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatal("these tests make network namespaces and must run as root")
+	}
+	stage, err := story.Set(ctx, story.Options{Prefix: prefix, Bin: binaries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := stage.Strike(); err != nil {
+			t.Errorf("ending: %v", err)
+		}
+	})
+	return stage
+}
+
+func verdicts(t *testing.T, seen []story.Observation) {
+	t.Helper()
+	allowed := 0
+	for _, o := range seen {
+		if o.Expected {
+			allowed++
+		}
+		if !o.Right() {
+			t.Errorf("%v: expected open=%v, observed %v; the client is %s", o.Flow, o.Expected, o.Result, o.Client)
+		}
+	}
+	if allowed == 0 || allowed == len(seen) {
+		t.Errorf("%d of %d flows are to be allowed: the test shows nothing", allowed, len(seen))
+	}
+}
+
+func kill(t *testing.T, ctx context.Context, stage *story.Stage) {
+	const app = "/shop/payments"
+	if err := stage.Scale(ctx, app, 3); err != nil {
+		t.Fatal(err)
+	}
+	victim, err := stage.Pick(ctx, app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := stage.Interfaces(ctx, victim.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	traces, err := stage.Traces(ctx, victim.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var local, remote bool // the search finds it while it lives, at both ends
+	for _, trace := range traces {
+		local = local || strings.HasPrefix(trace, victim.Host+": set element")
+		remote = remote || !strings.HasPrefix(trace, victim.Host) && strings.Contains(trace, "set element")
+	}
+	if !local || !remote {
+		t.Errorf("while it lives, traces of %s (on %s) are only:\n%s", victim.Address, victim.Host, strings.Join(traces, "\n"))
+	}
+	if err := stage.Kill(ctx, app); err != nil {
+		t.Fatal(err)
+	}
+	traces, err = stage.Traces(ctx, victim.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, trace := range traces {
+		t.Errorf("left behind: %s", trace)
+	}
+	after, err := stage.Interfaces(ctx, victim.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after >= before {
+		t.Errorf("%s had %d task interfaces before the kill and has %d after", victim.Host, before, after)
+	}
+}
+
+func restart(t *testing.T, ctx context.Context, stage *story.Stage) {
+	const host = 0
+	before, err := stage.Rules(ctx, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(before, "tw-") {
+		t.Fatalf("the host has no rules of ours:\n%s", before)
+	}
+	if err := stage.RestartAgent(ctx, host); err != nil {
+		t.Fatal(err)
+	}
+	after, err := stage.Rules(ctx, host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before != after {
+		t.Errorf("the rules changed from\n%s\nto\n%s", before, after)
+	}
+	st, err := stage.Status(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range st.Endpoints {
+		if e.Host == story.Hosts[host] && e.Wiring != events.Attached {
+			t.Errorf("%s is %q after the restart", e.Task, e.Wiring)
+		}
+	}
+}
+
+// binaries is where TestMain builds the programs.
+var binaries string
+
+func TestMain(m *testing.M) {
+	code, err := withBinaries(m.Run)
+	if err != nil {
+		os.Stderr.WriteString("building the programs: " + err.Error() + "\n")
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withBinaries(run func() int) (int, error) {
+	dir, err := os.MkdirTemp("", "taskwall-e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	binaries = filepath.Join(dir, "bin")
+	if err := build(binaries); err != nil {
+		return 0, err
+	}
+	return run(), nil
+}
