@@ -54,6 +54,7 @@ func (s *site) connect(t *testing.T, who string) *bus.Conn {
 		if _, agent := s.users.Agents[who]; agent {
 			o.Host = who
 		}
+		o.Auditor = who == "auditor"
 	})
 }
 
@@ -186,6 +187,9 @@ func TestAuditorReadsAndCannotWrite(t *testing.T) {
 		}
 	}
 	<-controller.JS.PublishAsyncComplete()
+	if state, err := bus.StreamState(ctx, auditor.JS, bus.EventsStream); err != nil || state.LastSeq != 2500 {
+		t.Errorf("the auditor sees %+v, %v", state, err)
+	}
 	n := 0
 	for _, err := range bus.Fetch(ctx, auditor.JS, bus.EventsStream, "", 1, 2500) {
 		if err != nil {
@@ -199,7 +203,8 @@ func TestAuditorReadsAndCannotWrite(t *testing.T) {
 	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	for _, subject := range []string{bus.EventsSubject, bus.WorkSubject("node.1"), bus.ReportsSubject("node.1"), bus.FenceSubject,
-		"$JS.API.STREAM.DELETE.SNAPSHOTS", "$JS.API.CONSUMER.CREATE.EVENTS"} {
+		"$JS.API.STREAM.DELETE.SNAPSHOTS", "$JS.API.CONSUMER.CREATE.EVENTS",
+		"taskwall.audit.STREAM.DELETE.SNAPSHOTS", "taskwall.audit.CONSUMER.CREATE.EVENTS", "taskwall.audit.STREAM.PURGE.SNAPSHOTS"} {
 		if msg, err := auditor.NATS.RequestWithContext(short, subject, nil); err == nil && !strings.Contains(string(msg.Data), `"error"`) {
 			t.Errorf("a request of the auditor to %s got %q", subject, msg.Data)
 		}

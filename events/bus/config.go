@@ -115,11 +115,14 @@ func writeTLS(b *strings.Builder, t *TLSFiles) {
 
 // auditAPI are the JetStream requests that only read. A consumer can be aimed
 // at any subject, so making one does not count as reading.
-var auditAPI = []string{
-	"$JS.API.STREAM.INFO.*",
-	"$JS.API.DIRECT.GET.*",
-	"$JS.API.DIRECT.GET.*.>",
-}
+var auditAPI = []string{"STREAM.INFO.*", "DIRECT.GET.*", "DIRECT.GET.*.>"}
+
+// The auditor's account has the requests under a prefix of its own: under the
+// usual one the server answers itself, that the account has no JetStream.
+const (
+	apiPrefix   = "$JS.API."
+	auditPrefix = "taskwall.audit."
+)
 
 func writeAccounts(b *strings.Builder, u *Users) {
 	fmt.Fprintf(b, "accounts {\n  %s {\n    jetstream: enabled\n    users: [{nkey: %s}]\n    exports: [\n", controlAccount, u.Controller)
@@ -128,7 +131,7 @@ func writeAccounts(b *strings.Builder, u *Users) {
 		fmt.Fprintf(b, "      {service: %q, accounts: [%s]}\n", s, hostsAccount)
 	}
 	for _, s := range auditAPI {
-		fmt.Fprintf(b, "      {service: %q, response: stream, accounts: [%s]}\n", s, auditAccount)
+		fmt.Fprintf(b, "      {service: %q, response: stream, accounts: [%s]}\n", apiPrefix+s, auditAccount)
 	}
 	fmt.Fprintf(b, "    ]\n  }\n  %s {\n    imports: [\n", hostsAccount)
 	fmt.Fprintf(b, "      {stream: {account: %s, subject: %q}}\n", controlAccount, livePrefix+"*")
@@ -142,7 +145,7 @@ func writeAccounts(b *strings.Builder, u *Users) {
 	}
 	fmt.Fprintf(b, "    ]\n  }\n  %s {\n    imports: [\n", auditAccount)
 	for _, s := range auditAPI {
-		fmt.Fprintf(b, "      {service: {account: %s, subject: %q}}\n", controlAccount, s)
+		fmt.Fprintf(b, "      {service: {account: %s, subject: %q}, to: %q}\n", controlAccount, apiPrefix+s, auditPrefix+s)
 	}
 	b.WriteString("    ]\n    users: [")
 	if u.Auditor != "" {

@@ -23,6 +23,9 @@ type Options struct {
 	// Host is set by a host's agent: answers then go to the inbox that the
 	// host's user may read.
 	Host string
+	// Auditor is set by who connects as the auditor of Users: its JetStream
+	// requests go where they are let through if they only read.
+	Auditor bool
 	// At most one of: a file with an nkey seed, a NATS .creds file, the seed.
 	NKeyFile, CredsFile string
 	NKeySeed            []byte
@@ -84,7 +87,11 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		}
 	}
 	c.setUp()
-	if c.JS, err = jetstream.New(c.NATS, jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
+	prefix := strings.TrimSuffix(apiPrefix, ".")
+	if o.Auditor {
+		prefix = strings.TrimSuffix(auditPrefix, ".")
+	}
+	if c.JS, err = jetstream.NewWithAPIPrefix(c.NATS, prefix, jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
 		c.NATS.Close()
 		return nil, fmt.Errorf("connecting to the message bus: %w", err)
 	}

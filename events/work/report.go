@@ -30,6 +30,8 @@ type Applied struct {
 	// Took is from the item's arrival to its last kernel change, in nanoseconds.
 	Took time.Duration `json:"took"`
 	// Digest is a hash of the host's whole picture as applied (State.Digest).
+	// It is empty when the picture is large and further items are expected; a
+	// further report of the same revision brings it when the host is quiet.
 	Digest string `json:"digest"`
 	// Cut is how many established connections the new verdicts denied, and
 	// were cut.

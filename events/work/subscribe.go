@@ -38,6 +38,7 @@ type Subscription struct {
 	pos      Position
 	fresh    bool      // pass over everything up to the next snapshot
 	catching bool      // stored items may be missing: ask before listening
+	caught   int       // how many were fetched since it began
 	held     *nats.Msg // came while items before it are missing
 
 	mu   sync.Mutex // guards what a reconnect touches
@@ -115,17 +116,17 @@ func (s *Subscription) reconnected() {
 // good: the host must send a Join report, and may then call Next again. Only
 // one goroutine may call it.
 func (s *Subscription) Next(ctx context.Context) (*Item, error) {
-	for caught := 0; ; {
+	for {
 		if s.catching && !s.fresh {
-			if caught++; caught > maxCatchup {
+			if s.caught++; s.caught > maxCatchup {
 				return nil, s.giveUp("too many items were missed")
 			}
 			it, err := s.catchUp(ctx)
 			if it != nil || err != nil {
 				return it, err
 			}
+			s.catching, s.caught = false, 0
 		}
-		s.catching = false
 		msg, err := s.receive(ctx)
 		if err != nil {
 			return nil, err
@@ -229,7 +230,7 @@ func (s *Subscription) catchUp(ctx context.Context) (*Item, error) {
 	}
 	s.pos = Position{answer.item.Rev, answer.seq}
 	if s.held != nil && s.pos.Rev+1 == heldRev(s.held) {
-		s.catching = false // the one that came is next
+		s.catching, s.caught = false, 0 // the one that came is next
 	} else {
 		s.catching = true
 	}
@@ -242,7 +243,7 @@ func heldRev(msg *nats.Msg) uint64 {
 }
 
 func (s *Subscription) giveUp(why string) error {
-	s.fresh, s.catching, s.held = true, false, nil
+	s.fresh, s.catching, s.caught, s.held = true, false, 0, nil
 	return fmt.Errorf("work items of %s after %d: %w: %s", s.host, s.pos.Rev, ErrGap, why)
 }
 

@@ -113,3 +113,6 @@ func freeAddress(t testing.TB) string {
 	defer l.Close() //nolint:errcheck // it never accepted anything
 	return l.Addr().String()
 }
+
+// Name is the server's.
+func (n *Node) Name() string { return n.o.Name }
