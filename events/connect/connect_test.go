@@ -19,13 +19,13 @@ func TestMembersAreServersOrURLs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, u := range m.From(nil) {
+	for _, u := range m.From(nil, nil) {
 		got = append(got, u.String())
 	}
 	if s := strings.Join(got, " "); s != "http://a:5050 https://b:8443 http://[::1]:80" {
 		t.Errorf("got %s", s)
 	}
-	if m, err := ParseMembers([]string{"a:5050"}, true, Credentials{}); err != nil || m.From(nil)[0].Scheme != "https" {
+	if m, err := ParseMembers([]string{"a:5050"}, true, Credentials{}); err != nil || m.From(nil, nil)[0].Scheme != "https" {
 		t.Errorf("with TLS: %v, %v", m, err)
 	}
 	for _, bad := range []string{"", "ftp://a", "http://", "http://a b", "%zz"} {
@@ -38,20 +38,29 @@ func TestMembersAreServersOrURLs(t *testing.T) {
 	}
 }
 
-func TestTheLastLeaderIsTriedFirst(t *testing.T) {
-	m, _ := ParseMembers([]string{"a:1", "b:1"}, false, Credentials{})
-	order := func(first string) string {
+func TestTheLastLeaderIsTriedFirstAndTheOneThatFailedLast(t *testing.T) {
+	m, _ := ParseMembers([]string{"a:1", "b:1", "c:1"}, false, Credentials{})
+	at := func(host string) *url.URL {
+		if host == "" {
+			return nil
+		}
+		return &url.URL{Scheme: "http", Host: host}
+	}
+	for _, tt := range []struct{ led, failed, want string }{
+		{"", "", "a:1 b:1 c:1"},
+		{"b:1", "", "b:1 a:1 c:1"},
+		{"d:1", "", "d:1 a:1 b:1 c:1"},
+		{"", "a:1", "b:1 c:1 a:1"},
+		{"", "d:1", "a:1 b:1 c:1"},
+		{"c:1", "a:1", "c:1 b:1 a:1"},
+	} {
 		var hosts []string
-		for _, u := range m.From(&url.URL{Scheme: "http", Host: first}) {
+		for _, u := range m.From(at(tt.led), at(tt.failed)) {
 			hosts = append(hosts, u.Host)
 		}
-		return strings.Join(hosts, " ")
-	}
-	if got := order("b:1"); got != "b:1 a:1" {
-		t.Errorf("a member: %s", got)
-	}
-	if got := order("c:1"); got != "c:1 a:1 b:1" {
-		t.Errorf("another: %s", got)
+		if got := strings.Join(hosts, " "); got != tt.want {
+			t.Errorf("led %q, failed %q: %s, want %s", tt.led, tt.failed, got, tt.want)
+		}
 	}
 }
 

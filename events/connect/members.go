@@ -47,18 +47,22 @@ func ParseMembers(servers []string, secure bool, cred Credentials) (*Members, er
 }
 
 // From is all members in the order in which to try them: first, if it is not
-// nil, the one that led last.
-func (m *Members) From(first *url.URL) []*url.URL {
-	if first == nil {
-		return m.urls
+// nil, the one that led last; at the end the one that just failed, if any.
+func (m *Members) From(led, failed *url.URL) []*url.URL {
+	var order, last []*url.URL
+	if led != nil {
+		order = append(order, led)
 	}
-	order := []*url.URL{first}
 	for _, u := range m.urls {
-		if *u != *first {
+		switch {
+		case led != nil && *u == *led:
+		case failed != nil && *u == *failed:
+			last = append(last, u)
+		default:
 			order = append(order, u)
 		}
 	}
-	return order
+	return append(order, last...)
 }
 
 // Known reports whether a server is one that the operator has named, by the

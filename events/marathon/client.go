@@ -33,6 +33,7 @@ type client struct {
 	http    *http.Client
 	members *connect.Members
 	leader  *url.URL // where the last stream was served; tried first
+	failed  *url.URL // where the last one gave no snapshot; tried last
 }
 
 func newClient(cfg *Config) (*client, error) {
@@ -44,12 +45,22 @@ func newClient(cfg *Config) (*client, error) {
 	return &client{cfg: cfg, members: members, http: connect.NewClient(cfg.TLS, cfg.CallTimeout, cfg.Dial)}, nil
 }
 
+// served notes whether the leader gave what a session begins with. One that
+// does not, though it answers, must not keep us from asking the others.
+func (c *client) served(ok bool) {
+	if ok {
+		c.failed = nil
+	} else {
+		c.leader, c.failed = nil, c.leader
+	}
+}
+
 func (c *client) close() { c.http.CloseIdleConnections() }
 
 // events finds the leader and opens its stream. The caller closes the body.
 func (c *client) events(ctx context.Context) (*http.Response, error) {
 	var failures []error
-	for _, member := range c.members.From(c.leader) {
+	for _, member := range c.members.From(c.leader, c.failed) {
 		resp, at, err := c.follow(ctx, member)
 		if err == nil {
 			c.leader = at
@@ -60,7 +71,6 @@ func (c *client) events(ctx context.Context) (*http.Response, error) {
 		}
 		failures = append(failures, err)
 	}
-	c.leader = nil
 	return nil, fmt.Errorf("%w: %w", ErrNoLeader, errors.Join(failures...))
 }
 

@@ -22,10 +22,12 @@ type log struct {
 	evs     []events.Event
 	cluster *events.Cluster
 	changed chan struct{}
+	// patience is how long until waits; in a synctest bubble it costs nothing.
+	patience time.Duration
 }
 
 func newLog() *log {
-	return &log{seen: map[string]bool{}, cluster: events.NewCluster(), changed: make(chan struct{})}
+	return &log{seen: map[string]bool{}, cluster: events.NewCluster(), changed: make(chan struct{}), patience: 20 * time.Second}
 }
 
 func (l *log) Append(_ context.Context, evs ...events.Event) error {
@@ -67,7 +69,7 @@ func (l *log) events() []events.Event {
 // until waits for the folded picture to satisfy ok.
 func (l *log) until(t testing.TB, what string, ok func(*events.Cluster) bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(l.patience)
 	for {
 		l.mu.Lock()
 		done, changed := ok(l.cluster), l.changed
@@ -120,7 +122,7 @@ func (f *fake) requests() []string {
 
 // send writes an event to all open streams.
 func (f *fake) send(typ, data string) {
-	f.write(fmt.Sprintf("event: %s\r\ndata: %s\r\n\r\n", typ, data))
+	f.write(fmt.Sprintf("event: %s\r\ndata: %s\r\n\r\n", typ, strings.ReplaceAll(data, "\n", "")))
 }
 
 func (f *fake) write(s string) {

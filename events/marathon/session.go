@@ -40,12 +40,13 @@ func (s *session) run(ctx context.Context) error {
 	defer resp.Body.Close()
 	defer s.wg.Wait()
 	defer s.cancel(nil)
+	leader := s.client.leader.Host
 	s.queue = connect.NewQueue[wireEvent](maxQueued, int64(s.cfg.MaxEvent))
 	s.wg.Go(func() { s.queue.End(s.read(ctx, resp.Body)) })
-	if err := s.follow(ctx); err != nil {
-		return fmt.Errorf("stream from %s: %w", s.client.leader.Host, err)
-	}
-	return nil
+	connected := false
+	err = s.follow(ctx, &connected)
+	s.client.served(connected)
+	return fmt.Errorf("stream from %s: %w", leader, err)
 }
 
 // read decodes events into the queue until the stream ends, and returns why.
@@ -88,8 +89,8 @@ func (s *session) read(ctx context.Context, body io.Reader) error {
 }
 
 // follow waits for the stream to be attached, compares everything, and then
-// looks at what events point to.
-func (s *session) follow(ctx context.Context) error {
+// looks at what events point to, until something fails.
+func (s *session) follow(ctx context.Context, connected *bool) error {
 	select {
 	case <-s.queue.Filled():
 	case <-ctx.Done():
@@ -102,6 +103,7 @@ func (s *session) follow(ctx context.Context) error {
 	if err := s.snapshot(ctx); err != nil {
 		return err
 	}
+	*connected = true
 	s.synced()
 	s.connected(s.client.leader.Host)
 

@@ -24,6 +24,7 @@ type client struct {
 	http    *http.Client
 	members *connect.Members
 	leader  *url.URL // where the last subscription was served; tried first
+	failed  *url.URL // where the last one gave no snapshot; tried last
 }
 
 func newClient(cfg *Config) (*client, error) {
@@ -35,13 +36,23 @@ func newClient(cfg *Config) (*client, error) {
 	return &client{cfg: cfg, members: members, http: connect.NewClient(cfg.TLS, cfg.CallTimeout, cfg.Dial)}, nil
 }
 
+// served notes whether the leader gave what a session begins with. One that
+// does not, though it answers, must not keep us from asking the others.
+func (c *client) served(ok bool) {
+	if ok {
+		c.failed = nil
+	} else {
+		c.leader, c.failed = nil, c.leader
+	}
+}
+
 func (c *client) close() { c.http.CloseIdleConnections() }
 
 // subscribe finds the leader and returns the answer to SUBSCRIBE. The caller
 // closes its body.
 func (c *client) subscribe(ctx context.Context) (*http.Response, error) {
 	var failures []error
-	for _, member := range c.members.From(c.leader) {
+	for _, member := range c.members.From(c.leader, c.failed) {
 		resp, at, err := c.follow(ctx, member, master.Call_SUBSCRIBE)
 		if err == nil {
 			c.leader = at

@@ -47,7 +47,7 @@ func TestTheProtobufDecoderAgreesWithMesosGo(t *testing.T) {
 	})
 	t.Run("random", func(t *testing.T) {
 		g := generator{rand.New(rand.NewPCG(1, 2))}
-		for i := range 3000 {
+		for i := range 600 {
 			e := g.event()
 			b, err := e.Marshal()
 			if err != nil {

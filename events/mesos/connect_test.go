@@ -61,6 +61,21 @@ func TestARedirectElsewhereGetsNoCredentials(t *testing.T) {
 	})
 }
 
+// TestAServerThatAnswersNonsenseDoesNotHideTheOthers: a proxy, for one, whose
+// error page is a 200.
+func TestAServerThatAnswersNonsenseDoesNotHideTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, l := newNetwork(), newLog()
+		n.serve(t, "m1:5050", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte("5\n{}\n{}"))
+		}))
+		n.serve(t, "m2:5050", running(t))
+		start(t, Config{Masters: []string{"m1:5050", "m2:5050"}, Encoding: JSON, Dial: n.dial}, l, nil)
+		l.until(t, "the other is followed", taskIs("fw/t1", "TASK_RUNNING"))
+	})
+}
+
 func TestRedirectsInACircleEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, l := newNetwork(), newLog()

@@ -59,6 +59,8 @@ func (s *session) run(ctx context.Context) error {
 	defer s.wg.Wait()
 	defer s.cancel(nil)
 	s.leader, s.touched = s.client.leader, nil
+	synced := false
+	defer func() { s.client.served(synced) }()
 	enc, err := encodingOf(resp.Header.Get("Content-Type"))
 	if err != nil {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
@@ -69,6 +71,7 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.first(ctx); err != nil {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
 	}
+	synced = true
 	s.synced()
 	s.connected(s.leader.Host)
 	if err := s.follow(ctx); !errors.Is(err, errResync) {

@@ -242,9 +242,9 @@ func TestTheWholeStateIsComparedOnATimer(t *testing.T) {
 func TestASnapshotOfManyMegabytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
-		for i := range 3000 {
+		for i := range 1000 {
 			w := withStatus(wTask("big"+strings.Repeat("0", i%7)+string(rune('a'+i%26))+time.Duration(i).String(), "a1", "TASK_FINISHED"), 500, "")
-			w.Statuses[0].Message = strings.Repeat("m", 3000)
+			w.Statuses[0].Message = strings.Repeat("m", 9000)
 			m.state.Tasks.Completed = append(m.state.Tasks.Completed, w)
 		}
 		s, l := one(t, Config{}, m, nil)
