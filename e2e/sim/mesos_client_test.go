@@ -16,6 +16,9 @@ import (
 	"testing"
 )
 
+// transport opens a connection per request: servers come and go in these tests.
+var transport = &http.Transport{DisableKeepAlives: true}
+
 // post sends a JSON call and returns the response; the body is the caller's to
 // close.
 func post(t *testing.T, url, body string, header ...string) *http.Response {
@@ -28,7 +31,7 @@ func post(t *testing.T, url, body string, header ...string) *http.Response {
 	for i := 0; i+1 < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +215,7 @@ func (s *scheduler) call(body string) int {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Mesos-Stream-Id", s.stream)
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return 0 // the cluster is going away
 	}

@@ -118,7 +118,9 @@ func (m *Master) Register(r Registration) (string, error) {
 		}
 	}
 	m.adoptExecutors(a, r.Executors)
-	m.emit(agentAdded(m.agentModel(a)))
+	model := m.agentModel(a)
+	model.AllocatedResources = resourcesOf(r.allocated())
+	m.emit(agentAdded(model))
 	for _, f := range strangers {
 		fw := m.addRecovered(f)
 		for i := range r.Tasks {
@@ -129,6 +131,25 @@ func (m *Master) Register(r Registration) (string, error) {
 	}
 	m.allocate()
 	return id, nil
+}
+
+// allocated is what the tasks and executors that an agent brings hold, by role.
+func (r Registration) allocated() map[string]Amount {
+	roles := map[string]string{}
+	for _, f := range r.Frameworks {
+		roles[f.ID.Value] = (&framework{info: f}).role()
+	}
+	out := map[string]Amount{}
+	for _, t := range r.Tasks {
+		if role := roles[t.FrameworkID.Value]; !terminal(*t.State) {
+			out[role] = out[role].Plus(AmountOf(t.Resources))
+		}
+	}
+	for _, e := range r.Executors {
+		role := roles[e.FrameworkID.GetValue()]
+		out[role] = out[role].Plus(AmountOf(e.Resources))
+	}
+	return out
 }
 
 func (m *Master) registerNew(r Registration, now time.Time) string {

@@ -66,7 +66,7 @@ func (m *Master) frameworksModel() *master.Response_GetFrameworks {
 	out := &master.Response_GetFrameworks{}
 	for _, f := range m.sortedFrameworks() {
 		model := f.model()
-		model.AllocatedResources = resourcesOf(f.allocatedAmounts())
+		model.AllocatedResources = resourcesOf(m.allocated(f))
 		var offered []Amount
 		for _, o := range sortedOffers(f.offers) {
 			model.Offers = append(model.Offers, m.offerModel(o, ""))
@@ -83,11 +83,19 @@ func (m *Master) frameworksModel() *master.Response_GetFrameworks {
 	return out
 }
 
-func (f *framework) allocatedAmounts() map[string]Amount {
+// allocated is what a framework's tasks and executors hold.
+func (m *Master) allocated(f *framework) map[string]Amount {
 	var sum Amount
 	for _, t := range f.tasks {
 		if !terminal(*t.State) {
 			sum = sum.Plus(AmountOf(t.Resources))
+		}
+	}
+	for _, a := range m.agents {
+		for _, e := range a.executors {
+			if e.FrameworkID.GetValue() == f.id {
+				sum = sum.Plus(AmountOf(e.Resources))
+			}
 		}
 	}
 	return map[string]Amount{f.role(): sum}

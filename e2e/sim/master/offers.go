@@ -2,6 +2,7 @@ package master
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -82,7 +83,7 @@ func (m *Master) offerModel(o *offer, role string) mesos.Offer {
 		Resources: o.amount.Resources(role, o.fw.role(), true), Attributes: a.info.Attributes,
 		AllocationInfo: &mesos.Resource_AllocationInfo{Role: ptr(o.fw.role())},
 	}
-	for _, e := range a.executors {
+	for _, e := range slices.Backward(a.executors) {
 		if e.FrameworkID.GetValue() == o.fw.id {
 			out.ExecutorIDs = append(out.ExecutorIDs, e.ExecutorID)
 		}
