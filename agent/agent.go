@@ -43,6 +43,9 @@ type Agent struct {
 	journal *journal
 	users   users // of sets
 	again   secondLook
+	// digestDue is when the digest of a large picture may be computed; zero
+	// when it is not owed.
+	digestDue time.Time
 
 	// mu guards what follows. It is never held over anything slower than a few
 	// netlink calls.

@@ -64,7 +64,38 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	}
 	took := time.Since(started)
 	a.log.Debug("applied", "rev", it.Rev, "took", took)
-	a.report.applied(work.Applied{Rev: a.state.Rev, Took: took, Digest: a.state.Digest(), Cut: cut, Failed: failed})
+	applied := work.Applied{Rev: a.state.Rev, Took: took, Cut: cut, Failed: failed}
+	if a.large() {
+		a.digestDue = time.Now().Add(digestAfter) // when it is quiet
+	} else {
+		applied.Digest, a.digestDue = a.state.Digest(), time.Time{}
+	}
+	a.report.applied(applied)
+}
+
+// digestAfter is how long a host with a large picture must be quiet before its
+// digest is computed.
+const digestAfter = 500 * time.Millisecond
+
+// large says whether the picture's digest takes more than some milliseconds,
+// longer than most items take to apply.
+func (a *Agent) large() bool {
+	n := 20*len(a.state.Programs) + len(a.state.Endpoints)
+	for _, s := range a.state.Sets {
+		n += len(s.Members)
+	}
+	return n > 5000
+}
+
+// digest reports the digest of a large picture once no item came for a while.
+func (a *Agent) digest() {
+	a.applyMu.Lock()
+	defer a.applyMu.Unlock()
+	if a.digestDue.IsZero() || time.Now().Before(a.digestDue) {
+		return
+	}
+	a.digestDue = time.Time{}
+	a.report.applied(work.Applied{Rev: a.state.Rev, Digest: a.state.Digest()})
 }
 
 // apply makes a change in the order in which nothing refers to what is not

@@ -18,6 +18,7 @@ func (a *Agent) checks(ctx context.Context) error {
 			return nil
 		case <-again.C:
 			a.lookAgain()
+			a.digest()
 			continue
 		case <-a.checkNow:
 			if !pause(ctx, 200*time.Millisecond) { // what is wrong may need a moment

@@ -163,7 +163,7 @@ func (l *lab) await(what string, match func(work.Report) bool) work.Report {
 func (l *lab) dump() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b, err := json.Marshal(l.reports)
+	b, err := json.Marshal(l.reports[max(0, len(l.reports)-10):])
 	if err != nil {
 		return err.Error()
 	}
