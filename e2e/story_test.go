@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,7 @@ func TestStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("every pair meets its policy", func(t *testing.T) { verdicts(t, stage.Observe(ctx, false)) })
+	t.Run("the first packet meets the policy", func(t *testing.T) { firstPacket(t, ctx, stage) })
 	t.Run("a policy change reaches the kernels", func(t *testing.T) {
 		result, err := stage.Apply(ctx, stage.Change(), "bob@security", "9a77d03")
 		if err != nil {
@@ -92,6 +94,37 @@ func verdicts(t *testing.T, seen []story.Observation) {
 	}
 	if allowed == 0 || allowed == len(seen) {
 		t.Errorf("%d of %d flows are to be allowed: the test shows nothing", allowed, len(seen))
+	}
+}
+
+// firstPacket starts tasks that connect to the database as their very first
+// act. Payments may: its own host and the database's already know it. Without
+// labels it may not, not even for a moment.
+func firstPacket(t *testing.T, ctx context.Context, stage *story.Stage) {
+	payments := map[string]string{}
+	for _, app := range story.Apps {
+		if app.ID == "/shop/payments" {
+			payments = app.Labels
+		}
+	}
+	for i := range 3 {
+		for _, tt := range []struct {
+			name   string
+			labels map[string]string
+			open   bool
+		}{{"allowed", payments, true}, {"denied", nil, false}} {
+			id := fmt.Sprintf("/first/%s-%d", tt.name, i)
+			open, err := stage.First(ctx, id, tt.labels, "/shop/orders-db", 5432)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if open != tt.open {
+				t.Errorf("%s: the first packet passed: %v, want %v", id, open, tt.open)
+			}
+			if err := stage.Kill(ctx, id); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -44,11 +46,16 @@ func (s *Stage) create(app App) error {
 	if len(app.UDP) > 0 {
 		cmd += " --udp " + join(app.UDP)
 	}
+	return s.createWith(app.ID, "exec "+cmd, app.Labels)
+}
+
+// createWith creates an app of one instance on the network "taskwall".
+func (s *Stage) createWith(id, cmd string, labels map[string]string) error {
 	a := marathon.NewDockerApplication()
 	a.Container = nil
-	a.Name(app.ID).Command("exec " + cmd).Count(1).CPU(0.1).Memory(32)
-	for _, k := range events.SortedKeys(app.Labels) {
-		a.AddLabel(k, app.Labels[k])
+	a.Name(id).Command(cmd).Count(1).CPU(0.1).Memory(32)
+	for _, k := range events.SortedKeys(labels) {
+		a.AddLabel(k, labels[k])
 	}
 	// The client predates Marathon's networks; Marathon still takes this form.
 	a.IPAddressPerTask = &marathon.IPAddressPerTask{NetworkName: "taskwall"}
@@ -300,4 +307,23 @@ func (s *Stage) Replay(ctx context.Context) (scheduler.Replayed, error) {
 // Address is an app's first task's address.
 func (s *Stage) Address(app string) netip.Addr {
 	return netip.MustParseAddr(s.tasks[app][0].Address)
+}
+
+// First starts a task with the labels whose first act, before anything else,
+// is to connect to an app's first task. It returns whether that connection,
+// tried once and for less time than TCP takes to send its first packet again,
+// came about.
+func (s *Stage) First(ctx context.Context, id string, labels map[string]string, to string, port int) (open bool, err error) {
+	verdict := filepath.Join(s.dir, strings.ReplaceAll(id, "/", "_"))
+	try := fmt.Sprintf("timeout 0.8 bash -c 'exec 3<>/dev/tcp/%s/%d'", s.tasks[to][0].Address, port)
+	cmd := fmt.Sprintf("if %s; then echo open > %s; else echo closed > %s; fi; exec sleep 1000", try, verdict, verdict)
+	if err := s.createWith(id, cmd, labels); err != nil {
+		return false, err
+	}
+	var said []byte
+	err = s.until(ctx, "the verdict of "+id, func() (bool, error) {
+		said, err = os.ReadFile(verdict)
+		return len(said) > 0, err
+	})
+	return strings.TrimSpace(string(said)) == "open", err
 }
