@@ -182,7 +182,8 @@ func (c *Cluster) addHost(n int, h Host) error {
 		Dir:    filepath.Join(c.cfg.Dir, c.prefix+"-"+h.Name),
 		Quorum: c.Quorum, Clock: c.cfg.Clock, IDs: c.ids, Log: c.cfg.Log,
 		RegistrationTimeout: c.cfg.RegistrationTimeout, DialBack: c.cfg.DialBack,
-		PaperIP: c.cfg.PaperIP, TaskPath: c.cfg.TaskPath, Users: c.cfg.MesosUsers,
+		DomainSockets: c.cfg.DomainSockets,
+		PaperIP:       c.cfg.PaperIP, TaskPath: c.cfg.TaskPath, Users: c.cfg.MesosUsers,
 	}
 	cfg.CNIConf = cmp.Or(c.cfg.HostCNIConf[h.Name], cfg.CNIConf)
 	cfg.CNIPlugins = cmp.Or(c.cfg.HostCNIPlugins[h.Name], cfg.CNIPlugins)

@@ -57,6 +57,7 @@ type Config struct {
 	Streams             int           // operator stream limit, 1000
 	RegistrationTimeout time.Duration // of executors, 1 min
 	DialBack            bool          // agents connect back to command executors
+	DomainSockets       bool          // executors need no network to reach their agent
 
 	// MesosUsers and MarathonUsers turn on Basic authentication.
 	MesosUsers, MarathonUsers map[string]string

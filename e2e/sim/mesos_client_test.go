@@ -317,11 +317,11 @@ func (s *scheduler) saw(task, state string, words ...string) map[string]any {
 }
 
 func replaceIDs(v any, key string, ids map[string]string) any {
+	if id, ok := ids[key]; ok {
+		return map[string]any{"value": id}
+	}
 	switch v := v.(type) {
 	case map[string]any:
-		if id, ok := ids[key]; ok {
-			return map[string]any{"value": id}
-		}
 		for k := range v {
 			v[k] = replaceIDs(v[k], k, ids)
 		}

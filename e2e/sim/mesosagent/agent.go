@@ -51,6 +51,9 @@ type Config struct {
 	// DialBack makes the agent connect to each command executor, as one with
 	// --http_command_executor=false does.
 	DialBack bool
+	// DomainSockets lets executors reach the agent by a socket, not by its
+	// address (--http_executor_domain_sockets).
+	DomainSockets bool
 	// PaperIP gives a task on paper its address; nil: some address of 9.0.0.0/8.
 	PaperIP func(host string, n int) string
 	// TaskPath goes before the PATH of tasks (not of plugins).

@@ -19,7 +19,7 @@ func (a *Agent) endpoint() string { return net.JoinHostPort(a.cfg.Host, fmt.Spri
 // (CLUSTER-API 5.4). It reports whether that worked in time; closing abort ends
 // the attempt.
 func (a *Agent) executorRegisters(c *container, abort <-chan struct{}) bool {
-	if a.paper() || c.docker || a.cfg.Listen == nil { // docker's executor is on the host
+	if a.paper() || c.docker || a.cfg.DomainSockets || a.cfg.Listen == nil { // docker's executor is on the host
 		return true
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.RegistrationTimeout)

@@ -50,9 +50,19 @@ func (a *Agent) legacyContainers() any {
 			ContainerID: c.id, ExecutorID: c.executor.ExecutorID.Value, ExecutorName: c.executor.GetName(),
 			FrameworkID: c.framework, Source: c.executor.GetSource(),
 			Statistics: map[string]any{"timestamp": float64(a.now().UnixMicro()) / 1e6},
-			Status:     wire.JSON(a.liveStatus(c)),
+			Status:     sortedKeys(wire.JSON(a.liveStatus(c))),
 		})
 	}
+	return out
+}
+
+// sortedKeys is JSON as the older paths print it.
+func sortedKeys(b []byte) json.RawMessage {
+	var v any
+	if json.Unmarshal(b, &v) != nil {
+		return b
+	}
+	out, _ := json.Marshal(v)
 	return out
 }
 
