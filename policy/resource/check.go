@@ -9,21 +9,14 @@ import (
 	"strings"
 
 	"github.com/taskwall/taskwall/policy/selector"
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
-// issue is a problem of a field of a typed resource, not yet placed in a file.
-type issue struct {
-	path    path
-	column  int // within the value, from 1; 0 for the value as a whole
-	message string
-	instead string
-}
-
 // checker collects the issues of one resource.
-type checker struct{ issues []issue }
+type checker struct{ issues []strict.Issue }
 
-func (c *checker) fail(p path, message, instead string) {
-	c.issues = append(c.issues, issue{path: p, message: message, instead: instead})
+func (c *checker) fail(p strict.Path, message, instead string) {
+	c.issues = append(c.issues, strict.Issue{Path: p, Message: message, Instead: instead})
 }
 
 var (
@@ -38,29 +31,29 @@ var (
 func (c *checker) header(h *Header, namespaced bool) {
 	if h.Kind == KindLabelGuard {
 		if h.APIVersion != OwnVersion && h.APIVersion != CalicoVersion {
-			c.fail(path{"apiVersion"}, fmt.Sprintf("LabelGuard has no version %q", h.APIVersion), "write "+OwnVersion)
+			c.fail(strict.Path{"apiVersion"}, fmt.Sprintf("LabelGuard has no version %q", h.APIVersion), "write "+OwnVersion)
 		}
 	} else if h.APIVersion != CalicoVersion {
-		c.fail(path{"apiVersion"}, fmt.Sprintf("%s has no version %q", h.Kind, h.APIVersion), "write "+CalicoVersion)
+		c.fail(strict.Path{"apiVersion"}, fmt.Sprintf("%s has no version %q", h.Kind, h.APIVersion), "write "+CalicoVersion)
 	}
 	name := h.Metadata.Name
 	switch {
 	case name == "":
-		c.fail(path{"metadata", "name"}, "no name", "write metadata.name")
+		c.fail(strict.Path{"metadata", "name"}, "no name", "write metadata.name")
 	case !validName.MatchString(name):
-		c.fail(path{"metadata", "name"}, fmt.Sprintf("%q is no name", name), "use a-z, 0-9, - and ., beginning and ending with a letter or digit")
+		c.fail(strict.Path{"metadata", "name"}, fmt.Sprintf("%q is no name", name), "use a-z, 0-9, - and ., beginning and ending with a letter or digit")
 	}
 	ns := h.Metadata.Namespace
 	switch {
 	case namespaced && ns == "":
-		c.fail(path{"metadata", "namespace"}, "no namespace: "+h.Kind+" applies to one environment", "write metadata.namespace, or kind Global"+strings.TrimPrefix(h.Kind, "Staged"))
+		c.fail(strict.Path{"metadata", "namespace"}, "no namespace: "+h.Kind+" applies to one environment", "write metadata.namespace, or kind Global"+strings.TrimPrefix(h.Kind, "Staged"))
 	case namespaced && !validNamespace.MatchString(ns):
-		c.fail(path{"metadata", "namespace"}, fmt.Sprintf("%q is no environment", ns), "use letters, digits, -, _, . and /")
+		c.fail(strict.Path{"metadata", "namespace"}, fmt.Sprintf("%q is no environment", ns), "use letters, digits, -, _, . and /")
 	case !namespaced && ns != "":
-		c.fail(path{"metadata", "namespace"}, h.Kind+" has no namespace", "remove it")
+		c.fail(strict.Path{"metadata", "namespace"}, h.Kind+" has no namespace", "remove it")
 	}
 	for _, k := range sortedKeys(h.Metadata.Labels) {
-		p := path{"metadata", "labels", k}
+		p := strict.Path{"metadata", "labels", k}
 		switch {
 		case !validKey.MatchString(k):
 			c.fail(p, fmt.Sprintf("%q is no label", k), "use a-z, A-Z, 0-9, _, ., / and -")
@@ -71,7 +64,7 @@ func (c *checker) header(h *Header, namespaced bool) {
 }
 
 // selector checks a selector's text and returns it; nil when it is wrong.
-func (c *checker) selector(p path, text string) *selector.Selector {
+func (c *checker) selector(p strict.Path, text string) *selector.Selector {
 	s, err := selector.Parse(text)
 	if err != nil {
 		c.selectorError(p, err)
@@ -80,16 +73,16 @@ func (c *checker) selector(p path, text string) *selector.Selector {
 	return s
 }
 
-func (c *checker) selectorError(p path, err error) {
+func (c *checker) selectorError(p strict.Path, err error) {
 	var e *selector.Error
 	if !errors.As(err, &e) {
 		c.fail(p, err.Error(), "")
 		return
 	}
-	c.issues = append(c.issues, issue{p, e.Column, e.Message, e.Instead})
+	c.issues = append(c.issues, strict.Issue{Path: p, Column: e.Column, Message: e.Message, Instead: e.Instead})
 }
 
-func (c *checker) namespaceSelector(p path, text string) {
+func (c *checker) namespaceSelector(p strict.Path, text string) {
 	if s := c.selector(p, text); s != nil {
 		if _, err := selector.Namespaces(s); err != nil {
 			c.selectorError(p, err)
@@ -98,10 +91,10 @@ func (c *checker) namespaceSelector(p path, text string) {
 }
 
 // nets checks a list of networks.
-func (c *checker) nets(p path, nets []string) {
+func (c *checker) nets(p strict.Path, nets []string) {
 	for i, text := range nets {
 		if _, err := ParseNet(text); err != nil {
-			c.fail(p.under(i), fmt.Sprintf("%q is no network", text), "write an address with a prefix length, such as 10.1.0.0/16")
+			c.fail(p.Under(i), fmt.Sprintf("%q is no network", text), "write an address with a prefix length, such as 10.1.0.0/16")
 		}
 	}
 }
@@ -122,44 +115,44 @@ func ParseNet(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
-func (c *checker) oneOf(p path, value string, allowed ...string) {
+func (c *checker) oneOf(p strict.Path, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
-		c.fail(p, fmt.Sprintf("%q is not possible here", value), didYouMean(value, allowed))
+		c.fail(p, fmt.Sprintf("%q is not possible here", value), strict.DidYouMean(value, allowed))
 	}
 }
 
 func (t *Tier) check(c *checker) {
 	c.header(&t.Header, false)
 	if t.Spec.DefaultAction != "" {
-		c.oneOf(path{"spec", "defaultAction"}, t.Spec.DefaultAction, "Deny", "Pass")
+		c.oneOf(strict.Path{"spec", "defaultAction"}, t.Spec.DefaultAction, "Deny", "Pass")
 	}
 	if t.Metadata.Name == DefaultTier && t.Spec.Order != nil && *t.Spec.Order != DefaultTierOrder {
-		c.fail(path{"spec", "order"}, "the default tier's order is fixed", "write 1000000, or use another tier")
+		c.fail(strict.Path{"spec", "order"}, "the default tier's order is fixed", "write 1000000, or use another tier")
 	}
 }
 
 func (s *Set) check(c *checker) {
 	c.header(&s.Header, s.Kind == KindNetworkSet)
-	c.nets(path{"spec", "nets"}, s.Spec.Nets)
+	c.nets(strict.Path{"spec", "nets"}, s.Spec.Nets)
 }
 
 func (b *BGP) check(c *checker) { c.header(&b.Header, false) }
 
 func (g *Guard) check(c *checker) {
 	c.header(&g.Header, false)
-	spec := path{"spec"}
+	spec := strict.Path{"spec"}
 	switch label := g.Spec.Label; {
 	case label == "":
-		c.fail(spec.under("label"), "no label", "write the key of the label to guard")
+		c.fail(spec.Under("label"), "no label", "write the key of the label to guard")
 	case !validKey.MatchString(label):
-		c.fail(spec.under("label"), fmt.Sprintf("%q is no label", label), "use a-z, A-Z, 0-9, _, ., / and -")
+		c.fail(spec.Under("label"), fmt.Sprintf("%q is no label", label), "use a-z, A-Z, 0-9, _, ., / and -")
 	case strings.HasPrefix(label, "taskwall/"):
-		c.fail(spec.under("label"), "taskwall/ labels are facts that no app can claim", "guard a label that apps write")
+		c.fail(spec.Under("label"), "taskwall/ labels are facts that no app can claim", "guard a label that apps write")
 	}
 	for name, list := range map[string][]string{"apps": g.Spec.Apps, "groups": g.Spec.Groups} {
 		for i, id := range list {
 			if !strings.HasPrefix(id, "/") || len(id) > 1 && strings.HasSuffix(id, "/") {
-				c.fail(spec.under(name, i), fmt.Sprintf("%q is no absolute path", id), "write it as Marathon shows it, such as /shop/pay")
+				c.fail(spec.Under(name, i), fmt.Sprintf("%q is no absolute path", id), "write it as Marathon shows it, such as /shop/pay")
 			}
 		}
 	}
@@ -167,45 +160,45 @@ func (g *Guard) check(c *checker) {
 
 func (p *Pool) check(c *checker) {
 	c.header(&p.Header, false)
-	spec := path{"spec"}
+	spec := strict.Path{"spec"}
 	cidr, err := netip.ParsePrefix(p.Spec.CIDR)
 	switch {
 	case err != nil:
-		c.fail(spec.under("cidr"), fmt.Sprintf("%q is no network", p.Spec.CIDR), "write one such as 10.64.0.0/16")
+		c.fail(spec.Under("cidr"), fmt.Sprintf("%q is no network", p.Spec.CIDR), "write one such as 10.64.0.0/16")
 	case !cidr.Addr().Is4():
-		c.fail(spec.under("cidr"), "endpoints have IPv4 addresses only", "write an IPv4 network")
+		c.fail(spec.Under("cidr"), "endpoints have IPv4 addresses only", "write an IPv4 network")
 	case cidr != cidr.Masked():
-		c.fail(spec.under("cidr"), "the address has bits beyond the prefix length", "write "+cidr.Masked().String())
+		c.fail(spec.Under("cidr"), "the address has bits beyond the prefix length", "write "+cidr.Masked().String())
 	case cidr.Bits() > p.BlockBits():
-		c.fail(spec.under("cidr"), fmt.Sprintf("the pool is smaller than one block of /%d", p.BlockBits()), "write a wider network, or a larger blockSize")
+		c.fail(spec.Under("cidr"), fmt.Sprintf("the pool is smaller than one block of /%d", p.BlockBits()), "write a wider network, or a larger blockSize")
 	}
 	if b := p.Spec.BlockSize; b != 0 && (b < 20 || b > 32) {
-		c.fail(spec.under("blockSize"), fmt.Sprintf("a block of /%d", b), "write 20 to 32")
+		c.fail(spec.Under("blockSize"), fmt.Sprintf("a block of /%d", b), "write 20 to 32")
 	}
 	if m := p.Spec.IPIPMode; m != "" && m != "Never" {
-		c.fail(spec.under("ipipMode"), "there is no overlay", "write Never, or remove it")
+		c.fail(spec.Under("ipipMode"), "there is no overlay", "write Never, or remove it")
 	}
 	if m := p.Spec.VXLANMode; m != "" && m != "Never" {
-		c.fail(spec.under("vxlanMode"), "there is no overlay", "write Never, or remove it")
+		c.fail(spec.Under("vxlanMode"), "there is no overlay", "write Never, or remove it")
 	}
 	if p.Spec.NATOutgoing {
-		c.fail(spec.under("natOutgoing"), "addresses are never translated", "write false, or remove it")
+		c.fail(spec.Under("natOutgoing"), "addresses are never translated", "write false, or remove it")
 	}
 	if p.Spec.DisableBGPExport {
-		c.fail(spec.under("disableBGPExport"), "every block that a host holds is announced", "write false; filter with a BGPFilter")
+		c.fail(spec.Under("disableBGPExport"), "every block that a host holds is announced", "write false; filter with a BGPFilter")
 	}
 	if s := p.Spec.NodeSelector; s != "" && s != "all()" {
-		c.fail(spec.under("nodeSelector"), "pools are chosen by endpoint, not by host", "write all() here, and the annotation "+PoolSelector+" with a selector such as taskwall/host == 'h1'")
+		c.fail(spec.Under("nodeSelector"), "pools are chosen by endpoint, not by host", "write all() here, and the annotation "+PoolSelector+" with a selector such as taskwall/host == 'h1'")
 	}
 	for i, u := range p.Spec.AllowedUses {
 		if u != "Workload" {
-			c.fail(spec.under("allowedUses", i), fmt.Sprintf("no addresses are drawn for %q", u), "write Workload, or remove it")
+			c.fail(spec.Under("allowedUses", i), fmt.Sprintf("no addresses are drawn for %q", u), "write Workload, or remove it")
 		}
 	}
 	if m := p.Spec.AssignmentMode; m != "" && m != "Automatic" {
-		c.fail(spec.under("assignmentMode"), "addresses are always assigned automatically", "write Automatic, or disabled: true")
+		c.fail(spec.Under("assignmentMode"), "addresses are always assigned automatically", "write Automatic, or disabled: true")
 	}
-	c.selector(path{"metadata", "annotations", PoolSelector}, p.Metadata.Annotations[PoolSelector])
+	c.selector(strict.Path{"metadata", "annotations", PoolSelector}, p.Metadata.Annotations[PoolSelector])
 }
 
 // BlockBits is the prefix length of a host's block of the pool.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // Staged reports whether the policy is of a staged kind: written down, but
@@ -34,62 +36,62 @@ func (p *Policy) Directions() (ingress, egress bool) {
 func (p *Policy) check(c *checker) {
 	namespaced := p.Kind == KindNetworkPolicy || p.Kind == KindStagedNetworkPolicy
 	c.header(&p.Header, namespaced)
-	spec := path{"spec"}
+	spec := strict.Path{"spec"}
 	s := &p.Spec
 	if s.StagedAction != "" {
 		if !p.Staged() {
-			c.fail(spec.under("stagedAction"), p.Kind+" has no stagedAction", "remove it, or write kind Staged"+p.Kind)
+			c.fail(spec.Under("stagedAction"), p.Kind+" has no stagedAction", "remove it, or write kind Staged"+p.Kind)
 		} else {
-			c.oneOf(spec.under("stagedAction"), s.StagedAction, "Set", "Delete", "Ignore")
+			c.oneOf(spec.Under("stagedAction"), s.StagedAction, "Set", "Delete", "Ignore")
 		}
 	}
 	if s.Tier != "" && !validName.MatchString(s.Tier) {
-		c.fail(spec.under("tier"), fmt.Sprintf("%q is no name", s.Tier), "write the name of a Tier")
+		c.fail(spec.Under("tier"), fmt.Sprintf("%q is no name", s.Tier), "write the name of a Tier")
 	}
 	if s.Order != nil && (math.IsNaN(*s.Order) || math.IsInf(*s.Order, 0)) {
-		c.fail(spec.under("order"), "not a finite number", "write a finite number")
+		c.fail(spec.Under("order"), "not a finite number", "write a finite number")
 	}
-	c.selector(spec.under("selector"), s.Selector)
+	c.selector(spec.Under("selector"), s.Selector)
 	if s.NamespaceSelector != "" {
 		if namespaced {
-			c.fail(spec.under("namespaceSelector"), p.Kind+" applies to its own namespace only", "remove it, or write a GlobalNetworkPolicy")
+			c.fail(spec.Under("namespaceSelector"), p.Kind+" applies to its own namespace only", "remove it, or write a GlobalNetworkPolicy")
 		} else {
-			c.namespaceSelector(spec.under("namespaceSelector"), s.NamespaceSelector)
+			c.namespaceSelector(spec.Under("namespaceSelector"), s.NamespaceSelector)
 		}
 	}
 	for i, t := range s.Types {
-		c.oneOf(spec.under("types", i), t, "Ingress", "Egress")
+		c.oneOf(spec.Under("types", i), t, "Ingress", "Egress")
 		if slices.Contains(s.Types[:i], t) {
-			c.fail(spec.under("types", i), t+" is given twice", "remove one of them")
+			c.fail(spec.Under("types", i), t+" is given twice", "remove one of them")
 		}
 	}
 	for i := range s.Ingress {
-		s.Ingress[i].check(c, spec.under("ingress", i))
+		s.Ingress[i].check(c, spec.Under("ingress", i))
 	}
 	for i := range s.Egress {
-		s.Egress[i].check(c, spec.under("egress", i))
+		s.Egress[i].check(c, spec.Under("egress", i))
 	}
 }
 
-func (r *Rule) check(c *checker, p path) {
+func (r *Rule) check(c *checker, p strict.Path) {
 	if r.Action == "" {
-		c.fail(p.under("action"), "no action", "write Allow, Deny, Log or Pass")
+		c.fail(p.Under("action"), "no action", "write Allow, Deny, Log or Pass")
 	} else {
-		c.oneOf(p.under("action"), r.Action, "Allow", "Deny", "Log", "Pass")
+		c.oneOf(p.Under("action"), r.Action, "Allow", "Deny", "Log", "Pass")
 	}
 	if r.IPVersion != 0 && r.IPVersion != 4 && r.IPVersion != 6 {
-		c.fail(p.under("ipVersion"), fmt.Sprintf("there is no IP version %d", r.IPVersion), "write 4 or 6")
+		c.fail(p.Under("ipVersion"), fmt.Sprintf("there is no IP version %d", r.IPVersion), "write 4 or 6")
 	}
-	r.checkICMP(c, p.under("icmp"), r.ICMP)
-	r.checkICMP(c, p.under("notICMP"), r.NotICMP)
+	r.checkICMP(c, p.Under("icmp"), r.ICMP)
+	r.checkICMP(c, p.Under("notICMP"), r.NotICMP)
 	if r.Protocol != 0 && r.Protocol == r.NotProtocol {
-		c.fail(p.under("notProtocol"), "the rule can match nothing: its protocol is excluded", "remove protocol or notProtocol")
+		c.fail(p.Under("notProtocol"), "the rule can match nothing: its protocol is excluded", "remove protocol or notProtocol")
 	}
-	r.checkEntity(c, p.under("source"), &r.Source)
-	r.checkEntity(c, p.under("destination"), &r.Destination)
+	r.checkEntity(c, p.Under("source"), &r.Source)
+	r.checkEntity(c, p.Under("destination"), &r.Destination)
 }
 
-func (r *Rule) checkICMP(c *checker, p path, i *ICMP) {
+func (r *Rule) checkICMP(c *checker, p strict.Path, i *ICMP) {
 	if i == nil {
 		return
 	}
@@ -98,26 +100,26 @@ func (r *Rule) checkICMP(c *checker, p path, i *ICMP) {
 	}
 	switch {
 	case i.Type == nil:
-		c.fail(p.under("type"), "no type", "write type: 0 to 254")
+		c.fail(p.Under("type"), "no type", "write type: 0 to 254")
 	case *i.Type < 0 || *i.Type > 254:
-		c.fail(p.under("type"), fmt.Sprintf("there is no type %d", *i.Type), "write 0 to 254")
+		c.fail(p.Under("type"), fmt.Sprintf("there is no type %d", *i.Type), "write 0 to 254")
 	}
 	if i.Code != nil && (*i.Code < 0 || *i.Code > 255) {
-		c.fail(p.under("code"), fmt.Sprintf("there is no code %d", *i.Code), "write 0 to 255")
+		c.fail(p.Under("code"), fmt.Sprintf("there is no code %d", *i.Code), "write 0 to 255")
 	}
 }
 
-func (r *Rule) checkEntity(c *checker, p path, e *Entity) {
-	c.nets(p.under("nets"), e.Nets)
-	c.nets(p.under("notNets"), e.NotNets)
-	c.selector(p.under("selector"), e.Selector)
-	c.selector(p.under("notSelector"), e.NotSelector)
+func (r *Rule) checkEntity(c *checker, p strict.Path, e *Entity) {
+	c.nets(p.Under("nets"), e.Nets)
+	c.nets(p.Under("notNets"), e.NotNets)
+	c.selector(p.Under("selector"), e.Selector)
+	c.selector(p.Under("notSelector"), e.NotSelector)
 	if e.NamespaceSelector != "" {
-		c.namespaceSelector(p.under("namespaceSelector"), e.NamespaceSelector)
+		c.namespaceSelector(p.Under("namespaceSelector"), e.NamespaceSelector)
 	}
 	for name, ports := range map[string][]Port{"ports": e.Ports, "notPorts": e.NotPorts} {
 		if len(ports) > 0 && !r.Protocol.HasPorts() {
-			c.fail(p.under(name), "ports need a protocol that has them", "write protocol: TCP, UDP or SCTP in the rule")
+			c.fail(p.Under(name), "ports need a protocol that has them", "write protocol: TCP, UDP or SCTP in the rule")
 		}
 	}
 }

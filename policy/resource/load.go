@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // Load reads every .yaml, .yml and .json file of a directory and those below
@@ -32,14 +32,13 @@ func Load(dir string) ([]events.Resource, error) {
 // Document is a resource together with where its fields were written.
 type Document struct {
 	Resource events.Resource
-	root     *node
+	root     *strict.Node
 }
 
 // Position is the line and column of a field, or of the nearest thing around
 // it that was written. Steps are field names and places in lists.
 func (d *Document) Position(steps ...any) (line, column int) {
-	n, _ := d.root.find(steps)
-	return n.line, n.column
+	return d.root.Position(steps)
 }
 
 // LoadDocuments is Load, and keeps the positions.
@@ -132,7 +131,7 @@ func Read(name string, text []byte) ([]events.Resource, error) {
 }
 
 func read(name string, text []byte) ([]Document, Problems) {
-	roots, problems := parseFile(text)
+	roots, problems := strict.Parse(text)
 	var docs []Document
 	if len(problems) == 0 {
 		for _, root := range roots {
@@ -150,17 +149,18 @@ func read(name string, text []byte) ([]Document, Problems) {
 }
 
 // document reads one YAML document, which may be a list of resources.
-func document(root *node, depth int) ([]Document, Problems) {
-	at := Problem{Line: root.line, Column: root.column}
-	if !root.isMap {
+func document(root *strict.Node, depth int) ([]Document, Problems) {
+	line, column := root.Position(nil)
+	at := Problem{Line: line, Column: column}
+	if !root.IsMap() {
 		at.Message, at.Instead = "not a resource", "write a map with apiVersion, kind, metadata and spec"
 		return nil, Problems{at}
 	}
-	kind := root.str("kind")
-	if items := root.get("items"); items != nil && strings.HasSuffix(kind, "List") && depth == 0 {
+	kind := root.Text("kind")
+	if items := root.Get("items"); items != nil && strings.HasSuffix(kind, "List") && depth == 0 {
 		var docs []Document
 		var problems Problems
-		for _, item := range items.list {
+		for _, item := range items.List() {
 			found, wrong := document(item, depth+1)
 			docs, problems = append(docs, found...), append(problems, wrong...)
 		}
@@ -168,54 +168,27 @@ func document(root *node, depth int) ([]Document, Problems) {
 	}
 	t := blank(kind)
 	if t == nil {
-		if k := root.get("kind"); k != nil {
-			at.Line, at.Column, at.Field = k.line, k.column, "kind"
-			at.Message, at.Instead = fmt.Sprintf("no kind is called %q", kind), didYouMean(kind, Kinds)
+		if root.Get("kind") != nil {
+			at.Line, at.Column = root.Position(strict.Path{"kind"})
+			at.Field = "kind"
+			at.Message, at.Instead = fmt.Sprintf("no kind is called %q", kind), strict.DidYouMean(kind, Kinds)
 		} else {
 			at.Message, at.Instead = "no kind", "write one of "+strings.Join(Kinds, ", ")
 		}
 		return nil, Problems{at}
 	}
-	var s schema
-	s.check(root, reflect.TypeOf(t).Elem(), nil)
-	if len(s.problems) > 0 {
-		return nil, s.problems
-	}
-	text, err := root.encode()
-	if err == nil {
-		err = json.Unmarshal(text, t)
-	}
-	if err != nil {
-		at.Message = err.Error()
-		return nil, Problems{at}
+	if problems := root.Decode(t, refused); len(problems) > 0 {
+		return nil, problems
 	}
 	var c checker
 	t.check(&c)
 	if len(c.issues) > 0 {
-		return nil, root.place(c.issues)
+		return nil, root.Place(c.issues)
 	}
 	body, err := json.Marshal(t)
 	if err != nil {
 		at.Message = err.Error()
 		return nil, Problems{at}
 	}
-	return []Document{{events.Resource{ResourceKey: t.Key(), Line: root.line, Body: body}, root}}, nil
-}
-
-// place turns issues into problems at the fields' positions.
-func (n *node) place(issues []issue) Problems {
-	var problems Problems
-	for _, i := range issues {
-		found, whole := n.find(i.path)
-		p := Problem{Line: found.line, Column: found.column, Field: i.path.String(), Message: i.message, Instead: i.instead}
-		switch {
-		case i.column == 0 || !whole:
-		case found.quoted >= 0:
-			p.Column += found.quoted + i.column - 1
-		default: // the value spans lines: say where in it instead
-			p.Message = fmt.Sprintf("at its character %d: %s", i.column, p.Message)
-		}
-		problems = append(problems, p)
-	}
-	return problems
+	return []Document{{events.Resource{ResourceKey: t.Key(), Line: line, Body: body}, root}}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // maxBody bounds one resource in the log, in bytes.
@@ -48,7 +49,7 @@ func Parse(r events.Resource) (Typed, error) {
 	}
 	t := blank(r.Kind)
 	if t == nil {
-		at.Message, at.Instead = fmt.Sprintf("no kind is called %q", r.Kind), didYouMean(r.Kind, Kinds)
+		at.Message, at.Instead = fmt.Sprintf("no kind is called %q", r.Kind), strict.DidYouMean(r.Kind, Kinds)
 		return nil, Problems{at}
 	}
 	d := json.NewDecoder(bytes.NewReader(r.Body))
@@ -69,9 +70,9 @@ func Parse(r events.Resource) (Typed, error) {
 	var problems Problems
 	for _, i := range c.issues {
 		p := at
-		p.Field = i.path.String()
-		p.Message = fmt.Sprintf("%s: %s", r.ResourceKey, i.message)
-		p.Instead = i.instead
+		p.Field = i.Path.String()
+		p.Message = fmt.Sprintf("%s: %s", r.ResourceKey, i.Message)
+		p.Instead = i.Instead
 		problems = append(problems, p)
 	}
 	return nil, problems

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // Protocol is an IANA protocol number, 1 to 255; 0 is absent. In files it is a
@@ -33,11 +35,11 @@ func ParseProtocol(text string) (Protocol, error) {
 	}
 	if n, err := strconv.Atoi(text); err == nil {
 		if n < 1 || n > 255 {
-			return 0, &valueError{fmt.Sprintf("no protocol has the number %d", n), "write 1 to 255"}
+			return 0, wrongValue(fmt.Sprintf("no protocol has the number %d", n), "write 1 to 255")
 		}
 		return Protocol(n), nil
 	}
-	return 0, &valueError{fmt.Sprintf("no protocol is called %q", text), didYouMean(text, []string{"TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"}) + ", or its number"}
+	return 0, wrongValue(fmt.Sprintf("no protocol is called %q", text), strict.DidYouMean(text, []string{"TCP", "UDP", "ICMP", "ICMPv6", "SCTP", "UDPLite"})+", or its number")
 }
 
 // String is the protocol's name or number.
@@ -90,12 +92,12 @@ func ParsePort(text string) (Port, error) {
 	case errA == nil && errB == nil && a <= b:
 		return Port{First: uint16(a), Last: uint16(b)}, nil
 	case errA == nil && errB == nil:
-		return Port{}, &valueError{fmt.Sprintf("the range %s ends before it begins", text), fmt.Sprintf("write \"%d:%d\"", b, a)}
+		return Port{}, wrongValue(fmt.Sprintf("the range %s ends before it begins", text), fmt.Sprintf("write \"%d:%d\"", b, a))
 	case isRange:
-		return Port{}, &valueError{fmt.Sprintf("%q is no range of ports", text), instead}
+		return Port{}, wrongValue(fmt.Sprintf("%q is no range of ports", text), instead)
 	}
 	if _, err := strconv.ParseFloat(text, 64); err == nil || !portName.MatchString(text) {
-		return Port{}, &valueError{fmt.Sprintf("%q is no port", text), instead}
+		return Port{}, wrongValue(fmt.Sprintf("%q is no port", text), instead)
 	}
 	return Port{Name: text}, nil
 }
@@ -136,7 +138,6 @@ func unquote(b []byte) string {
 	return string(b)
 }
 
-// valueError is a wrong value with what to write instead.
-type valueError struct{ message, instead string }
-
-func (e *valueError) Error() string { return e.message + "; " + e.instead }
+func wrongValue(message, instead string) error {
+	return &strict.ValueError{Message: message, Instead: instead}
+}

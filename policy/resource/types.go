@@ -4,6 +4,13 @@ import (
 	"net/netip"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/policy/strict"
+)
+
+// Problem and Problems say what is wrong with a file or a resource.
+type (
+	Problem  = strict.Problem
+	Problems = strict.Problems
 )
 
 // The API versions that are read.

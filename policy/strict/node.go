@@ -1,4 +1,4 @@
-package resource
+package strict
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -19,14 +20,14 @@ const (
 	maxDepth = 48       // maps and lists inside each other
 )
 
-// node is a YAML value with its place in the file.
-type node struct {
+// Node is a YAML value with its place in the file.
+type Node struct {
 	line, column int
 	// quoted is how many bytes of the text come before the value's first: 1 for
 	// a quoted scalar. It is -1 when the value spans lines.
 	quoted int
 	keys   []key   // of a map, in the file's order
-	list   []*node // of a list
+	list   []*Node // of a list
 	isMap  bool
 	isList bool
 	scalar any // string, int64, uint64, float64, bool or nil
@@ -35,10 +36,11 @@ type node struct {
 type key struct {
 	name         string
 	line, column int
-	value        *node
+	value        *Node
 }
 
-func (n *node) get(name string) *node {
+// Get is the value of a map's field, nil when there is none.
+func (n *Node) Get(name string) *Node {
 	for i := range n.keys {
 		if n.keys[i].name == name {
 			return n.keys[i].value
@@ -47,8 +49,9 @@ func (n *node) get(name string) *node {
 	return nil
 }
 
-func (n *node) str(name string) string {
-	if v := n.get(name); v != nil {
+// Text is the text of a map's field, "" when there is no such text.
+func (n *Node) Text(name string) string {
+	if v := n.Get(name); v != nil {
 		s, _ := v.scalar.(string)
 		return s
 	}
@@ -56,12 +59,12 @@ func (n *node) str(name string) string {
 }
 
 // find follows a path as far as it goes; whole is false if it ends early.
-func (n *node) find(p path) (found *node, whole bool) {
+func (n *Node) find(p Path) (found *Node, whole bool) {
 	for _, step := range p {
-		var next *node
+		var next *Node
 		switch s := step.(type) {
 		case string:
-			next = n.get(s)
+			next = n.Get(s)
 		case int:
 			if s < len(n.list) {
 				next = n.list[s]
@@ -75,8 +78,39 @@ func (n *node) find(p path) (found *node, whole bool) {
 	return n, true
 }
 
+// List are a list's entries.
+func (n *Node) List() []*Node { return n.list }
+
+// IsMap reports whether the value is a map.
+func (n *Node) IsMap() bool { return n.isMap }
+
+// Position is the line and column of a field, from 1, or of the nearest thing
+// around it that was written.
+func (n *Node) Position(p Path) (line, column int) {
+	found, _ := n.find(p)
+	return found.line, found.column
+}
+
+// Place turns issues into problems at the fields' positions.
+func (n *Node) Place(issues []Issue) Problems {
+	var problems Problems
+	for _, i := range issues {
+		found, whole := n.find(i.Path)
+		p := Problem{Line: found.line, Column: found.column, Field: i.Path.String(), Message: i.Message, Instead: i.Instead}
+		switch {
+		case i.Column == 0 || !whole:
+		case found.quoted >= 0:
+			p.Column += found.quoted + i.Column - 1
+		default: // the value spans lines: say where in it instead
+			p.Message = fmt.Sprintf("at its character %d: %s", i.Column, p.Message)
+		}
+		problems = append(problems, p)
+	}
+	return problems
+}
+
 // plain is the value as encoding/json takes it.
-func (n *node) plain() any {
+func (n *Node) plain() any {
 	switch {
 	case n.isMap:
 		m := make(map[string]any, len(n.keys))
@@ -94,11 +128,14 @@ func (n *node) plain() any {
 	return n.scalar
 }
 
-// parseFile reads the documents of a YAML or JSON file. Problems lack the
-// file's name.
-func parseFile(text []byte) (docs []*node, problems Problems) {
+// Parse reads the documents of a YAML or JSON file; empty ones are left out.
+// Problems lack the file's name.
+func Parse(text []byte) (docs []*Node, problems Problems) {
 	if len(text) > maxFile {
 		return nil, Problems{{Message: fmt.Sprintf("the file has %d bytes", len(text)), Instead: "split it: at most 16 MiB are read"}}
+	}
+	if line := noText(text); line > 0 {
+		return nil, Problems{{Line: line, Message: "the line is no UTF-8 text", Instead: "remove what is not printable"}}
 	}
 	if line := tooDeep(text); line > 0 {
 		return nil, Problems{{Line: line, Message: "lists and maps are nested too deeply", Instead: fmt.Sprintf("nest at most %d", maxDepth)}}
@@ -112,22 +149,92 @@ func parseFile(text []byte) (docs []*node, problems Problems) {
 	if t := bytes.TrimLeft(text, " \t\r\n"); len(t) > 0 && (t[0] == '{' || t[0] == '[') {
 		text = bytes.ReplaceAll(text, []byte{'\t'}, []byte{' '})
 	}
-	file, err := parser.ParseBytes(text, 0)
-	if err != nil {
-		return nil, Problems{syntaxProblem(err)}
-	}
-	for _, doc := range file.Docs {
-		if doc.Body == nil {
-			continue
+	for _, c := range split(text) {
+		doc, wrong := c.parse()
+		for i := range wrong {
+			wrong[i].Line += c.line
 		}
-		b := builder{}
-		n := b.build(doc.Body, 0)
-		problems = append(problems, b.problems...)
-		if n != nil && (n.isMap || n.isList || n.scalar != nil) {
-			docs = append(docs, n)
+		problems = append(problems, wrong...)
+		if doc != nil {
+			doc.shift(c.line)
+			docs = append(docs, doc)
 		}
 	}
 	return docs, problems
+}
+
+// chunk is the text of one document, and how many lines come before it.
+type chunk struct {
+	text []byte
+	line int
+}
+
+// split cuts a file at the lines that begin with "---", which YAML allows
+// nowhere else. The library could do it, but goccy/go-yaml v1.19.2 loses
+// documents after empty ones; and so one that is wrong does not hide others.
+func split(text []byte) []chunk {
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	chunks := []chunk{{}}
+	line := 0
+	for l := range bytes.Lines(text) {
+		if rest, marks := bytes.CutPrefix(l, []byte("---")); marks && len(bytes.TrimLeft(rest, " \t\n")) < max(1, len(rest)) {
+			l = append([]byte("   "), rest...) // columns stay
+			chunks = append(chunks, chunk{line: line})
+		}
+		last := &chunks[len(chunks)-1]
+		last.text = append(last.text, l...)
+		line++
+	}
+	return chunks
+}
+
+// blank reports whether there is nothing but comments.
+func (c *chunk) blank() bool {
+	for l := range bytes.Lines(c.text) {
+		if l = bytes.TrimSpace(l); len(l) > 0 && l[0] != '#' && !bytes.Equal(l, []byte("...")) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *chunk) parse() (*Node, Problems) {
+	if c.blank() {
+		return nil, nil
+	}
+	file, err := parser.ParseBytes(c.text, 0)
+	if err != nil {
+		return nil, Problems{syntaxProblem(err)}
+	}
+	var body ast.Node
+	for _, doc := range file.Docs {
+		switch {
+		case doc.Body == nil:
+		case body != nil:
+			return nil, Problems{{Line: 1, Message: "two documents without a line --- between them", Instead: "write one"}}
+		default:
+			body = doc.Body
+		}
+	}
+	if body == nil {
+		return nil, Problems{{Line: 1, Message: "the document cannot be read", Instead: "write a map of fields"}}
+	}
+	b := builder{}
+	n := b.build(body, 0)
+	return n, b.problems
+}
+
+// shift moves the value down by so many lines.
+func (n *Node) shift(lines int) {
+	n.line += lines
+	for i := range n.keys {
+		n.keys[i].line += lines
+		n.keys[i].value.shift(lines)
+	}
+	for _, v := range n.list {
+		v.shift(lines)
+	}
 }
 
 func syntaxProblem(err error) Problem {
@@ -141,6 +248,18 @@ func syntaxProblem(err error) Problem {
 	}
 	p.Message, _, _ = strings.Cut(p.Message, "\n")
 	return p
+}
+
+// noText finds the first line with bytes that no text holds, 0 if there is none.
+func noText(text []byte) int {
+	line := 0
+	for l := range bytes.Lines(text) {
+		line++
+		if !utf8.Valid(l) || bytes.ContainsFunc(l, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' }) {
+			return line
+		}
+	}
+	return 0
 }
 
 // tooDeep looks for nesting that could exhaust the parser's stack before it
@@ -175,26 +294,26 @@ func tooDeep(text []byte) int {
 // builder turns the library's tree into ours.
 type builder struct{ problems Problems }
 
-func (b *builder) fail(t *token.Token, message, instead string) *node {
+func (b *builder) fail(t *token.Token, message, instead string) *Node {
 	p := Problem{Message: message, Instead: instead}
 	if t != nil && t.Position != nil {
 		p.Line, p.Column = t.Position.Line, t.Position.Column
 	}
 	b.problems = append(b.problems, p)
-	return &node{line: p.Line, column: p.Column}
+	return &Node{line: p.Line, column: p.Column}
 }
 
-func at(t *token.Token) *node {
-	n := &node{}
+func at(t *token.Token) *Node {
+	n := &Node{}
 	if t != nil && t.Position != nil {
 		n.line, n.column = t.Position.Line, t.Position.Column
 	}
 	return n
 }
 
-func (b *builder) build(a ast.Node, depth int) *node {
+func (b *builder) build(a ast.Node, depth int) *Node {
 	if a == nil {
-		return &node{}
+		return &Node{}
 	}
 	t := a.GetToken()
 	if depth > maxDepth {
@@ -269,7 +388,7 @@ func (b *builder) build(a ast.Node, depth int) *node {
 	return b.fail(t, fmt.Sprintf("this YAML (%s) is not read", a.Type()), "write maps, lists and plain values")
 }
 
-func (b *builder) pair(n *node, kv *ast.MappingValueNode, depth int) {
+func (b *builder) pair(n *Node, kv *ast.MappingValueNode, depth int) {
 	t := kv.Key.GetToken()
 	k := key{}
 	if t != nil && t.Position != nil {
@@ -284,7 +403,7 @@ func (b *builder) pair(n *node, kv *ast.MappingValueNode, depth int) {
 		b.fail(t, "a key that is no plain text", "write key: value")
 		return
 	}
-	if n.get(k.name) != nil {
+	if n.Get(k.name) != nil {
 		b.fail(t, fmt.Sprintf("%s is given twice", k.name), "remove one of them")
 		return
 	}
@@ -293,7 +412,7 @@ func (b *builder) pair(n *node, kv *ast.MappingValueNode, depth int) {
 }
 
 // encode writes the value as JSON with sorted keys.
-func (n *node) encode() ([]byte, error) { return json.Marshal(n.plain()) }
+func (n *Node) encode() ([]byte, error) { return json.Marshal(n.plain()) }
 
 // colonText puts plain text such as 8000:8080 together again: inside of a flow
 // list in a flow map, goccy/go-yaml v1.19.2 takes it for a map, though YAML

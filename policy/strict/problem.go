@@ -1,4 +1,4 @@
-package resource
+package strict
 
 import (
 	"fmt"
@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Problem is one thing that is wrong with a file or a resource.
+// Problem is one thing that is wrong with a file.
 type Problem struct {
 	File    string `json:"file,omitempty"`
 	Line    int    `json:"line,omitempty"`   // from 1; 0 when not known
 	Column  int    `json:"column,omitempty"` // from 1; 0 when not known
-	Field   string `json:"field,omitempty"`  // e.g. spec.ingress[0].action
+	Field   string `json:"field,omitempty"`  // a Path, e.g. spec.ingress[0].action
 	Message string `json:"message"`
 	Instead string `json:"instead,omitempty"` // what to write instead
 }
@@ -69,10 +69,11 @@ func (ps Problems) Err() error {
 	return ps
 }
 
-// path leads to a field: strings are keys, ints are places in a list.
-type path []any
+// Path leads to a field: strings are keys, ints are places in a list.
+type Path []any
 
-func (p path) String() string {
+// String is the path as people write it, e.g. spec.ingress[0].action.
+func (p Path) String() string {
 	var b strings.Builder
 	for _, step := range p {
 		switch s := step.(type) {
@@ -88,8 +89,8 @@ func (p path) String() string {
 	return b.String()
 }
 
-// under returns a longer path; p itself is not changed.
-func (p path) under(steps ...any) path { return append(slices.Clip(p), steps...) }
+// Under returns a longer path; p itself is not changed.
+func (p Path) Under(steps ...any) Path { return append(slices.Clip(p), steps...) }
 
 // nearest returns the word of the list that a misspelt word most likely meant,
 // or "".
@@ -131,10 +132,25 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// didYouMean suggests the nearest word of a list, or the whole list.
-func didYouMean(word string, list []string) string {
+// DidYouMean suggests the nearest word of a list, or the whole list.
+func DidYouMean(word string, list []string) string {
 	if n := nearest(word, list); n != "" {
 		return "write " + n
 	}
 	return "write one of " + strings.Join(list, ", ")
 }
+
+// Issue is a problem of a field, not yet placed in a file.
+type Issue struct {
+	Path    Path
+	Column  int // within the value, from 1; 0 for the value as a whole
+	Message string
+	Instead string
+}
+
+// ValueError is a wrong value with what to write instead. A type's
+// UnmarshalJSON returns it, so that Decode can say both.
+type ValueError struct{ Message, Instead string }
+
+// Error is the message and what to write instead.
+func (e *ValueError) Error() string { return e.Message + "; " + e.Instead }

@@ -1,0 +1,114 @@
+package strict_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/taskwall/taskwall/policy/strict"
+)
+
+type person struct {
+	Name  string            `json:"name"`
+	Age   int               `json:"age"`
+	Tall  bool              `json:"tall"`
+	Size  *float64          `json:"size"`
+	Tags  []string          `json:"tags"`
+	Notes map[string]string `json:"notes"`
+}
+
+func read(t *testing.T, text string) ([]person, strict.Problems) {
+	t.Helper()
+	docs, problems := strict.Parse([]byte(text))
+	var people []person
+	for _, d := range docs {
+		var p person
+		problems = append(problems, d.Decode(&p, strict.Refusals{"person": {"weight": "it is private; leave it out"}})...)
+		people = append(people, p)
+	}
+	return people, problems
+}
+
+func TestDocumentsAreNeverLost(t *testing.T) {
+	for name, text := range map[string]string{
+		"plain":            "name: a\n---\nname: b\n",
+		"empty ones":       "---\n---\n\n---\n# comment\n---\nname: a\n---\n---\nname: b\n---\n",
+		"comments":         "# head\nname: a # why\n# tail\n---\n# head\nname: b\n",
+		"marks with text":  "--- # first\nname: a\n--- \nname: b",
+		"ends":             "name: a\n...\n---\nname: b\n...\n",
+		"carriage returns": "name: a\r\n---\r\nname: b\r\n",
+		"byte order mark":  "\xef\xbb\xbfname: a\n---\nname: b\n",
+		"JSON":             "{\"name\": \"a\"}\n---\n{\n\t\"name\":\t\"b\"\n}\n",
+		"dashes in a text": "name: a\nnotes: {x: '--- no'}\n---\nname: b\n",
+	} {
+		people, problems := read(t, text)
+		if len(problems) > 0 || len(people) != 2 || people[0].Name != "a" || people[1].Name != "b" {
+			t.Errorf("%s: %+v %v", name, people, problems)
+		}
+	}
+	if _, problems := read(t, "name: a\n...\nname: b\n"); len(problems) == 0 {
+		t.Error("a second document without a mark is not noticed")
+	}
+}
+
+func TestAProblemInOneDocumentHidesNoOther(t *testing.T) {
+	people, problems := read(t, "name: [a\n---\nname: b\n---\nnaem: c\nweight: 7\n")
+	if len(people) != 2 || people[0].Name != "b" || len(problems) != 3 {
+		t.Fatalf("%+v\n%v", people, problems)
+	}
+	if got := problems[1].String(); got != "naem: unknown field; write name" || problems[1].Line != 5 {
+		t.Errorf("%d: %s", problems[1].Line, got)
+	}
+	if got := problems[2].String(); got != "weight: this does not apply here: it is private; leave it out" {
+		t.Error(got)
+	}
+}
+
+func TestHostileFilesAreBounded(t *testing.T) {
+	for name, text := range map[string]string{
+		"brackets":   strings.Repeat("[", 1<<20),
+		"maps":       strings.Repeat("{a: ", 1<<18),
+		"dashes":     strings.Repeat("- ", 1<<18) + "x",
+		"questions":  strings.Repeat("? ", 1<<18) + "x",
+		"moderately": strings.Repeat("[", 60) + strings.Repeat("]", 60),
+		"size":       strings.Repeat("x", 17<<20),
+		"aliases":    "a: &a [x]\nb: [*a, *a]\n",
+		"zeroes":     "name: \x00\x00",
+		"no UTF-8":   "name: \xff\xfe",
+	} {
+		if people, problems := read(t, text); len(problems) == 0 {
+			t.Errorf("%s: accepted as %+v", name, people)
+		}
+	}
+}
+
+func TestValuesOfTheWrongKind(t *testing.T) {
+	for text, want := range map[string]string{
+		"name: 1":            `name: 1 is not text; write it in quotes: "1"`,
+		"name: yes":          "",
+		"name: true":         `name: true is not text; write it in quotes: "true"`,
+		"name: null":         "name: no value; write one, or remove the field",
+		"age: '1'":           "age: not a whole number; write a whole number",
+		"age: 1.5":           "age: not a whole number; write a whole number",
+		"age: 99999999999":   "age: not a whole number; write a whole number",
+		"size: 1":            "",
+		"size: .inf":         "not a number that can be used; write a finite number",
+		"tall: maybe":        "tall: not true or false; write true or false",
+		"tags: x":            `tags: not a list; write each entry on a line of its own, after "- "`,
+		"tags: [x, [y]]":     "tags[1]: not text; write text",
+		"notes: {a: 1}":      `notes.a: 1 is not text; write it in quotes: "1"`,
+		"notes: {1: a}":      "",
+		"[name]":             "not a map of fields; write field: value",
+		"{name: a, name: b}": `mapping key "name" already defined at [1:2]`,
+	} {
+		_, problems := read(t, text)
+		got := ""
+		if len(problems) > 0 {
+			got = problems[0].String()
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", text, diff)
+		}
+	}
+}
