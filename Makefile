@@ -26,7 +26,7 @@ lint:
 	$(GO) run $(GOLANGCI) run ./...
 
 bench: packages ## BENCH=pattern runs a part; writes bench.json
-	./e2e/bench.sh '$(or $(BENCH),.)'
+	$(GO) run ./e2e/bench '$(or $(BENCH),.)'
 
 packages:
 	@./e2e/packages.sh
