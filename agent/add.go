@@ -77,15 +77,13 @@ func (a *Agent) endpointOf(ctx context.Context, container string) (string, error
 	root := rootContainer(container)
 	last := ErrUnknownContainer
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		cs, err := a.mesos.List(ctx)
-		for _, c := range cs {
-			if c.ID == root {
-				return c.Endpoint(), nil
-			}
-		}
-		if err == nil {
+		c, ok, err := a.mesos.Find(ctx, root)
+		switch {
+		case ok:
+			return c.Endpoint(), nil
+		case err == nil:
 			last = ErrUnknownContainer
-		} else if ctx.Err() == nil {
+		case ctx.Err() == nil:
 			last = err
 		}
 		select {
@@ -196,9 +194,6 @@ func (a *Agent) attach(ep work.Endpoint, c cni.Attachment) (_ *attachment, err e
 		return nil, err
 	}
 	at.Wired = true
-	if err := at.save(a.cfg.StateDir); err != nil {
-		return nil, err
-	}
 	return at, nil
 }
 

@@ -9,8 +9,10 @@ import (
 	"github.com/taskwall/taskwall/agent/cni"
 )
 
-// adopt takes over interfaces that are on the host and not in the records, when
-// the state directory was lost: an interface's name says whose it is, so a
+// adopt takes over the interfaces that an earlier process made. Those that are
+// whole are wired as they were; one that is not was being attached, or is gone
+// with its task, and the plugin or the sweep decides about it. An interface that
+// is not in the records is taken over too, when the state directory was lost: an interface's name says whose it is, so a
 // running task keeps its network. The container is filled in when the Mesos agent
 // is next asked.
 func (a *Agent) adopt() {
@@ -21,6 +23,11 @@ func (a *Agent) adopt() {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for _, at := range a.attachments {
+		if !at.Wired {
+			at.Wired = a.host.Check(at.spec(a.cfg.MTU)) == nil
+		}
+	}
 	for _, ep := range a.endpoints {
 		veth := attach.Name(ep.ID, ep.Network)
 		if a.attachments[ep.ID] != nil || !slices.Contains(names, veth) {

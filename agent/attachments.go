@@ -23,9 +23,10 @@ type attachment struct {
 	Iface     string     `json:"iface"`
 	Veth      string     `json:"veth"`
 	Address   netip.Addr `json:"address"`
+
 	// Wired says that the interface was made whole and the firewall vouches
-	// for it.
-	Wired bool `json:"wired"`
+	// for it. It is not kept: a later process looks at the interface.
+	Wired bool `json:"-"`
 
 	missed int // looks in a row at which the Mesos agent did not list the container
 }

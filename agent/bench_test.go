@@ -191,7 +191,8 @@ func BenchmarkMemberAdded(b *testing.B) {
 	}
 }
 
-// BenchmarkNewPosture: an endpoint gets a posture that the host did not know;
+// BenchmarkNewPosture: an endpoint comes with a posture that the host did not
+// know, from its item's arrival to the last kernel change;
 // raw: one iptables-restore --noflush of the same lines into the same table.
 func BenchmarkNewPosture(b *testing.B) {
 	for _, backend := range bothBackends {
@@ -203,7 +204,7 @@ func BenchmarkNewPosture(b *testing.B) {
 				r := allow(6, "peers", 80, 443)
 				p := work.Program{ID: id, Policies: []string{r.Policy}, Ingress: tier(r), Egress: tier(r)}
 				before := chainsOf(b, backend)
-				a := l.must2(work.Item{Programs: []work.Program{p}, Endpoints: []work.Endpoint{endpoint("t7", "10.0.0.8", id)}})
+				a := l.must2(work.Item{Programs: []work.Program{p}, Endpoints: []work.Endpoint{endpoint(id, "10.1.0.1", id)}})
 				m["new"] = append(m["new"], a.Took)
 				lines := newLines(before, chainsOf(b, backend))
 				m.time("raw", func() {

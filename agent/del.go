@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/agent/conntrack"
 	"github.com/taskwall/taskwall/agent/firewall"
 	"github.com/taskwall/taskwall/events"
+	"golang.org/x/sync/errgroup"
 )
 
 // Del takes a container's interface away with all that belongs to it. For a
@@ -117,10 +119,16 @@ func (a *Agent) remove(at *attachment) error {
 	if err := a.fw.Unwire(firewall.Wire{Address: at.Address, Iface: at.Veth}); err != nil {
 		return err
 	}
-	if err := a.host.Detach(at.Veth); err != nil {
-		return err
-	}
-	if err := a.flows.Forget(at.Address); err != nil {
+	// Both take the kernel some 20 ms: it waits for readers, or walks a table.
+	var g errgroup.Group
+	g.Go(func() error { return a.host.Detach(at.Veth) })
+	g.Go(func() error {
+		if n, err := conntrack.Count(); err != nil || n == 0 {
+			return err
+		}
+		return a.flows.Forget(at.Address)
+	})
+	if err := g.Wait(); err != nil {
 		return err
 	}
 	if err := at.forget(a.cfg.StateDir); err != nil {

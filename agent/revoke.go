@@ -109,9 +109,22 @@ func (a *Agent) suspect(c *change, old map[string]work.Program) (s suspects) {
 	return s
 }
 
-// oneByOne is how many suspects are looked up by the kernel, each in one walk
-// of its table, before one dump of all of it is cheaper.
-const oneByOne = 16
+// fewFlows is how many tracked connections are dumped as a whole sooner than
+// picked out by the kernel: a pick walks the table's buckets, of which there can be
+// far more, twice for each suspect.
+const fewFlows = 20_000
+
+// ask says which connections to look at: all, or those of single addresses.
+func (s *suspects) ask() ([]netip.Addr, error) {
+	n, err := conntrack.Count()
+	switch {
+	case err != nil || n == 0:
+		return nil, err
+	case s.everyone || n <= fewFlows || len(s.addrs) > 2:
+		return []netip.Addr{{}}, nil
+	}
+	return slices.SortedFunc(maps.Keys(s.addrs), netip.Addr.Compare), nil
+}
 
 // cut removes the suspects' connections that the picture denies and says how
 // many. The caller holds applyMu; the rules are already in the kernel.
@@ -119,9 +132,9 @@ func (a *Agent) cut(s suspects) (n int, err error) {
 	if s.empty() {
 		return 0, nil
 	}
-	ask := []netip.Addr{{}}
-	if !s.everyone && len(s.addrs) <= oneByOne {
-		ask = slices.SortedFunc(maps.Keys(s.addrs), netip.Addr.Compare)
+	ask, err := s.ask()
+	if err != nil || len(ask) == 0 {
+		return 0, err
 	}
 	own, err := a.host.Addresses()
 	if err != nil {

@@ -1,11 +1,13 @@
 package attach
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -17,6 +19,9 @@ import (
 // Host attaches tasks to the network namespace that it was opened in.
 type Host struct {
 	nl *netlink.Handle
+	// turn lets one attach at a time change interfaces: the kernel has one lock
+	// for all of them, and writers of /proc/sys/net spin on it.
+	turn sync.Mutex
 }
 
 // Open connects to the calling thread's network namespace and lets it forward.
@@ -61,6 +66,8 @@ func (h *Host) Attach(s Spec) (err error) {
 	if err := h.Detach(s.Veth); err != nil {
 		return err
 	}
+	h.turn.Lock()
+	defer h.turn.Unlock()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU, attrs.HardwareAddr = s.Veth, s.MTU, hostMAC
 	veth := &netlink.Veth{
@@ -187,7 +194,11 @@ var settings = []struct {
 
 func writeSettings(iface string) error {
 	for _, s := range settings {
-		err := os.WriteFile(fmt.Sprintf("/proc/sys/net/"+s.path, iface), []byte(s.value), 0o644)
+		path := fmt.Sprintf("/proc/sys/net/"+s.path, iface)
+		if b, err := os.ReadFile(path); err == nil && string(bytes.TrimSpace(b)) == s.value {
+			continue // to write some of them takes the lock on all interfaces
+		}
+		err := os.WriteFile(path, []byte(s.value), 0o644)
 		if err != nil && !(s.optional && errors.Is(err, os.ErrNotExist)) {
 			return err
 		}

@@ -33,6 +33,7 @@ type Client struct {
 	url        string
 	user, pass string
 	http       *http.Client
+	finder     finder
 }
 
 // New returns a client of the agent at base, e.g. "http://10.1.2.3:5051". A

@@ -3,10 +3,12 @@ package containers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -87,4 +89,48 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Attaches that come together share a look; a container is found as soon as
+// the agent lists it; one that was found is not asked for again.
+func TestFind(t *testing.T) {
+	var mu sync.Mutex
+	asked, listed := 0, 1
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked++
+		var b strings.Builder
+		for i := range listed {
+			fmt.Fprintf(&b, `,{"container_id":{"value":"c%d"},"framework_id":{"value":"f"},"executor_id":{"value":"e%d"}}`, i, i)
+		}
+		fmt.Fprintf(w, `{"get_containers":{"containers":[%s]}}`, b.String()[1:])
+	}))
+	defer s.Close()
+	c, err := New(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if _, ok, err := c.Find(ctx, "c9"); ok || err != nil {
+		t.Fatalf("an unknown container: %v, %v", ok, err)
+	}
+	mu.Lock()
+	listed = 10
+	mu.Unlock()
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			id := fmt.Sprint(i % 10)
+			if found, ok, err := c.Find(ctx, "c"+id); !ok || err != nil || found.Executor != "e"+id {
+				t.Errorf("%s: %+v, %v, %v", id, found, ok, err)
+			}
+		})
+	}
+	wg.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if asked > 4 {
+		t.Errorf("100 attaches asked %d times", asked)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -136,6 +137,24 @@ func Join(t testing.TB, here, hereAddr string, there *Namespace, thereName, ther
 		t.Fatal(err)
 	}
 	there.Do(func() error { return up(thereName, thereAddr) })
+	carrier := func(name string) error { // the kernel notices in its own time
+		for limit := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+			l, err := netlink.LinkByName(name)
+			if err != nil {
+				return err
+			}
+			if l.Attrs().OperState == netlink.OperUp {
+				return nil
+			}
+			if time.Now().After(limit) {
+				return fmt.Errorf("%s has no carrier", name)
+			}
+		}
+	}
+	if err := carrier(here); err != nil {
+		t.Fatal(err)
+	}
+	there.Do(func() error { return carrier(thereName) })
 	t.Cleanup(func() {
 		if l, err := netlink.LinkByName(here); err == nil {
 			netlink.LinkDel(l)
