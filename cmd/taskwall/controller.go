@@ -91,6 +91,9 @@ func runController(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	registry := prometheus.NewRegistry()
+	shown := &sourceMetrics{}
+	registry.MustRegister(shown)
+	sources = shown.watch(sources)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serveMetrics(ctx, cmd, registry, log) })
 	group.Go(func() error { return work.ServeCatchup(ctx, conn, log) })

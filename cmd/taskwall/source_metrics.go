@@ -1,0 +1,90 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"unicode"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/scheduler/controller"
+)
+
+// sourceMetrics shows the counters of the current term's sources to Prometheus,
+// as taskwall_source_<counter>_total, and whether each is connected.
+type sourceMetrics struct{ current atomic.Pointer[[]controller.Source] }
+
+// counted is a source with counters: a struct whose uint64 fields only grow.
+type counted interface {
+	counters() (source string, connected bool, counters any)
+}
+
+// Describe implements prometheus.Collector. The counters are found when they
+// are collected, so nothing is described before.
+func (m *sourceMetrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (m *sourceMetrics) Collect(ch chan<- prometheus.Metric) {
+	sources := m.current.Load()
+	if sources == nil {
+		return
+	}
+	for _, s := range *sources {
+		c, ok := s.(counted)
+		if !ok {
+			continue
+		}
+		source, connected, counters := c.counters()
+		up := 0.0
+		if connected {
+			up = 1
+		}
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_connected",
+			"Whether the source follows its leader.", []string{"source"}, nil), prometheus.GaugeValue, up, source)
+		v := reflect.ValueOf(counters)
+		for i := range v.NumField() {
+			if v.Field(i).Kind() != reflect.Uint64 {
+				continue
+			}
+			name := v.Type().Field(i).Name
+			ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_"+snake(name)+"_total",
+				"Counter "+name+" of the source; see its package's documentation.", []string{"source"}, nil),
+				prometheus.CounterValue, float64(v.Field(i).Uint()), source)
+		}
+	}
+}
+
+// watch makes the sources of a term those that are shown.
+func (m *sourceMetrics) watch(maker sourceMaker) sourceMaker {
+	return func(sink controller.Sink, known *events.Cluster) ([]controller.Source, error) {
+		sources, err := maker(sink, known)
+		if err == nil {
+			m.current.Store(&sources)
+		}
+		return sources, err
+	}
+}
+
+// snake writes PollFails as poll_fails.
+func snake(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+func (m mesosSource) counters() (string, bool, any) {
+	st := m.s.Status()
+	return "mesos", st.Connected, st.Counters
+}
+
+func (m marathonSource) counters() (string, bool, any) {
+	st := m.s.Status()
+	return "marathon", st.Connected, st.Counters
+}
