@@ -183,3 +183,8 @@ func (c *Cluster) rest(ctx context.Context, method, path, body string, into any)
 	}
 	return nil
 }
+
+// Put sends a body to a path of Marathon's REST.
+func (c *Cluster) Put(ctx context.Context, path, body string) error {
+	return c.rest(ctx, http.MethodPut, path, body, nil)
+}

@@ -161,7 +161,7 @@ func (m *Marathon) announce(d *deployment) {
 func (m *Marathon) deploy(d *deployment) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for {
+	for slices.Contains(m.deployments, d) { // until it is cancelled
 		s := d.plan.Steps[d.current-1]
 		for !m.stepDone(s) {
 			changed := m.changed
