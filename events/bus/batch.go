@@ -41,6 +41,43 @@ func PublishAtomic(ctx context.Context, js jetstream.JetStream, msgs []*nats.Msg
 	return ack.Sequence, nil
 }
 
+// PublishPipelined stores messages in order without waiting for each, and
+// returns when all are acknowledged. Unlike PublishAtomic it may store some
+// and not others; the errors are the same.
+func PublishPipelined(ctx context.Context, js jetstream.JetStream, msgs []*nats.Msg) error {
+	if len(msgs) == 1 {
+		_, err := PublishAtomic(ctx, js, msgs)
+		return err
+	}
+	ctx, cancel := Timeout(ctx)
+	defer cancel()
+	futures := make([]jetstream.PubAckFuture, 0, len(msgs))
+	var failed error
+	for _, msg := range msgs {
+		f, err := js.PublishMsgAsync(msg, jetstream.WithRetryAttempts(0)) // a retry would change the order
+		if err != nil {
+			failed = publishError(err)
+			break
+		}
+		futures = append(futures, f)
+	}
+	for _, f := range futures {
+		select {
+		case <-f.Ok():
+		case err := <-f.Err():
+			if failed == nil {
+				failed = publishError(err)
+			}
+		case <-ctx.Done():
+			if failed == nil {
+				failed = context.Cause(ctx)
+			}
+			return failed
+		}
+	}
+	return failed
+}
+
 // codeWrongLastSequence is the server's code for an expectation that failed.
 const codeWrongLastSequence = 10071
 

@@ -91,7 +91,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if o.Auditor {
 		prefix = strings.TrimSuffix(auditPrefix, ".")
 	}
-	if c.JS, err = jetstream.NewWithAPIPrefix(c.NATS, prefix, jetstream.WithDefaultTimeout(requestTimeout)); err != nil {
+	if c.JS, err = jetstream.NewWithAPIPrefix(c.NATS, prefix, jetstream.WithDefaultTimeout(requestTimeout), jetstream.WithPublishAsyncTimeout(requestTimeout)); err != nil {
 		c.NATS.Close()
 		return nil, fmt.Errorf("connecting to the message bus: %w", err)
 	}

@@ -18,7 +18,8 @@
 // only.
 //
 // Durability: with one server every write is synced to disk before its
-// acknowledgement (SyncAlways); the server syncs an atomic batch once. With
-// several servers and three replicas a write is acknowledged when a majority
-// holds it.
+// acknowledgement (SyncAlways); the server syncs an atomic batch once. Work
+// items alone are not: they follow from the log, and are made again from it if
+// a crash of the server takes the last few. With several servers and three
+// replicas a write is acknowledged when a majority holds it.
 package bus

@@ -106,6 +106,15 @@ func StreamState(ctx context.Context, js jetstream.JetStream, stream string) (je
 	return info.State, nil
 }
 
+// StreamConfig asks how a stream is set up.
+func StreamConfig(ctx context.Context, js jetstream.JetStream, stream string) (jetstream.StreamConfig, error) {
+	info, err := streamInfo(ctx, js, stream)
+	if err != nil {
+		return jetstream.StreamConfig{}, fmt.Errorf("asking for the configuration of stream %s: %w", stream, err)
+	}
+	return info.Config, nil
+}
+
 func streamInfo(ctx context.Context, js jetstream.JetStream, stream string) (*jetstream.StreamInfo, error) {
 	ctx, cancel := Timeout(ctx)
 	defer cancel()

@@ -66,8 +66,16 @@ func streamConfigs(r Retention, replicas int) []jetstream.StreamConfig {
 	log := kept(base(EventsStream, EventsSubject))
 	log.AllowAtomicPublish = true
 
+	// Work items follow from the log, and the log is synced before any is sent:
+	// a single server may write them behind. Atomic batches need a sync there;
+	// in a cluster they are staged in memory, and single messages that are under
+	// way together exclude each other.
 	work := kept(base(WorkStream, AllWork, FenceSubject))
-	work.AllowAtomicPublish = true
+	if replicas == 1 {
+		work.PersistMode = jetstream.AsyncPersistMode
+	} else {
+		work.AllowAtomicPublish = true
+	}
 	work.RePublish = &jetstream.RePublish{Source: AllWork, Destination: livePrefix + "{{wildcard(1)}}"}
 
 	snapshots := base(SnapshotsStream, snapshotsPrefix+"*")

@@ -29,10 +29,12 @@ type Publisher struct {
 	epoch  uint64
 	writer string
 
-	mu     sync.Mutex        // held while publishing
-	claim  uint64            // stream sequence of our claim; 0: to be made (again)
-	last   map[string]uint64 // revision last published, by work subject
-	fenced error             // set for good when another publisher took over
+	mu     sync.Mutex          // held while publishing
+	claim  uint64              // stream sequence of our claim; 0: to be made (again)
+	atomic bool                // the stream takes atomic batches
+	last   map[string]uint64   // revision last published, by work subject
+	sent   map[string]struct{} // subjects on which this publisher has published
+	fenced error               // set for good when another publisher took over
 }
 
 // NewPublisher claims the stream for this epoch (package lease) and reads what
@@ -54,12 +56,14 @@ func (p *Publisher) LastRev(host string) uint64 {
 
 // Publish stores items and so sends them to their hosts. Items that were
 // published already are skipped, so a fold that starts again from a snapshot
-// may offer them again, and a call that failed may be repeated. The items of
-// one call, up to bus.MaxBatch of them, are stored all or none; more go in
-// several such batches, in order.
+// may offer them again, and a call that failed may be repeated: it may have
+// stored some of the items. On a cluster the items of one call, up to
+// bus.MaxBatch of them, are stored all or none.
 //
-// An item that leaves a gap after its host's last is ErrGap; nothing of the
-// call is stored then.
+// An item that leaves a gap after the last that this Publisher sent to the
+// host is ErrGap; nothing of the call is stored then. A gap after an earlier
+// publisher's last is let through: its items may have been lost by a crash of
+// the server, and the host, if it misses them, asks for a snapshot.
 func (p *Publisher) Publish(ctx context.Context, items ...*Item) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,13 +96,15 @@ func (p *Publisher) publish(ctx context.Context, items []*Item) error {
 	for _, it := range items {
 		subject := bus.WorkSubject(it.Host)
 		last, known := revs[subject]
+		strict := known
 		if !known {
 			last, known = p.last[subject]
+			_, strict = p.sent[subject]
 		}
 		if known && it.Rev <= last {
 			continue
 		}
-		if known && it.Rev != last+1 {
+		if strict && it.Rev != last+1 {
 			return fmt.Errorf("item %d for %s after %d: %w", it.Rev, it.Host, last, ErrGap)
 		}
 		revs[subject] = it.Rev
@@ -111,9 +117,7 @@ func (p *Publisher) publish(ctx context.Context, items []*Item) error {
 	for len(msgs) > 0 {
 		n := min(len(msgs), bus.MaxBatch)
 		batch := msgs[:n]
-		batch[0].Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, bus.FenceSubject)
-		batch[0].Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(p.claim, 10))
-		if _, err := bus.PublishAtomic(ctx, p.js, batch); err != nil {
+		if err := p.store(ctx, batch); err != nil {
 			// It may have been stored, or may yet be: only a new claim settles that.
 			p.claim = 0
 			return err
@@ -121,10 +125,28 @@ func (p *Publisher) publish(ctx context.Context, items []*Item) error {
 		for _, msg := range batch {
 			rev, _ := strconv.ParseUint(msg.Header.Get(revHeader), 10, 64)
 			p.last[msg.Subject] = rev
+			p.sent[msg.Subject] = struct{}{}
 		}
 		msgs = msgs[n:]
 	}
 	return nil
+}
+
+// store publishes under the condition that our claim is the last.
+func (p *Publisher) store(ctx context.Context, batch []*nats.Msg) error {
+	conditional := batch
+	if p.atomic {
+		conditional = batch[:1] // it decides for all
+	}
+	for _, msg := range conditional {
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, bus.FenceSubject)
+		msg.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(p.claim, 10))
+	}
+	if p.atomic {
+		_, err := bus.PublishAtomic(ctx, p.js, batch)
+		return err
+	}
+	return bus.PublishPipelined(ctx, p.js, batch)
 }
 
 func (p *Publisher) message(subject string, it *Item) (*nats.Msg, error) {
@@ -149,6 +171,11 @@ type claim struct {
 // the claim nothing else can come. first is false when a publisher renews its
 // own claim: then one of another publisher of the same epoch fences it.
 func (p *Publisher) takeOver(ctx context.Context, first bool) error {
+	cfg, err := bus.StreamConfig(ctx, p.js, bus.WorkStream)
+	if err != nil {
+		return err
+	}
+	p.atomic = cfg.AllowAtomicPublish
 	body, err := json.Marshal(claim{p.epoch, p.writer})
 	if err != nil {
 		return err
@@ -176,6 +203,7 @@ func (p *Publisher) takeOver(ctx context.Context, first bool) error {
 		}}
 		seq, err := bus.PublishAtomic(ctx, p.js, []*nats.Msg{msg})
 		if err == nil {
+			p.sent = map[string]struct{}{}
 			if p.last, err = lastRevs(ctx, p.js, seq); err == nil {
 				p.claim = seq
 			}

@@ -182,15 +182,14 @@ func (s *Subscription) take(msg *nats.Msg) *Item {
 		s.log.Warn("passing over a message that is no work item", "host", s.host)
 		return nil
 	}
-	if seq <= s.pos.Seq {
-		return nil
-	}
 	it, err := decodeItem(s.host, h, msg.Data)
 	if err != nil {
 		s.log.Error("passing over a work item", "host", s.host, "seq", seq, "error", err)
 		s.catching = true
 		return nil
 	}
+	// The revision decides, not the sequence: after a crash of the server items
+	// that it had lost come again with other sequences.
 	switch {
 	case it.Snapshot && (s.fresh || it.Rev > s.pos.Rev):
 		s.fresh = false

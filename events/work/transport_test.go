@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -13,7 +14,13 @@ import (
 	"github.com/taskwall/taskwall/events/work"
 )
 
-func TestMain(m *testing.M) { bustest.Main(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("WORK_TEST_DIR"); dir != "" {
+		serve(dir)
+		return
+	}
+	bustest.Main(m)
+}
 
 func item(host string, rev uint64) *work.Item {
 	return &work.Item{Host: host, Rev: rev, Cause: 100 + rev, Endpoints: []work.Endpoint{{ID: fmt.Sprintf("fw/%d", rev)}}}

@@ -1,0 +1,233 @@
+package work_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/bus/bustest"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// serve is a child process that is nothing but a server: its heap is the
+// server's. For each line on stdin it answers with the bytes of it in use.
+func serve(dir string) {
+	s, err := bus.StartServer(bus.ServerOptions{Dir: dir, Listen: "127.0.0.1:-1"}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer s.Shutdown()
+	fmt.Println(s.URL())
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		fmt.Println(m.HeapAlloc)
+	}
+}
+
+// benchServer starts the child; heap asks it.
+func benchServer(b *testing.B) (url string, heap func() int64) {
+	b.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), "WORK_TEST_DIR="+b.TempDir())
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { in.Close(); cmd.Wait() }) //nolint:errcheck // the child ends with its stdin
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() || !strings.HasPrefix(lines.Text(), "nats://") {
+		b.Fatalf("the server said %q", lines.Text())
+	}
+	return lines.Text(), func() (n int64) {
+		fmt.Fprintln(in, "heap") //nolint:errcheck // the answer tells
+		if !lines.Scan() {
+			b.Fatal("the server is gone")
+		}
+		fmt.Sscan(lines.Text(), &n) //nolint:errcheck // a zero shows
+		return n
+	}
+}
+
+// fanout has hosts listen, a thousand work items a second published for 3 s,
+// each for another host, and tells how long each took, counted from when it
+// was due.
+func fanout(b *testing.B, hosts int, send func(c *bus.Conn) func(rev int, host string) error) {
+	const rate, seconds, conns = 1000, 3, 20
+	ctx := context.Background()
+	url, heap := benchServer(b)
+	connect := func() *bus.Conn {
+		c, err := bus.Connect(ctx, bus.Options{URLs: []string{url}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(c.Close)
+		return c
+	}
+	controller := connect()
+	if err := bus.EnsureStreams(ctx, controller.JS, bus.Retention{}, 1); err != nil {
+		b.Fatal(err)
+	}
+	clients := make([]*bus.Conn, conns)
+	for i := range clients {
+		clients[i] = connect()
+	}
+	name := func(i int) string { return fmt.Sprintf("node-%05d.example.com", i) }
+	due := make([]time.Time, rate*seconds)
+	took := make(chan time.Duration, len(due))
+	before := heap()
+	for i := range hosts {
+		_, err := clients[i%conns].NATS.Subscribe(bus.LiveSubject(name(i)), func(msg *nats.Msg) {
+			var rev int
+			fmt.Sscan(msg.Header.Get("Taskwall-Rev"), &rev) //nolint:errcheck // a zero fails below
+			took <- time.Since(due[rev-1])
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, c := range clients {
+		if err := c.NATS.Flush(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	perHost := float64(heap()-before) / float64(hosts)
+	publish := send(controller)
+	var all []time.Duration
+	for b.Loop() {
+		begin := time.Now().Add(10 * time.Millisecond)
+		for i := range due {
+			due[i] = begin.Add(time.Duration(i) * time.Second / rate)
+		}
+		for i := range due {
+			time.Sleep(time.Until(due[i]))
+			if err := publish(i+1, name(i*7919%hosts)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		for range due {
+			all = append(all, <-took)
+		}
+	}
+	slices.Sort(all)
+	b.ReportMetric(float64(all[len(all)/2].Microseconds()), "us-p50")
+	b.ReportMetric(float64(all[len(all)*99/100].Microseconds()), "us-p99")
+	b.ReportMetric(perHost, "server-B/host")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkFanout is a work item from its publishing to its host.
+// BenchmarkRawFanout is the same with a bare message on the same stream.
+func BenchmarkFanout(b *testing.B) {
+	for _, hosts := range []int{1000, 10_000} {
+		b.Run(fmt.Sprintf("hosts=%d", hosts), func(b *testing.B) {
+			fanout(b, hosts, func(c *bus.Conn) func(int, string) error {
+				var p *work.Publisher
+				return func(rev int, host string) (err error) {
+					if rev == 1 { // each round begins anew: a revision tells when its item was due
+						if p, err = work.NewPublisher(context.Background(), c.JS, 1); err != nil {
+							return err
+						}
+					}
+					it := item(host, uint64(rev))
+					it.Members = []work.SetEdit{{ID: "k3x9a0q4mz7t2v5w", Add: []string{"10.64.3.17"}}}
+					return p.Publish(context.Background(), it)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkRawFanout(b *testing.B) {
+	for _, hosts := range []int{1000, 10_000} {
+		b.Run(fmt.Sprintf("hosts=%d", hosts), func(b *testing.B) {
+			fanout(b, hosts, func(c *bus.Conn) func(int, string) error {
+				return func(rev int, host string) error {
+					msg := &nats.Msg{Subject: bus.WorkSubject(host), Header: nats.Header{"Taskwall-Rev": {fmt.Sprint(rev)}}, Data: make([]byte, 200)}
+					_, err := c.JS.PublishMsg(context.Background(), msg, jetstream.WithRetryAttempts(0))
+					return err
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkPublishSpan publishes what one event causes on so many hosts.
+func BenchmarkPublishSpan(b *testing.B) {
+	for _, span := range []int{1, 10, 100, 1000} {
+		b.Run(fmt.Sprintf("hosts=%d", span), func(b *testing.B) {
+			c := bustest.Streams(b)
+			p, err := work.NewPublisher(context.Background(), c.JS, 1)
+			if err != nil {
+				b.Fatal(err)
+			}
+			rev := uint64(0)
+			for b.Loop() {
+				rev++
+				items := make([]*work.Item, span)
+				for i := range items {
+					items[i] = item(fmt.Sprintf("node-%d", i), rev)
+				}
+				if err := p.Publish(context.Background(), items...); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkReport is a report until it is durable.
+func BenchmarkReport(b *testing.B) {
+	r := work.NewReporter(bustest.Streams(b), "node-1")
+	for b.Loop() {
+		if err := r.Report(context.Background(), work.Report{Applied: &work.Applied{Rev: 1}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkTakeOver is what a new leader needs before it can publish, with ten
+// thousand hosts in the stream.
+func BenchmarkTakeOver(b *testing.B) {
+	c := bustest.Streams(b)
+	p, err := work.NewPublisher(context.Background(), c.JS, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var items []*work.Item
+	for i := range 10_000 {
+		items = append(items, item(fmt.Sprintf("node-%d", i), 1))
+	}
+	if err := p.Publish(context.Background(), items...); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := work.NewPublisher(context.Background(), c.JS, 1); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
