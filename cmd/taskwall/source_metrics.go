@@ -14,7 +14,9 @@ import (
 
 // sourceMetrics shows the counters of the current term's sources to Prometheus,
 // as taskwall_source_<counter>_total, and whether each is connected.
-type sourceMetrics struct{ current atomic.Pointer[[]controller.Source] }
+type sourceMetrics struct {
+	current atomic.Pointer[[]controller.Source]
+}
 
 // counted is a source with counters: a struct whose uint64 fields only grow.
 type counted interface {
