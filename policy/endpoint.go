@@ -49,6 +49,13 @@ func (r *Resolver) SetEnvironmentLabel(name string) {
 	r.regard()
 }
 
+// Selects reports whether a selector matches an endpoint as policies see it:
+// without the claims that LabelGuards refuse.
+func (r *Resolver) Selects(s *selector.Selector, endpoint string) bool {
+	it := r.endpoints[endpoint]
+	return it != nil && s.Matches(it)
+}
+
 // Guarded is an endpoint with only those claims that no LabelGuard refuses.
 func (r *Resolver) Guarded(e Endpoint) Endpoint {
 	e.Labels, e.Environment = r.guards.apply(&e, r.environmentLabel)

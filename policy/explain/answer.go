@@ -1,0 +1,221 @@
+package explain
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/policy"
+)
+
+// Answer says whether a packet passes, and why.
+type Answer struct {
+	From    Name   `json:"from"`
+	To      Name   `json:"to"`
+	Port    string `json:"port"`
+	Allowed bool   `json:"allowed"`
+	Egress  *End   `json:"egress,omitempty"`  // at the sender; absent when it is no endpoint
+	Ingress *End   `json:"ingress,omitempty"` // at the receiver
+}
+
+// Name is a party as people know it.
+type Name struct {
+	Endpoint    string `json:"endpoint,omitempty"`
+	App         string `json:"app,omitempty"`
+	Environment string `json:"environment,omitempty"`
+	Address     string `json:"address,omitempty"`
+}
+
+// End is one end's decision.
+type End struct {
+	Allowed bool   `json:"allowed"`
+	Posture string `json:"posture,omitempty"`
+	Rule    *Rule  `json:"rule,omitempty"` // absent when nothing decided: the direction is closed
+	Why     string `json:"why"`            // in a sentence
+	// Refused are claims that a LabelGuard does not let the endpoint make.
+	Refused []policy.Refusal `json:"refused,omitempty"`
+	// Considered are all rules that were tried, in order.
+	Considered []Rule `json:"considered,omitempty"`
+}
+
+// Rule is a rule and where it comes from.
+type Rule struct {
+	Tier   string `json:"tier"`
+	Policy string `json:"policy,omitempty"` // absent for a tier's default
+	Index  int    `json:"index"`            // from 0; -1 for a tier's default
+	Action string `json:"action"`
+	// Matched is set on considered rules that matched.
+	Matched bool   `json:"matched,omitempty"`
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Commit  string `json:"commit,omitempty"`
+}
+
+// Explain answers what happens when from asks for a port of to. All asks for
+// every rule that was tried.
+func (w *World) Explain(from, to, port string, all bool) (*Answer, error) {
+	source, err := w.Party(from)
+	if err != nil {
+		return nil, fmt.Errorf("from: %w", err)
+	}
+	target, err := w.Party(to)
+	if err != nil {
+		return nil, fmt.Errorf("to: %w", err)
+	}
+	p, err := w.ParsePort(port, target)
+	if err != nil {
+		return nil, err
+	}
+	return w.Answer(source, target, p, all), nil
+}
+
+// Answer is Explain for parties that were found before.
+func (w *World) Answer(from, to policy.Party, port Port, all bool) *Answer {
+	v := w.Resolver.Explain(port.Packet(from, to))
+	return &Answer{
+		From: w.Name(from), To: w.Name(to), Port: port.String(), Allowed: v.Allowed,
+		Egress: w.end(v.Egress, "egress", all), Ingress: w.end(v.Ingress, "ingress", all),
+	}
+}
+
+// Name is how people know a party.
+func (w *World) Name(p policy.Party) Name {
+	e := w.endpoints[p.Endpoint]
+	n := Name{Endpoint: e.ID, App: e.Labels["taskwall/app"], Environment: e.Environment}
+	if p.Address.IsValid() {
+		n.Address = p.Address.String()
+	}
+	return n
+}
+
+func (w *World) end(d *policy.Decision, direction string, all bool) *End {
+	if d == nil {
+		return nil
+	}
+	e := &End{Allowed: d.Allowed, Posture: d.Posture, Refused: w.Resolver.Refusals(d.Endpoint)}
+	switch {
+	case d.Posture == "":
+		e.Why = "no policy selects the endpoint: it is closed"
+	case d.Tier == "" && len(d.Considered) == 0:
+		e.Why = "no policy applies to its " + direction + ": it is closed"
+	case d.Tier == "":
+		e.Why = "every tier passed: it is closed"
+	default:
+		rule := w.rule(policy.Considered{Tier: d.Tier, Policy: d.Policy, Index: d.Index, Action: d.Action}, direction)
+		e.Rule = &rule
+		e.Why = fmt.Sprintf("%s, %s rule %d: %s", d.Policy, direction, d.Index, rule.Action)
+		if d.Index < 0 {
+			e.Why = fmt.Sprintf("tier %s: no rule matched, and its default is %s", d.Tier, rule.Action)
+		}
+	}
+	if all {
+		for _, c := range d.Considered {
+			e.Considered = append(e.Considered, w.rule(c, direction))
+		}
+	}
+	return e
+}
+
+var actions = map[work.Action]string{work.Allow: "Allow", work.Deny: "Deny", work.Pass: "Pass", work.Log: "Log"}
+
+func (w *World) rule(c policy.Considered, direction string) Rule {
+	r := Rule{Tier: c.Tier, Index: c.Index, Action: actions[c.Action], Matched: c.Matched}
+	if c.Index < 0 {
+		return r
+	}
+	r.Policy = c.Policy
+	raw, _ := w.Resolver.Resource(keyOf(c.Policy))
+	r.File, r.Line, r.Commit = raw.File, raw.Line, w.commits[raw.ResourceKey]
+	if doc := w.documents[c.Policy]; doc != nil {
+		r.Line, _ = doc.Position("spec", direction, c.Index)
+	}
+	return r
+}
+
+// keyOf undoes events.ResourceKey.String.
+func keyOf(text string) events.ResourceKey {
+	kind, name, _ := strings.Cut(text, " ")
+	k := events.ResourceKey{Kind: kind, Name: name}
+	if i := strings.LastIndexByte(name, '/'); i >= 0 {
+		k.Namespace, k.Name = name[:i], name[i+1:]
+	}
+	return k
+}
+
+// String is the party's app, id and address.
+func (n Name) String() string {
+	if n.Endpoint == "" {
+		return n.Address
+	}
+	s := n.Endpoint
+	if n.App != "" {
+		s = n.App + " (" + n.Endpoint
+		if n.Address != "" {
+			s += ", " + n.Address
+		}
+		s += ")"
+	} else if n.Address != "" {
+		s += " (" + n.Address + ")"
+	}
+	return s
+}
+
+// At is where the rule is written, as "file:line commit", without what is not
+// known.
+func (r *Rule) At() string {
+	s := r.File
+	if s != "" && r.Line > 0 {
+		s += fmt.Sprintf(":%d", r.Line)
+	}
+	if r.Commit != "" {
+		s = strings.TrimSpace(s + " commit " + r.Commit)
+	}
+	return s
+}
+
+// WriteText writes the answer for people.
+func (a *Answer) WriteText(out io.Writer) error {
+	var b strings.Builder
+	verdict := "DENIED"
+	if a.Allowed {
+		verdict = "ALLOWED"
+	}
+	fmt.Fprintf(&b, "%s  %s -> %s  %s\n", verdict, a.From, a.To, a.Port)
+	a.Egress.write(&b, "egress ", a.From)
+	a.Ingress.write(&b, "ingress", a.To)
+	if a.Egress == nil && a.Ingress == nil {
+		b.WriteString("Neither is an endpoint: nothing here decides.\n")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+func (e *End) write(b *strings.Builder, direction string, n Name) {
+	if e == nil {
+		fmt.Fprintf(b, "%s  %s is no endpoint: not checked\n", direction, n)
+		return
+	}
+	verdict := "denied"
+	if e.Allowed {
+		verdict = "allowed"
+	}
+	fmt.Fprintf(b, "%s  %s: %s\n", direction, verdict, e.Why)
+	if e.Rule != nil && e.Rule.At() != "" {
+		fmt.Fprintf(b, "         tier %s, %s\n", e.Rule.Tier, e.Rule.At())
+	}
+	for _, r := range e.Refused {
+		fmt.Fprintf(b, "         its label %s: %s is ignored: LabelGuard %s does not let it carry that\n", r.Label, r.Value, r.Guard)
+	}
+	for _, r := range e.Considered {
+		mark, name := " ", "default"
+		if r.Matched {
+			mark = "*"
+		}
+		if r.Index >= 0 {
+			name = fmt.Sprintf("%s[%d]", r.Policy, r.Index)
+		}
+		fmt.Fprintf(b, "       %s %-5s %s\n", mark, r.Action, strings.TrimSpace(fmt.Sprintf("tier %s, %s  %s", r.Tier, name, r.At())))
+	}
+}

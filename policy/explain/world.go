@@ -1,0 +1,203 @@
+// Package explain answers whether one party may reach another, and which rule
+// of which policy, written where and reviewed as what, said so at each end.
+//
+//	policies ─┐
+//	          ├─▶ World ── Explain(question) ──▶ Answer ── WriteText, or JSON
+//	endpoints ┘
+//
+// A World is made of files, or of what a controller has in force.
+package explain
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/policy"
+	"github.com/taskwall/taskwall/policy/resource"
+	"github.com/taskwall/taskwall/policy/snapshot"
+)
+
+// Errors that Explain's errors wrap.
+var (
+	ErrNobody = errors.New("there is no such endpoint, app or address")
+	ErrPort   = errors.New("not a port")
+)
+
+// World is policies and endpoints at one moment.
+type World struct {
+	Resolver  *policy.Resolver
+	endpoints map[string]policy.Endpoint
+	ids       []string // sorted
+	documents map[string]*resource.Document
+	commits   map[events.ResourceKey]string
+}
+
+// New makes a world of resources and endpoints. Commits, which may be nil, say
+// as which commit a resource was reviewed. An error is resource.Problems.
+func New(resources []events.Resource, endpoints []policy.Endpoint, commits map[events.ResourceKey]string) (*World, error) {
+	w := &World{Resolver: policy.NewResolver(), endpoints: map[string]policy.Endpoint{}, documents: map[string]*resource.Document{}, commits: commits}
+	if err := w.Resolver.Apply(resources, nil); err != nil {
+		return nil, err
+	}
+	for _, e := range endpoints {
+		w.Put(e)
+	}
+	return w, nil
+}
+
+// Offline makes a world of a directory of policies and a file of endpoints.
+// Without a file there are no endpoints but those that are put later.
+func Offline(policies, endpoints string) (*World, error) {
+	docs, err := resource.LoadDocuments(policies)
+	if err != nil {
+		return nil, err
+	}
+	var list []snapshot.Endpoint
+	if endpoints != "" {
+		if list, err = snapshot.Load(endpoints); err != nil {
+			return nil, err
+		}
+	}
+	resources := make([]events.Resource, len(docs))
+	for i := range docs {
+		resources[i] = docs[i].Resource
+	}
+	w, err := New(resources, snapshot.Policies(list), nil)
+	if err != nil {
+		return nil, err
+	}
+	for i := range docs {
+		w.documents[docs[i].Resource.ResourceKey.String()] = &docs[i]
+	}
+	return w, nil
+}
+
+// Put adds an endpoint.
+func (w *World) Put(e policy.Endpoint) {
+	if _, known := w.endpoints[e.ID]; !known {
+		i, _ := slices.BinarySearch(w.ids, e.ID)
+		w.ids = slices.Insert(w.ids, i, e.ID)
+	}
+	w.endpoints[e.ID] = e
+	w.Resolver.PutEndpoint(e)
+}
+
+// Remove removes an endpoint.
+func (w *World) Remove(id string) {
+	if i, known := slices.BinarySearch(w.ids, id); known {
+		w.ids = slices.Delete(w.ids, i, i+1)
+		delete(w.endpoints, id)
+		w.Resolver.DeleteEndpoint(id)
+	}
+}
+
+// Endpoints are all endpoints, sorted by id.
+func (w *World) Endpoints() []policy.Endpoint {
+	list := make([]policy.Endpoint, len(w.ids))
+	for i, id := range w.ids {
+		list[i] = w.endpoints[id]
+	}
+	return list
+}
+
+// Party finds what a person calls an endpoint's id, an app (then its first
+// endpoint) or an address.
+func (w *World) Party(name string) (policy.Party, error) {
+	if e, ok := w.endpoints[name]; ok {
+		return policy.Party{Endpoint: e.ID, Address: e.Address}, nil
+	}
+	for _, id := range w.ids {
+		if e := w.endpoints[id]; name != "" && e.Labels["taskwall/app"] == name {
+			return policy.Party{Endpoint: id, Address: e.Address}, nil
+		}
+	}
+	a, err := netip.ParseAddr(name)
+	if err != nil {
+		return policy.Party{}, fmt.Errorf("%q: %w", name, ErrNobody)
+	}
+	for _, id := range w.ids {
+		if w.endpoints[id].Address == a {
+			return policy.Party{Endpoint: id, Address: a}, nil
+		}
+	}
+	return policy.Party{Address: a}, nil
+}
+
+// Port is what a packet asks for: a protocol with a port number, an ICMP type
+// and code, or a protocol alone.
+type Port struct {
+	Protocol   resource.Protocol
+	Number     uint16
+	Type, Code int // of ICMP
+}
+
+// ParsePort reads "8443" (TCP), "53/udp", "icmp" (an echo request), "icmp/3/1",
+// a protocol such as "47", or the name of a port of the receiver, such as
+// "http" or "dns/udp".
+func (w *World) ParsePort(text string, to policy.Party) (Port, error) {
+	first, second, hasSecond := strings.Cut(text, "/")
+	if strings.EqualFold(first, "icmp") {
+		p := Port{Protocol: resource.ICMPv4, Type: 8}
+		kind, code, hasCode := strings.Cut(second, "/")
+		var err error
+		if hasSecond {
+			p.Type, err = strconv.Atoi(kind)
+		}
+		if hasCode && err == nil {
+			p.Code, err = strconv.Atoi(code)
+		}
+		if err != nil {
+			return p, fmt.Errorf("%q: %w: write icmp/type/code", text, ErrPort)
+		}
+		return p, nil
+	}
+	protocol := resource.TCP
+	if hasSecond {
+		var err error
+		if protocol, err = resource.ParseProtocol(second); err != nil {
+			return Port{}, fmt.Errorf("%q: %w: %w", text, ErrPort, err)
+		}
+	}
+	if n, err := strconv.ParseUint(first, 10, 16); err == nil {
+		return Port{Protocol: protocol, Number: uint16(n)}, nil
+	}
+	for _, p := range w.endpoints[to.Endpoint].Ports {
+		if p.Name == first && (!hasSecond || strings.EqualFold(p.Protocol, protocol.String())) {
+			if protocol, err := resource.ParseProtocol(p.Protocol); err == nil {
+				return Port{Protocol: protocol, Number: uint16(p.Number)}, nil
+			}
+		}
+	}
+	if p, err := resource.ParseProtocol(first); err == nil && !hasSecond && !p.HasPorts() {
+		return Port{Protocol: p}, nil
+	}
+	return Port{}, fmt.Errorf("%q: %w: write a number such as 8443 or 53/udp, a port name of the receiver, or icmp", text, ErrPort)
+}
+
+// String is the port as ParsePort reads it.
+func (p Port) String() string {
+	switch {
+	case p.Protocol == resource.ICMPv4:
+		return fmt.Sprintf("icmp/%d/%d", p.Type, p.Code)
+	case p.Protocol.HasPorts():
+		return fmt.Sprintf("%d/%s", p.Number, strings.ToLower(p.Protocol.String()))
+	}
+	return strings.ToLower(p.Protocol.String())
+}
+
+// ephemeral is the source port of the packets that are asked about.
+const ephemeral = 40000
+
+// Packet is the packet that asks for the port.
+func (p Port) Packet(from, to policy.Party) policy.Packet {
+	packet := policy.Packet{From: from, To: to, Protocol: int(p.Protocol), DstPort: p.Number, ICMPType: p.Type, ICMPCode: p.Code}
+	if p.Protocol.HasPorts() {
+		packet.SrcPort = ephemeral
+	}
+	return packet
+}
