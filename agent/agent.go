@@ -146,6 +146,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.work(ctx) })
 	g.Go(func() error { return a.checks(ctx) })
 	g.Go(func() error { return a.sweeps(ctx) })
+	g.Go(func() error { return a.fw.Watch(ctx, a.hurry) })
+	g.Go(func() error { return attach.Watch(ctx, a.noticed) })
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

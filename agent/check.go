@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/firewall"
 )
 
@@ -12,6 +13,7 @@ func (a *Agent) checks(ctx context.Context) error {
 	t, again := time.NewTicker(a.cfg.CheckEvery), time.NewTicker(secondLookAfter)
 	defer t.Stop()
 	defer again.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -21,7 +23,9 @@ func (a *Agent) checks(ctx context.Context) error {
 			a.digest()
 			continue
 		case <-a.checkNow:
-			if !pause(ctx, 200*time.Millisecond) { // what is wrong may need a moment
+			// What is wrong may need a moment to be all there, and others who
+			// write rules all the time must not keep us busy.
+			if !pause(ctx, max(200*time.Millisecond, time.Second-time.Since(last))) {
 				return nil
 			}
 		case <-t.C:
@@ -31,11 +35,38 @@ func (a *Agent) checks(ctx context.Context) error {
 		if a.synced {
 			err = a.compare(ctx)
 		}
+		last = time.Now()
 		a.applyMu.Unlock()
 		if err != nil && ctx.Err() == nil {
 			a.log.Error("the check failed; it will be tried again", "error", err)
 		}
 	}
+}
+
+// noticed hears of interfaces and routes that went, and makes the next check
+// come now unless it was the agent's own doing.
+func (a *Agent) noticed(c attach.Change) {
+	if a.missing(c) {
+		a.hurry()
+	}
+}
+
+func (a *Agent) missing(c attach.Change) bool {
+	if c == (attach.Change{}) {
+		return true
+	}
+	a.mu.Lock()
+	for id, at := range a.attachments {
+		if _, working := a.busy[id]; !working && at.Wired && (at.Veth == c.Veth || c.Route.IsSingleIP() && at.Address == c.Route.Addr()) {
+			a.mu.Unlock()
+			return true
+		}
+	}
+	a.mu.Unlock()
+	a.applyMu.Lock()
+	defer a.applyMu.Unlock()
+	_, wanted := a.state.Routes[c.Route]
+	return wanted
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

@@ -25,6 +25,7 @@ const (
 type tools struct {
 	backend Backend
 	reason  string // why this backend
+	writers writers
 }
 
 // lockWait is how long, in seconds, a program waits for another user of the
@@ -36,7 +37,7 @@ const lockWait = "30"
 func detect(ctx context.Context, b Backend) (*tools, error) {
 	switch b {
 	case NFT, Legacy:
-		t := &tools{b, "it was asked for"}
+		t := &tools{backend: b, reason: "it was asked for"}
 		return t, t.check()
 	case Auto, "":
 	default:
@@ -129,9 +130,15 @@ func (t *tools) save(ctx context.Context, family int, table string) (saved, erro
 func (t *tools) restore(ctx context.Context, family int, patch string) error {
 	cmd := exec.CommandContext(ctx, t.program(family, "restore"), "--noflush", "-w", lockWait)
 	cmd.Stdin = strings.NewReader(patch)
-	out, err := cmd.CombinedOutput()
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Start()
+	if err == nil {
+		t.writers.add(cmd.Process.Pid)
+		err = cmd.Wait()
+	}
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s", cmd.Path, err, firstLine(out))
+		return fmt.Errorf("%s: %w: %s", cmd.Path, err, firstLine(out.Bytes()))
 	}
 	return nil
 }
