@@ -319,4 +319,4 @@ func (c *Cluster) AddHost(h Host) (*Node, error) {
 }
 
 // startTimeout bounds the registration of a host, which takes milliseconds.
-const startTimeout = 10 * time.Second
+const startTimeout = 30 * time.Second

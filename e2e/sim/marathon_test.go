@@ -3,10 +3,12 @@ package sim_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,6 +27,7 @@ type sse struct {
 	conn net.Conn
 	r    *bufio.Reader
 	head string
+	err  error // why the stream ended
 }
 
 func openEvents(t *testing.T, url, query string) *sse {
@@ -44,7 +47,8 @@ func dialEvents(t *testing.T, url, query, accept string) *sse {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 	fmt.Fprintf(conn, "GET /v2/events%s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\n\r\n", query, addr, accept)
 	s := &sse{t: t, conn: conn, r: bufio.NewReader(conn)}
 	for {
@@ -62,6 +66,7 @@ func (s *sse) next() (kind string, data map[string]any) {
 	for {
 		line, err := s.r.ReadString('\n')
 		if err != nil {
+			s.err = err
 			return "", nil
 		}
 		if line == "\r\n" {
@@ -558,16 +563,19 @@ func TestStreamsThatAreNotServed(t *testing.T) {
 		if kind != "event_stream_attached" {
 			t.Fatal(kind)
 		}
-		big := fmt.Sprintf(`{"id":"/big","cmd":"x","instances":0,"labels":{"x":%q}}`, strings.Repeat("x", 1<<20))
+		big := fmt.Sprintf(`{"id":"/big","cmd":"x","instances":0,"labels":{"x":%q}}`, strings.Repeat("x", 256<<10))
 		if err := c.CreateApp(ctx, big); err != nil {
 			t.Fatal(err)
 		}
-		for n := range 60 { // the socket fills up, then the queue
+		for n := range 40 { // the socket fills up, then the queue
 			if err := c.UpdateApp(ctx, "/big", fmt.Sprintf(`{"mem":%d}`, 10+n)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		for kind := "-"; kind != ""; kind, _ = s.next() { // ends, or the test's deadline does
+		for kind := "-"; kind != ""; kind, _ = s.next() {
+		}
+		if errors.Is(s.err, os.ErrDeadlineExceeded) {
+			t.Error("the stream was not cut")
 		}
 	})
 	t.Run("attach window", func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second) // far beyond need: the machine may be busy
 	for !f() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited too long for %s", what)
