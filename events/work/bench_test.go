@@ -97,14 +97,21 @@ func fanout(b *testing.B, hosts int, send func(c *bus.Conn) func(rev int, host s
 		clients[i] = connect()
 	}
 	name := func(i int) string { return fmt.Sprintf("node-%05d.example.com", i) }
+	// Item i goes to host i*7919 mod hosts: to each in turn, in no order. The
+	// r-th item of a round to the host that is first in turn i is item i+r*hosts.
 	due := make([]time.Time, rate*seconds)
+	turn, each := map[string]int{}, (len(due)+hosts-1)/hosts
+	for i := range min(hosts, len(due)) {
+		turn[name(i*7919%hosts)] = i
+	}
 	took := make(chan time.Duration, len(due))
 	before := heap()
 	for i := range hosts {
+		first := turn[name(i)]
 		_, err := clients[i%conns].NATS.Subscribe(bus.LiveSubject(name(i)), func(msg *nats.Msg) {
 			var rev int
 			fmt.Sscan(msg.Header.Get("Taskwall-Rev"), &rev) //nolint:errcheck // a zero fails below
-			took <- time.Since(due[rev-1])
+			took <- time.Since(due[first+(rev-1)%each*hosts])
 		})
 		if err != nil {
 			b.Fatal(err)
@@ -118,14 +125,14 @@ func fanout(b *testing.B, hosts int, send func(c *bus.Conn) func(rev int, host s
 	perHost := float64(heap()-before) / float64(hosts)
 	publish := send(controller)
 	var all []time.Duration
-	for b.Loop() {
+	for round := 0; b.Loop(); round++ {
 		begin := time.Now().Add(10 * time.Millisecond)
 		for i := range due {
 			due[i] = begin.Add(time.Duration(i) * time.Second / rate)
 		}
 		for i := range due {
 			time.Sleep(time.Until(due[i]))
-			if err := publish(i+1, name(i*7919%hosts)); err != nil {
+			if err := publish(round*each+i/hosts+1, name(i*7919%hosts)); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -146,13 +153,11 @@ func BenchmarkFanout(b *testing.B) {
 	for _, hosts := range []int{1000, 10_000} {
 		b.Run(fmt.Sprintf("hosts=%d", hosts), func(b *testing.B) {
 			fanout(b, hosts, func(c *bus.Conn) func(int, string) error {
-				var p *work.Publisher
-				return func(rev int, host string) (err error) {
-					if rev == 1 { // each round begins anew: a revision tells when its item was due
-						if p, err = work.NewPublisher(context.Background(), c.JS, 1); err != nil {
-							return err
-						}
-					}
+				p, err := work.NewPublisher(context.Background(), c.JS, 1)
+				if err != nil {
+					b.Fatal(err)
+				}
+				return func(rev int, host string) error {
 					it := item(host, uint64(rev))
 					it.Members = []work.SetEdit{{ID: "k3x9a0q4mz7t2v5w", Add: []string{"10.64.3.17"}}}
 					return p.Publish(context.Background(), it)
