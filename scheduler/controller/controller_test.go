@@ -1,0 +1,262 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*Server).AcceptLoop"))
+}
+
+// place is a message bus with its streams, on which controllers take turns.
+type place struct {
+	t    *testing.T
+	conn *bus.Conn
+}
+
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	server, err := bus.StartServer(bus.ServerOptions{Dir: t.TempDir()}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	conn, err := bus.Connect(t.Context(), bus.Options{Server: server})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	if err := bus.EnsureStreams(t.Context(), conn.JS, bus.Retention{}, 1); err != nil {
+		t.Fatal(err)
+	}
+	return &place{t, conn}
+}
+
+// term runs a controller until the returned function is called.
+func (p *place) term(epoch uint64, every uint64) (c *Controller, end func()) {
+	p.t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	history, err := eventlog.Open(p.t.Context(), p.conn.JS, eventlog.Options{Epoch: epoch})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	publisher, err := work.NewPublisher(p.t.Context(), p.conn.JS, epoch)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c = New(Config{
+		Log: history, Publisher: publisher, NATS: p.conn.NATS, Logger: log,
+		Settings: events.DefaultSettings(), SnapshotEvery: every,
+		Sources: func(Sink, *events.Cluster) ([]Source, error) { return nil, nil },
+		Reports: func(ctx context.Context, fn func(context.Context, work.Report) error) error {
+			return work.FollowReports(ctx, p.conn.JS, "controller", fn, log)
+		},
+	})
+	ctx, cancel := context.WithCancel(p.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	p.until("a leader", func() bool {
+		_, err := Call[Status](ctx, p.conn.NATS, SubjectStatus, struct{}{})
+		return err == nil
+	})
+	return c, func() {
+		cancel()
+		if err := <-done; err != nil {
+			p.t.Error(err)
+		}
+	}
+}
+
+func (p *place) until(what string, yes func() bool) {
+	p.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !yes() {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("no %s within 20 s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func (p *place) report(host string, r work.Report) {
+	p.t.Helper()
+	if err := work.NewReporter(p.conn, host).Report(p.t.Context(), r); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *place) say(c *Controller, evs ...events.Event) {
+	p.t.Helper()
+	for i := range evs {
+		evs[i].Schema, evs[i].Source = events.Schema, "mesos"
+		evs[i].Time, evs[i].Received = time.Now().UTC(), time.Now().UTC()
+	}
+	if err := c.append(p.t.Context(), evs...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *place) status() Status {
+	p.t.Helper()
+	st, err := Call[Status](p.t.Context(), p.conn.NATS, SubjectStatus, struct{}{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return st
+}
+
+// items are all that were published.
+func (p *place) items() []*work.Item {
+	p.t.Helper()
+	var items []*work.Item
+	for s, err := range work.ReadItems(p.t.Context(), p.conn.JS, 0) {
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		items = append(items, s.Item)
+	}
+	return items
+}
+
+func change(author string) ApplyRequest {
+	put := func(kind, name, body string) events.Resource {
+		return events.Resource{ResourceKey: events.ResourceKey{Kind: kind, Name: name}, File: "p.yaml", Line: 1,
+			Body: json.RawMessage(body)}
+	}
+	return ApplyRequest{Change: events.PolicyChange{Author: author, Put: []events.Resource{
+		put("IPPool", "main", `{"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"main"},"spec":{"cidr":"10.8.0.0/24"}}`),
+		put("GlobalNetworkPolicy", "web", `{"apiVersion":"projectcalico.org/v3","kind":"GlobalNetworkPolicy","metadata":{"name":"web"},
+			"spec":{"selector":"app == 'web'","types":["Egress"],"egress":[{"action":"Allow","protocol":"TCP"}]}}`),
+	}}}
+}
+
+func webTask(n int) events.Event {
+	id := fmt.Sprintf("web.%d", n)
+	return events.Event{ID: id, Kind: events.TaskPut, Task: &events.Task{
+		Framework: "fw", ID: id, Executor: id, Agent: "a1", State: "TASK_STAGING",
+		Networks: []events.Network{{Name: "taskwall"}}, Labels: map[string]string{"app": "web"},
+	}}
+}
+
+// TestTermsFollowOnEachOther lets one controller follow another, from a
+// snapshot and without one: none says again what was said, each goes on where
+// the last stopped, and the log makes exactly what was published.
+func TestTermsFollowOnEachOther(t *testing.T) {
+	p := newPlace(t)
+	first, end := p.term(1, 3)
+	if _, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, change("ann")); err != nil {
+		t.Fatal(err)
+	}
+	p.say(first, events.Event{ID: "h1", Kind: events.HostPut, Host: &events.Host{Agent: "a1", Name: "h1", Address: "192.0.2.1", Reachable: true}})
+	p.report("h1", work.Report{Join: &events.Join{Host: "h1", Address: "192.0.2.1"}})
+	p.until("join", func() bool { st := p.status(); return len(st.Hosts) == 1 && st.Hosts[0].State == "ready" })
+	p.say(first, webTask(1), webTask(2))
+	p.until("two tasks", func() bool { return len(p.status().Endpoints) == 2 })
+	before := p.status()
+	end()
+	said := len(p.items())
+	if said == 0 {
+		t.Fatal("nothing was published")
+	}
+
+	for epoch := uint64(2); epoch <= 3; epoch++ {
+		c, end := p.term(epoch, 1000)
+		after := p.status()
+		if a, b := fmt.Sprintf("%+v", before.Endpoints), fmt.Sprintf("%+v", after.Endpoints); a != b {
+			t.Errorf("epoch %d sees\n%s\nand the one before saw\n%s", epoch, b, a)
+		}
+		if n := len(p.items()); n != said {
+			t.Errorf("epoch %d published %d items again", epoch, n-said)
+		}
+		p.say(c, webTask(int(epoch)+10))
+		p.until("one task more", func() bool { return len(p.status().Endpoints) == len(before.Endpoints)+1 })
+		said, before = len(p.items()), p.status()
+		end()
+	}
+	log, err := eventlog.Open(t.Context(), p.conn.JS, eventlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	published := p.items()
+	r, err := scheduler.Replay(log.Read(t.Context(), 1), func(yield func(*work.Item, error) bool) {
+		for _, it := range published {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}, nil)
+	if err != nil || r.First != nil || r.Equal != len(published) || r.Items != len(published) {
+		t.Errorf("replay: %+v, %v", r, err)
+	}
+}
+
+func TestPolicyChangeIsCheckedBeforeTheLog(t *testing.T) {
+	p := newPlace(t)
+	_, end := p.term(1, 1000)
+	defer end()
+	bad := change("ann")
+	bad.Change.Put[1].Body = json.RawMessage(strings.Replace(string(bad.Change.Put[1].Body), "app == 'web'", "app = 'web'", 1))
+	last := p.status().Log.Last
+	if _, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, bad); err == nil || !strings.Contains(err.Error(), "p.yaml") {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, change("")); err == nil {
+		t.Error("a change without an author was taken")
+	}
+	if now := p.status().Log.Last; now != last {
+		t.Errorf("the log went from %d to %d", last, now)
+	}
+}
+
+// TestApplyWaitsForTheHosts: the answer comes when the hosts that the change
+// concerns have reported it, and says how long each took.
+func TestApplyWaitsForTheHosts(t *testing.T) {
+	p := newPlace(t)
+	c, end := p.term(1, 1000)
+	defer end()
+	if _, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, change("ann")); err != nil {
+		t.Fatal(err)
+	}
+	p.say(c, events.Event{ID: "h1", Kind: events.HostPut, Host: &events.Host{Agent: "a1", Name: "h1", Reachable: true}})
+	p.report("h1", work.Report{Join: &events.Join{Host: "h1"}})
+	p.until("join", func() bool { st := p.status(); return len(st.Hosts) == 1 && st.Hosts[0].Rev == 1 })
+	p.say(c, webTask(1))
+	p.until("the task's item", func() bool { st := p.status(); return len(st.Hosts) == 1 && st.Hosts[0].Rev == 2 })
+
+	req := change("bob")
+	req.Change.Put = req.Change.Put[1:]
+	req.Change.Put[0].Body = json.RawMessage(strings.Replace(string(req.Change.Put[0].Body), "TCP", "UDP", 1))
+	req.Wait = 10 * time.Second
+	answer := make(chan ApplyResult, 1)
+	go func() {
+		r, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, req)
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- r
+	}()
+	p.until("the change's item", func() bool { return p.status().Hosts[0].Rev == 3 })
+	select {
+	case r := <-answer:
+		t.Fatalf("the answer came before the host had reported: %+v", r)
+	default:
+	}
+	p.report("h1", work.Report{Time: time.Now().UTC(), Applied: &work.Applied{Rev: 3}})
+	if r := <-answer; r.Hosts["h1"] <= 0 {
+		t.Errorf("the answer is %+v", r)
+	}
+}
