@@ -264,3 +264,26 @@ func BenchmarkMatches(b *testing.B) {
 		}
 	}
 }
+
+func TestNever(t *testing.T) {
+	for text, want := range map[string]bool{
+		"a == 'x' && a == 'y'":               true,
+		"a == 'x' && b == 'z' && a != 'x'":   true,
+		"a in {'x', 'y'} && a not in {'x'}":  false,
+		"a in {'x', 'y'} && a in {'z'}":      true,
+		"has(a) && !has(a)":                  true,
+		"a == 'x' && !has(a)":                true,
+		"a != 'x' && !has(a)":                false,
+		"a in {}":                            true,
+		"a in {} || b == 'x'":                false,
+		"a in {} || a == 'x' && a == 'y'":    true,
+		"a == 'xy' && a starts with 'y'":     true,
+		"a == 'x' && b == 'y'":               false,
+		"!all()":                             true,
+		"(a == 'x' || a == 'y') && a == 'z'": false, // not plain
+	} {
+		if got := parse(t, text).Never(); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}

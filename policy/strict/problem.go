@@ -3,6 +3,7 @@ package strict
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -87,6 +88,26 @@ func (p Path) String() string {
 		}
 	}
 	return b.String()
+}
+
+// ParsePath undoes String for paths whose field names hold no dots or brackets.
+func ParsePath(text string) Path {
+	var p Path
+	for part := range strings.SplitSeq(text, ".") {
+		name, rest, _ := strings.Cut(part, "[")
+		if name != "" {
+			p = append(p, name)
+		}
+		for rest != "" {
+			var place string
+			place, rest, _ = strings.Cut(rest, "]")
+			if n, err := strconv.Atoi(place); err == nil {
+				p = append(p, n)
+			}
+			_, rest, _ = strings.Cut(rest, "[")
+		}
+	}
+	return p
 }
 
 // Under returns a longer path; p itself is not changed.
