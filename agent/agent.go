@@ -46,6 +46,7 @@ type Agent struct {
 	// digestDue is when the digest of a large picture may be computed; zero
 	// when it is not owed.
 	digestDue time.Time
+	lastTook  time.Duration
 
 	// mu guards what follows. It is never held over anything slower than a few
 	// netlink calls.
@@ -146,6 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.work(ctx) })
 	g.Go(func() error { return a.checks(ctx) })
 	g.Go(func() error { return a.sweeps(ctx) })
+	g.Go(func() error { return a.listen(ctx) })
 	g.Go(func() error { return a.fw.Watch(ctx, a.hurry) })
 	g.Go(func() error { return attach.Watch(ctx, a.noticed) })
 	err = g.Wait()

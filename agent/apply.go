@@ -66,7 +66,7 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	a.log.Debug("applied", "rev", it.Rev, "took", took)
 	applied := work.Applied{Rev: a.state.Rev, Took: took, Cut: cut, Failed: failed}
 	if a.large() {
-		a.digestDue = time.Now().Add(digestAfter) // when it is quiet
+		a.digestDue, a.lastTook = time.Now().Add(digestAfter), took // when it is quiet
 	} else {
 		applied.Digest, a.digestDue = a.state.Digest(), time.Time{}
 	}
@@ -95,7 +95,7 @@ func (a *Agent) digest() {
 		return
 	}
 	a.digestDue = time.Time{}
-	a.report.applied(work.Applied{Rev: a.state.Rev, Digest: a.state.Digest()})
+	a.report.applied(work.Applied{Rev: a.state.Rev, Took: a.lastTook, Digest: a.state.Digest()})
 }
 
 // apply makes a change in the order in which nothing refers to what is not
@@ -230,7 +230,13 @@ func (a *Agent) ended(ids []string) {
 func cloneEndpoints(m map[string]work.Endpoint) map[string]work.Endpoint { return maps.Clone(m) }
 
 // wires are all that the firewall should vouch for, in a fixed order.
-func (a *Agent) wires() []firewall.Wire {
+func (a *Agent) wires() (all []firewall.Wire) {
+	a.withWires(func(ws []firewall.Wire) error { all = ws; return nil })
+	return all
+}
+
+// withWires keeps attaches and detaches waiting while do looks at the wires.
+func (a *Agent) withWires(do func([]firewall.Wire) error) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var ws []firewall.Wire
@@ -240,5 +246,5 @@ func (a *Agent) wires() []firewall.Wire {
 		}
 	}
 	slices.SortFunc(ws, func(x, y firewall.Wire) int { return x.Address.Compare(y.Address) })
-	return ws
+	return do(ws)
 }

@@ -84,7 +84,7 @@ func (a *Agent) compare(ctx context.Context) error {
 	if !a.synced {
 		a.adopt()
 	}
-	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.wires()})
+	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.withWires})
 	if err != nil {
 		return err
 	}

@@ -31,8 +31,9 @@ type pending struct {
 	report work.Report
 }
 
-// maxDrift bounds how many drift reports wait; of more, the oldest go.
-const maxDrift = 100
+// maxLoose bounds how many reports without a key (drift, logged packets) wait;
+// of more, the oldest go.
+const maxLoose = 200
 
 func newReporter(host string, outbox Outbox, log *slog.Logger) *reporter {
 	return &reporter{host: host, outbox: outbox, log: log, start: time.Now().UnixNano(), wake: make(chan struct{}, 1)}
@@ -52,12 +53,14 @@ func (r *reporter) drift(what string) {
 	r.add("", work.Report{Drift: &work.Drift{What: what}})
 }
 
+func (r *reporter) logged(l work.Logged) { r.add("", work.Report{Logged: &l}) }
+
 func (r *reporter) add(key string, rep work.Report) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.n++
 	rep.ID, rep.Host, rep.Time = fmt.Sprintf("%s-%d-%d", r.host, r.start, r.n), r.host, time.Now().UTC()
-	drifts, first := 0, -1
+	loose, first := 0, -1
 	for i, p := range r.queue {
 		if key != "" && p.key == key {
 			// An applied item that could not all be applied is news of its own.
@@ -70,10 +73,10 @@ func (r *reporter) add(key string, rep work.Report) {
 			if first < 0 {
 				first = i
 			}
-			drifts++
+			loose++
 		}
 	}
-	if key == "" && drifts >= maxDrift {
+	if key == "" && loose >= maxLoose {
 		r.queue = append(r.queue[:first], r.queue[first+1:]...)
 	}
 	r.queue = append(r.queue, pending{key, rep})

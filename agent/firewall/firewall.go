@@ -40,6 +40,9 @@ type Firewall struct {
 	sets     map[string]work.SetType
 	bulk     *ipset.Conn
 
+	reasonsMu sync.Mutex
+	reasons   map[string]Reason // by tag
+
 	wiresMu  sync.Mutex // guards what follows
 	postures *postures
 	ready    map[string]bool // postures whose chains are in the kernel
@@ -80,7 +83,7 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 		mangle:   newTable("mangle", mangleBase()),
 		filter6:  newTable("filter", filterBase6()),
 		programs: map[string]*posture{}, shared: map[string]int{}, sets: map[string]work.SetType{},
-		postures: newPostures(), ready: map[string]bool{},
+		postures: newPostures(), ready: map[string]bool{}, reasons: map[string]Reason{},
 	}, nil
 }
 
@@ -179,6 +182,7 @@ func (f *Firewall) compile(p work.Program) *posture {
 	if err != nil {
 		return closed(p, err)
 	}
+	f.note(&p)
 	return &posture{program: p, chains: cs}
 }
 

@@ -74,11 +74,12 @@ func sample() Picture {
 	for _, s := range samples() {
 		p.Programs[s.ID] = s
 	}
-	p.Wires = []Wire{
+	ws := []Wire{
 		{netip.MustParseAddr("10.0.0.1"), "tw0", "db"},
 		{netip.MustParseAddr("10.0.0.2"), "tw1", "open"},
 		{netip.MustParseAddr("10.0.0.3"), "tw2", ""},
 	}
+	p.Wires = func(do func([]Wire) error) error { return do(ws) }
 	return p
 }
 

@@ -129,7 +129,7 @@ const LogGroup = 84
 const maxPrefix = 63
 
 func (d direction) nflog(action, policy string, index int) string {
-	prefix := fmt.Sprintf("tw:%s:%s %s %s", action, d.short, shortHash(d.short, policy, fmt.Sprint(index)), source(policy, index))
+	prefix := fmt.Sprintf("tw:%s:%s %s", action, d.tag(policy, index), source(policy, index))
 	return fmt.Sprintf(`-j NFLOG --nflog-prefix "%s" --nflog-group %d`, words(prefix, maxPrefix), LogGroup)
 }
 

@@ -13,7 +13,10 @@ import (
 type Picture struct {
 	Sets     map[string]*work.SetState
 	Programs map[string]work.Program
-	Wires    []Wire
+	// Wires calls do with all wires that there should be, and keeps whoever
+	// wires and unwires waiting until it returns: so none that was just wired is
+	// taken for a stranger's.
+	Wires func(do func([]Wire) error) error
 }
 
 // Sync reads the kernel and makes it equal to the picture, writing only what
@@ -48,6 +51,9 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 			drift = append(drift, fmt.Sprintf("set %s differed in %d elements", SetName(id), n))
 		}
 	}
+	f.reasonsMu.Lock()
+	clear(f.reasons) // filled again by what is compiled below
+	f.reasonsMu.Unlock()
 	var gone []string
 	for id := range f.programs {
 		if _, ok := p.Programs[id]; !ok {
@@ -74,7 +80,7 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	if first {
 		f.sweepOther(ctx)
 	}
-	found, err = f.equalWires(p.Wires)
+	err = p.Wires(func(ws []Wire) (err error) { found, err = f.equalWires(ws); return err })
 	if err != nil {
 		return drift, failures, err
 	}

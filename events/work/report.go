@@ -1,6 +1,7 @@
 package work
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
@@ -22,6 +23,7 @@ type Report struct {
 	Wiring  *events.Wiring `json:"wiring,omitempty"` // becomes an endpoint.state event
 	Applied *Applied       `json:"applied,omitempty"`
 	Drift   *Drift         `json:"drift,omitempty"`
+	Logged  *Logged        `json:"logged,omitempty"`
 }
 
 // Applied answers a work item.
@@ -51,4 +53,26 @@ type Failure struct {
 // that was mended.
 type Drift struct {
 	What string `json:"what"` // e.g. "iptables filter: 3 rules of tw-… missing"
+}
+
+// Logged is what a host's firewall logged: packets of one kind that a rule
+// denied, or that met a rule with the action "log". The kernel limits how many it
+// hands over, so Count is a lower bound.
+type Logged struct {
+	Action Action `json:"action"` // Deny or Log
+	// Direction is "egress" or "ingress", from the task's point of view; empty
+	// when no policy decided: then Policy says what did.
+	Direction string `json:"direction,omitempty"`
+	// Policy and Index are those of the Rule.
+	Policy   string     `json:"policy"`
+	Index    int        `json:"index"`
+	Source   netip.Addr `json:"source"`
+	Dest     netip.Addr `json:"dest"`
+	Protocol int        `json:"protocol"`
+	Port     uint16     `json:"port,omitempty"` // the destination's
+	// SourceTask and DestTask are the endpoints of this host that have the
+	// addresses.
+	SourceTask string `json:"sourceTask,omitempty"`
+	DestTask   string `json:"destTask,omitempty"`
+	Count      int    `json:"count"`
 }

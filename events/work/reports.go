@@ -82,7 +82,7 @@ func (r *Reporter) send(ctx context.Context, msg *nats.Msg) error {
 // validate checks that a report says one thing.
 func validate(r *Report) error {
 	n := 0
-	for _, set := range []bool{r.Join != nil, r.Wiring != nil, r.Applied != nil, r.Drift != nil} {
+	for _, set := range []bool{r.Join != nil, r.Wiring != nil, r.Applied != nil, r.Drift != nil, r.Logged != nil} {
 		if set {
 			n++
 		}

@@ -34,6 +34,11 @@ func (c *Controller) report(ctx context.Context, r work.Report) error {
 		c.metrics.drift(r.Host)
 		c.log.Warn("drift mended", "host", r.Host, "what", r.Drift.What)
 		return nil
+	case r.Logged != nil:
+		l := r.Logged
+		c.log.Info("packets "+string(l.Action), "host", r.Host, "policy", l.Policy, "rule", l.Index, "direction", l.Direction,
+			"source", l.Source, "dest", l.Dest, "protocol", l.Protocol, "port", l.Port, "from", l.SourceTask, "to", l.DestTask, "count", l.Count)
+		return nil
 	default:
 		c.log.Warn("a report says nothing this program knows", "host", r.Host, "id", r.ID)
 		return nil
