@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,10 +36,6 @@ func startReal(t *testing.T, prefix string, change ...func(*sim.Config)) *realCl
 	}
 	t.Cleanup(func() { f.Close() })
 
-	dir := t.TempDir()
-	if err := sim.BuildPeer(ctx, dir); err != nil {
-		t.Fatal(err)
-	}
 	plugins, err := filepath.Abs("testdata/plugins")
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +44,7 @@ func startReal(t *testing.T, prefix string, change ...func(*sim.Config)) *realCl
 		Fabric:      f,
 		Control:     sim.Host{Name: "ctl", Address: "192.168.50.2/24"},
 		CNIPlugins:  plugins,
-		TaskPath:    dir,
+		TaskPath:    peerDir(t),
 		Seed:        1,
 		HostCNIConf: map[string]string{},
 	}
@@ -78,6 +75,35 @@ func startReal(t *testing.T, prefix string, change ...func(*sim.Config)) *realCl
 		}
 	}
 	return &realCluster{c, f, logs}
+}
+
+var buildPeer = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "taskwall-peer-*")
+	if err != nil {
+		return "", err
+	}
+	builtPeer = dir
+	return dir, sim.BuildPeer(context.Background(), dir)
+})
+
+var builtPeer string
+
+// peerDir is where the workload is, built once for all tests.
+func peerDir(t *testing.T) string {
+	t.Helper()
+	dir, err := buildPeer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if builtPeer != "" {
+		os.RemoveAll(builtPeer)
+	}
+	os.Exit(code)
 }
 
 func writeConf(t *testing.T, dir, name, body string) {

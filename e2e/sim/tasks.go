@@ -93,18 +93,22 @@ func states(tasks []Task) []string {
 	return out
 }
 
-// Eventually asks every few milliseconds until f is true or the context ends.
+// Eventually asks every few milliseconds, more rarely when f is slow, until f
+// is true or the context ends.
 func (c *Cluster) Eventually(ctx context.Context, f func() bool) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !f() {
+	for {
+		start := time.Now()
+		if f() {
+			return nil
+		}
+		pause := time.NewTimer(5*time.Millisecond + 4*time.Since(start))
 		select {
-		case <-tick.C:
+		case <-pause.C:
 		case <-ctx.Done():
+			pause.Stop()
 			return ctx.Err()
 		}
 	}
-	return nil
 }
 
 func (c *Cluster) waitRegistered(ctx context.Context) error {

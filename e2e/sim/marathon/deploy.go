@@ -252,6 +252,8 @@ func (m *Marathon) scale(spec *runSpec, list []*instance) bool {
 	}
 	for n := len(live); n < spec.instances; n++ {
 		m.schedule(spec)
+	}
+	if len(live) < spec.instances {
 		m.revive()
 	}
 	for n := len(live); n > spec.instances; n-- {
@@ -293,10 +295,14 @@ func (m *Marathon) replace(spec *runSpec, list []*instance) bool {
 		m.decommission(old[0])
 		old = old[1:]
 	}
+	more := false
 	for n := len(fresh); n < spec.instances && total < room; n++ {
 		m.schedule(spec)
-		m.revive()
 		total++
+		more = true
+	}
+	if more {
+		m.revive()
 	}
 	for n := len(fresh); n > spec.instances; n-- {
 		m.decommission(fresh[n-1])

@@ -94,9 +94,7 @@ func (m *Marathon) sortedInstances() []*instance {
 }
 
 // instancesOf are a spec's instances, oldest first.
-func (m *Marathon) instancesOf(id string) []*instance {
-	return slices.DeleteFunc(m.sortedInstances(), func(i *instance) bool { return i.spec.id != id })
-}
+func (m *Marathon) instancesOf(id string) []*instance { return slices.Clone(m.bySpec[id]) }
 
 // schedule adds an instance to the launch queue.
 func (m *Marathon) schedule(spec *runSpec) *instance {
@@ -106,6 +104,7 @@ func (m *Marathon) schedule(spec *runSpec) *instance {
 		since: m.cfg.Clock.Now(),
 	}
 	m.instances[i.id] = i
+	m.bySpec[spec.id] = append(m.bySpec[spec.id], i)
 	m.publishInstance(i, i.condition)
 	m.touch()
 	return i
@@ -148,6 +147,7 @@ func (m *Marathon) kill(i *instance) {
 // expunge forgets an instance. The last one of a deleted spec ends it.
 func (m *Marathon) expunge(i *instance) {
 	delete(m.instances, i.id)
+	m.bySpec[i.spec.id] = slices.DeleteFunc(m.bySpec[i.spec.id], func(o *instance) bool { return o == i })
 	m.touch()
 }
 

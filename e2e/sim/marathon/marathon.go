@@ -60,6 +60,7 @@ type Marathon struct {
 	target      map[string]*runSpec   // what deployments work towards
 	versions    map[string][]*runSpec // oldest first
 	instances   map[string]*instance
+	bySpec      map[string][]*instance // by the spec's id, oldest first
 	seq         int
 	deployments []*deployment
 	lastVersion time.Time
@@ -104,6 +105,7 @@ func New(cfg Config) *Marathon {
 		target:    map[string]*runSpec{},
 		versions:  map[string][]*runSpec{},
 		instances: map[string]*instance{},
+		bySpec:    map[string][]*instance{},
 		changed:   make(chan struct{}),
 		led:       make(chan struct{}),
 		events:    newQueue(),

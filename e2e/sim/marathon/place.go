@@ -39,14 +39,21 @@ func (m *Marathon) place() {
 		left[n] = master.AmountOf(o.Resources)
 	}
 	now := m.cfg.Clock.Now()
+	placed := map[string]map[string]int{} // spec → agent → instances
 	for _, i := range m.sortedInstances() {
 		if i.condition != "Scheduled" || i.stopped || now.Before(i.notBefore) {
 			continue
 		}
-		n := m.choose(i, offers, left)
+		at := placed[i.spec.id]
+		if at == nil {
+			at = m.countByAgent(i.spec.id)
+			placed[i.spec.id] = at
+		}
+		n := m.choose(i, offers, left, at)
 		if n < 0 {
 			continue
 		}
+		at[offers[n].AgentID.Value]++
 		op, used := m.provision(i, offers[n], left[n])
 		left[n] = left[n].Minus(used)
 		launches[n] = append(launches[n], op)
@@ -65,24 +72,30 @@ func (m *Marathon) place() {
 
 // choose picks an offer for an instance: it must fit and meet the constraints;
 // of those, the host with the fewest of the same spec.
-func (m *Marathon) choose(i *instance, offers []mesos.Offer, left []master.Amount) int {
+func (m *Marathon) choose(i *instance, offers []mesos.Offer, left []master.Amount, at map[string]int) int {
 	best, fewest := -1, 0
 	need := i.spec.need()
 	for n, o := range offers {
 		if !left[n].Covers(need) || !m.allowed(i.spec, o) {
 			continue
 		}
-		same := 0
-		for _, other := range m.instances {
-			if other.agentID == o.AgentID.Value && other.spec.id == i.spec.id && other.active() {
-				same++
-			}
-		}
+		same := at[o.AgentID.Value]
 		if best < 0 || same < fewest || same == fewest && left[n].Cpus > left[best].Cpus {
 			best, fewest = n, same
 		}
 	}
 	return best
+}
+
+// countByAgent is how many live instances of a spec each agent has.
+func (m *Marathon) countByAgent(spec string) map[string]int {
+	out := map[string]int{}
+	for _, i := range m.bySpec[spec] {
+		if i.active() {
+			out[i.agentID]++
+		}
+	}
+	return out
 }
 
 // need is what an instance takes, without ports.
@@ -145,8 +158,8 @@ func (m *Marathon) allowed(s *runSpec, o mesos.Offer) bool {
 
 func (m *Marathon) countAt(s *runSpec, field, value string) int {
 	n := 0
-	for _, i := range m.instances {
-		if i.spec.id == s.id && i.active() && field == "hostname" && i.host == value {
+	for _, i := range m.bySpec[s.id] {
+		if i.active() && field == "hostname" && i.host == value {
 			n++
 		}
 	}

@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"bytes"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
@@ -107,10 +108,25 @@ func (m *Marathon) routes() http.Handler {
 	mux.HandleFunc("/v2/groups", m.groups)
 	mux.HandleFunc("/v2/groups/", m.groups)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, "/v2/pods/::status") { // mux would redirect nothing, but keep ids with :: whole
-			m.podPath(w, r)
+		if r.URL.Path == "/v2/events" {
+			mux.ServeHTTP(w, r)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		held := &heldAnswer{header: w.Header(), status: http.StatusOK}
+		mux.ServeHTTP(held, r)
+		w.WriteHeader(held.status)
+		_, _ = w.Write(held.body.Bytes())
 	})
 }
+
+// heldAnswer collects an answer that a handler writes under the lock, so that a
+// client that reads slowly holds up nobody.
+type heldAnswer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (h *heldAnswer) Header() http.Header         { return h.header }
+func (h *heldAnswer) WriteHeader(status int)      { h.status = status }
+func (h *heldAnswer) Write(b []byte) (int, error) { return h.body.Write(b) }

@@ -99,7 +99,7 @@ func (m *Master) Register(r Registration) (string, error) {
 		a.reregistered = now
 		m.stopPinging(a)
 		m.adoptTasks(a, r)
-		m.allocate()
+		m.allocateOn(a)
 		return id, nil
 	}
 	_, wasUnreachable := m.cfg.Quorum.unreachableSince(id)
@@ -129,7 +129,7 @@ func (m *Master) Register(r Registration) (string, error) {
 			}
 		}
 	}
-	m.allocate()
+	m.allocateOn(a)
 	return id, nil
 }
 
@@ -164,7 +164,7 @@ func (m *Master) registerNew(r Registration, now time.Time) string {
 	m.cfg.Quorum.admit(r.Info)
 	a := m.addAgent(id, r, now)
 	m.emit(agentAdded(m.agentModel(a)))
-	m.allocate()
+	m.allocateOn(a)
 	return id
 }
 
@@ -218,7 +218,9 @@ func (m *Master) Update(agentID string, u Update) {
 		m.updateTask(t, u.Status, u.Latest)
 	}
 	fw.update(u.Status)
-	m.allocate()
+	if terminal(u.Latest) {
+		m.allocateOn(a)
+	}
 }
 
 // ExecutorExited tells that an executor that was no command task's is over.
@@ -235,7 +237,7 @@ func (m *Master) ExecutorExited(agentID, framework, executor string, status int)
 	if fw := m.frameworks[framework]; fw != nil {
 		fw.failure(agentID, &executor, &status)
 	}
-	m.allocate()
+	m.allocateOn(a)
 }
 
 // Disconnect says that the connection to an agent broke. Subscribers hear
@@ -367,7 +369,7 @@ func (m *Master) SetDeactivated(agentID string, on bool) bool {
 	if on {
 		m.rescindAll(a.offers)
 	} else {
-		m.allocate()
+		m.allocateOn(a)
 	}
 	return true
 }

@@ -39,26 +39,30 @@ func (a *agent) free() Amount {
 	return left
 }
 
-// allocate offers what is free, an agent at a time to one framework, in turns.
+// allocate offers what is free on every agent.
 func (m *Master) allocate() {
-	now := m.now()
 	for _, a := range m.sortedAgents() {
-		if !a.active || a.deactivated {
-			continue
+		m.allocateOn(a)
+	}
+}
+
+// allocateOn offers what is free on an agent to one of the frameworks that want
+// it, in turns.
+func (m *Master) allocateOn(a *agent) {
+	if !a.active || a.deactivated || m.agents[a.id] != a {
+		return
+	}
+	now := m.now()
+	var wanting []*framework
+	for _, id := range m.order {
+		if f := m.frameworks[id]; f.active && !f.suppressed && !now.Before(f.refused[a.id]) {
+			wanting = append(wanting, f)
 		}
-		var wanting []*framework
-		for _, f := range m.sortedFrameworks() {
-			if f.active && !f.suppressed && !now.Before(f.refused[a.id]) {
-				wanting = append(wanting, f)
-			}
-		}
-		if len(wanting) == 0 {
-			continue
-		}
-		free := a.free()
-		if free.Empty() {
-			continue
-		}
+	}
+	if len(wanting) == 0 {
+		return
+	}
+	if free := a.free(); !free.Empty() {
 		m.offer(wanting[m.nextOffer%len(wanting)], a, free)
 	}
 }
@@ -109,9 +113,9 @@ func (m *Master) decline(f *framework, offers []mesos.OfferID, filters *mesos.Fi
 		if o := f.offers[id.Value]; o != nil {
 			m.drop(o)
 			m.refuse(f, o.agent, filters)
+			m.allocateOn(o.agent)
 		}
 	}
-	m.allocate()
 }
 
 // refuse keeps an agent's resources from a framework for a while: 5 s unless
@@ -134,7 +138,7 @@ func (m *Master) refuse(f *framework, a *agent, filters *mesos.Filters) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			if m.phase == Ready {
-				m.allocate()
+				m.allocateOn(a)
 			}
 		case <-m.stop:
 		}
@@ -176,10 +180,13 @@ func (m *Master) accept(f *framework, c *scheduler.Call_Accept) {
 			}
 		}
 	}
-	if a != nil && !left.Empty() {
+	if a == nil {
+		return
+	}
+	if !left.Empty() {
 		m.refuse(f, a, c.Filters)
 	}
-	m.allocate()
+	m.allocateOn(a)
 }
 
 func (m *Master) reject(f *framework, t mesos.TaskInfo, state mesos.TaskState, reason mesos.TaskStatus_Reason, why string) {

@@ -16,6 +16,9 @@ import (
 type updates struct {
 	a *Agent
 
+	// sending keeps updates in order on their way to the master.
+	sending sync.Mutex
+
 	mu      sync.Mutex
 	streams map[[2]string]*stream
 	order   [][2]string
@@ -55,6 +58,8 @@ func (u *updates) add(framework string, s mesos.TaskStatus) <-chan struct{} {
 
 // send passes the first waiting update to the master, if there is a connection.
 func (u *updates) send(key [2]string) {
+	u.sending.Lock()
+	defer u.sending.Unlock()
 	u.a.mu.Lock()
 	leader, id := u.a.leader, u.a.id
 	u.a.mu.Unlock()
@@ -80,12 +85,13 @@ func (u *updates) acknowledge(framework, task string, uuid []byte) {
 	}
 	ended := terminal(*st.queue[0].State)
 	st.queue = st.queue[1:]
+	more := len(st.queue) > 0
 	if ended {
 		close(st.acked)
 		u.drop(key)
 	}
 	u.mu.Unlock()
-	if !ended {
+	if more && !ended {
 		u.send(key)
 	}
 }
