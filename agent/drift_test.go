@@ -58,3 +58,33 @@ func TestDrift(t *testing.T) {
 		})
 	}
 }
+
+// A chain that someone emptied lets nothing pass that was not allowed before,
+// also before it is mended.
+func TestEmptiedChainCloses(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "legacy" }) // the kernel tells nobody: it stays broken
+	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, ""))), posture("shut", nil, tier(allow(0, "")))}})
+	a, b, shut := l.run("a", "10.0.0.1", "open"), l.run("b", "10.0.0.2", "open"), l.run("shut", "10.0.0.3", "shut")
+	b.Serve("udp", "10.0.0.2:53")
+	shut.Serve("udp", "10.0.0.3:53")
+	for _, chain := range []string{"filter tw-i-open", "filter tw-i-shut", "filter tw-e-open", "filter tw-egress", "filter tw-ingress", "filter tw-task", "filter tw-allowed", "filter tw-accept", "mangle tw-mark"} {
+		table, name, _ := strings.Cut(chain, " ")
+		save, err := exec.Command("iptables-legacy-save").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.reaches("udp", "10.0.0.2:53")
+		if out, err := exec.Command("iptables-legacy", "-t", table, "-F", name).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", chain, err, out)
+		}
+		a.blocked("udp", "10.0.0.3:53")
+		if chain != "filter tw-i-shut" {
+			a.blocked("udp", "10.0.0.2:53")
+		}
+		restore := exec.Command("iptables-legacy-restore")
+		restore.Stdin = strings.NewReader(string(save))
+		if out, err := restore.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+}

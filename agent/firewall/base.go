@@ -38,6 +38,9 @@ func mangleBase() base {
 func filterBase(hostPorts []uint16) base {
 	noSender := fmt.Sprintf("-i %s -m mark --mark 0x0/%#x", tasks, egress.mask())
 	noReceiver := fmt.Sprintf("-o %s -m mark --mark 0x0/%#x", tasks, ingress.mask())
+	// Every way through ends in a verdict. A packet comes back here only when
+	// someone emptied a chain: then nothing allowed it.
+	fallen := comment("nothing decided") + " -g " + chainClosed
 	holds := "-m conntrack --ctstate RELATED,ESTABLISHED" + comment("the verdict on this connection holds")
 	invalid := "-m conntrack --ctstate INVALID -g " + chainInvalid
 	host := rules{
@@ -54,28 +57,33 @@ func filterBase(hostPorts []uint16) base {
 		hostPorts = hostPorts[n:]
 		host = append(host, "-p tcp -m multiport --dports "+strings.Join(ports, ",")+comment("failsafe: the Mesos agent")+" -g "+chainAccept)
 	}
-	host = append(host,
-		"-j "+egress.name,
-		"-g "+chainAccept,
-	)
+	host = append(host, "-g "+egress.name)
 	return base{
 		hooks: []hook{{"FORWARD", chainForward}, {"INPUT", chainInput}, {"OUTPUT", chainOutput}},
 		chains: chains{
 			chainForward: {
 				noSender + comment("closed, or not the address of this interface") + " -g " + chainClosed,
 				noReceiver + comment("closed, or not the address of this interface") + " -g " + chainClosed,
-				"-i " + tasks + " -g " + chainTask,
-				"-o " + tasks + " -g " + chainTask,
+				"-i " + tasks + " -j " + chainTask,
+				"-o " + tasks + " -j " + chainTask,
+				"-i " + tasks + fallen,
+				"-o " + tasks + fallen,
 			},
 			chainTask: {
 				holds + " -g " + chainAccept,
 				invalid,
-				"-i " + tasks + " -j " + egress.name,
-				"-o " + tasks + " -j " + ingress.name,
+				"-i " + tasks + " -g " + egress.name,
+				"-g " + ingress.name,
+			},
+			chainAllowed: {
+				"-o " + tasks + " -g " + ingress.name,
 				"-g " + chainAccept,
 			},
-			chainInput: {"-i " + tasks + " -g " + chainHost},
-			chainHost:  host,
+			chainInput: {
+				"-i " + tasks + " -j " + chainHost,
+				"-i " + tasks + fallen,
+			},
+			chainHost: host,
 			chainOutput: {
 				"-o " + tasks + " -m set --match-set " + setDst + " dst,dst" + comment("the host reaches its own tasks") + " -j ACCEPT",
 				"-o " + tasks + " -j DROP",

@@ -6,9 +6,8 @@
 //	                           (destination, interface) ─ set tw-dst ─▶ mark bits 14-27 = the receiver's posture
 //	       ─▶ filter  tw-forward: bits empty? nobody vouched for it: dropped
 //	                  tw-task:    its verdict holds (established)? accepted
-//	                              tw-egress  ─ tree over bits 0-13  ─▶ tw-e-<posture> ─ allowed: RETURN
-//	                              tw-ingress ─ tree over bits 14-27 ─▶ tw-i-<posture> ─ allowed: RETURN
-//	                              accepted
+//	                  tw-egress  ─ tree over bits 0-13  ─▶ tw-e-<posture> ─ allowed ─▶ tw-allowed
+//	                  tw-ingress ─ tree over bits 14-27 ─▶ tw-i-<posture> ─ allowed ─▶ tw-accept
 //
 // So attaching a task is two set elements over netlink, whatever the number of
 // policies; only a posture that the host did not know writes rules, all of a
@@ -16,9 +15,9 @@
 // of steps that does not grow with endpoints and grows with the logarithm of
 // the postures. A packet between two tasks of one host meets both postures.
 //
-// Inside a posture's chains every jump is a goto, so RETURN in any tier leaves
-// the whole posture and means "allowed in this direction"; all else ends in a
-// chain that logs and drops.
+// Every step from there on is a goto. A packet that nothing decided, because
+// someone emptied a chain, falls back to tw-forward and is dropped there; a denial
+// ends in a chain that logs and drops.
 //
 // The packet's mark belongs to us between mangle FORWARD/INPUT and the end of
 // filter, its low 28 bits only, and only for packets from or to a task's

@@ -30,6 +30,7 @@ const (
 	chainOutput  = Prefix + "output"
 	chainTask    = Prefix + "task"
 	chainHost    = Prefix + "host"
+	chainAllowed = Prefix + "allowed" // by the sender's posture
 	chainAccept  = Prefix + "accept"
 	chainClosed  = Prefix + "closed"
 	chainInvalid = Prefix + "invalid"
@@ -44,11 +45,12 @@ type direction struct {
 	short string // in its postures' chain names
 	word  string // for people
 	shift uint   // of its bits in the mark
+	allow string // where a packet goes that the posture allows
 }
 
 var (
-	egress  = direction{Prefix + "egress", "e", "egress", 0}
-	ingress = direction{Prefix + "ingress", "i", "ingress", indexBits}
+	egress  = direction{Prefix + "egress", "e", "egress", 0, chainAllowed}
+	ingress = direction{Prefix + "ingress", "i", "ingress", indexBits, chainAccept}
 )
 
 // indexBits is how many bits of the mark name a posture; index 0 is none, so a

@@ -84,7 +84,7 @@ func (d direction) rule(out chains, r work.Rule, next string) (lines rules, fina
 	var target string
 	switch r.Action {
 	case work.Allow:
-		target = "-j RETURN"
+		target = "-g " + d.allow
 	case work.Deny:
 		target = "-g " + d.denial(out, r.Policy, r.Index)
 	case work.Pass:

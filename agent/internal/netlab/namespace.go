@@ -100,6 +100,22 @@ func (n *Namespace) enter(f func() error) error {
 	return n.in(f)
 }
 
+// Loop runs f inside the namespace, about each millisecond, until stop is closed.
+func (n *Namespace) Loop(stop <-chan struct{}, f func()) {
+	n.enter(func() error {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return nil
+			case <-tick.C:
+				f()
+			}
+		}
+	})
+}
+
 func onThread(t testing.TB, f func() error) {
 	t.Helper()
 	runtime.LockOSThread()

@@ -1,0 +1,45 @@
+package agent_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// The runbook's way to remove it all does, and leaves what others have.
+func TestRunbookRemovesItAll(t *testing.T) {
+	doc, err := os.ReadFile("../docs/agent.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, ok := strings.Cut(string(doc), "systemctl stop taskwall-agent\n")
+	script, _, ok2 := strings.Cut(script, "rm -r ")
+	if !ok || !ok2 {
+		t.Fatal("docs/agent.md has no such script any more")
+	}
+	l := newLab(t)
+	l.must(work.Item{Sets: []work.Set{nets("x", "10.0.0.9")}, Programs: []work.Program{posture("open", tier(allow(0, "x")), tier(allow(0, "")))}, Routes: blocks()[:1]})
+	l.run("a", "10.0.0.1", "open")
+	l.stop()
+	theirs := "iptables -A FORWARD -s 1.2.3.4 -j DROP; iptables -N theirs; ipset create theirs hash:ip"
+	if out, err := exec.Command("sh", "-c", theirs).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command("bash", "-ec", script).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	left := kernel(t, "nft")
+	for line := range strings.Lines(left) {
+		if strings.Contains(line, "tw") || strings.Contains(line, "proto 84") {
+			t.Errorf("left: %s", line)
+		}
+	}
+	for _, want := range []string{"-A FORWARD -s 1.2.3.4/32 -j DROP", "create theirs"} {
+		if !strings.Contains(left, want) {
+			t.Errorf("not left: %s", want)
+		}
+	}
+}
