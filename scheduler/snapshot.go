@@ -22,6 +22,7 @@ type snapshot struct {
 	Settings  events.Settings       `json:"settings"`
 	Cluster   *events.Cluster       `json:"cluster"`
 	Resources []events.Resource     `json:"resources"`
+	Commits   map[string]Commit     `json:"commits,omitempty"`
 	Blocks    []*block              `json:"blocks"`
 	Cursor    map[string]netip.Addr `json:"cursor"`
 	Hosts     []hostAtRest          `json:"hosts"`
@@ -60,7 +61,7 @@ type endpointAtRest struct {
 func (s *State) MarshalJSON() ([]byte, error) {
 	snap := snapshot{
 		Version: snapshotVersion, Seq: s.seq, Now: s.now, Settings: s.settings, Cluster: s.cluster,
-		Resources: s.resolver.Resources(), Cursor: s.addrs.cursor, Refusal: s.refusal,
+		Resources: s.resolver.Resources(), Commits: s.commits, Cursor: s.addrs.cursor, Refusal: s.refusal,
 		Reports: s.reports,
 	}
 	for _, p := range sortedPrefixes(s.addrs.blocks) {
@@ -113,6 +114,9 @@ func (s *State) UnmarshalJSON(data []byte) (err error) {
 	}
 	for _, b := range snap.Blocks {
 		s.addrs.put(b)
+	}
+	if snap.Commits != nil {
+		s.commits = snap.Commits
 	}
 	if snap.Cursor != nil {
 		s.addrs.cursor = snap.Cursor

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,7 +26,8 @@ type State struct {
 	endpoints map[string]*endpoint
 	span      *span
 	refusal   *Refusal
-	reports   uint64 // place of the last report folded
+	commits   map[string]Commit // of the resources in force, by their keys as text
+	reports   uint64            // place of the last report folded
 
 	// tasks indexes the cluster's tasks by endpoint; byAgent and byFramework
 	// say whose endpoints a change of an agent or a framework concerns.
@@ -42,6 +44,13 @@ type Refusal struct {
 	Error string `json:"error"`
 }
 
+// Commit says by which change a policy resource got its present form.
+type Commit struct {
+	Author string `json:"author"`
+	Commit string `json:"commit,omitempty"`
+	Seq    uint64 `json:"seq"` // of the change in the log
+}
+
 // NewState is the state before the first entry.
 func NewState() *State {
 	s := &State{
@@ -52,6 +61,7 @@ func NewState() *State {
 		hosts:       map[string]*host{},
 		endpoints:   map[string]*endpoint{},
 		span:        newSpan(),
+		commits:     map[string]Commit{},
 		tasks:       map[string]map[string]bool{},
 		byAgent:     map[string]map[string]bool{},
 		byFramework: map[string]map[string]bool{},
@@ -99,6 +109,8 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 	case events.PolicyApply:
 		if err := s.resolver.Apply(ev.Policy.Put, ev.Policy.Delete); err != nil {
 			s.refusal = &Refusal{Seq: e.Seq, Error: err.Error()}
+		} else {
+			s.credit(ev.Policy, e.Seq)
 		}
 		dirty = append(dirty, events.SortedKeys(s.waiting)...) // a pool may be new
 	case events.SettingsPut:
@@ -420,6 +432,20 @@ func leave(index map[string]map[string]bool, key, member string) {
 		delete(index, key)
 	}
 }
+
+// credit notes who answers for the resources of a change.
+func (s *State) credit(c *events.PolicyChange, seq uint64) {
+	for _, r := range c.Put {
+		s.commits[r.String()] = Commit{Author: c.Author, Commit: c.Commit, Seq: seq}
+	}
+	for _, k := range c.Delete {
+		delete(s.commits, k.String())
+	}
+}
+
+// Commits say by which changes the resources in force got their present form,
+// by the resources' keys as text.
+func (s *State) Commits() map[string]Commit { return maps.Clone(s.commits) }
 
 // Resources are the policy resources in force, sorted by key.
 func (s *State) Resources() []events.Resource { return s.resolver.Resources() }

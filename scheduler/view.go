@@ -46,6 +46,7 @@ type EndpointView struct {
 	Wiring      events.WiringState `json:"wiring,omitempty"`
 	Problem     string             `json:"problem,omitempty"`
 	Labels      map[string]string  `json:"labels,omitempty"`
+	Ports       []events.Port      `json:"ports,omitempty"`
 }
 
 // PostureView is one posture in use.
@@ -127,7 +128,7 @@ func (s *State) hostState(h *host) string {
 func (s *State) viewEndpoint(e *endpoint) EndpointView {
 	v := EndpointView{
 		ID: e.id, App: e.app, Task: e.task, Environment: e.env, Host: e.host.name, Address: e.address,
-		Posture: s.resolver.Posture(e.id), Wiring: e.wiring, Problem: e.refused, Labels: e.labels,
+		Posture: s.resolver.Posture(e.id), Wiring: e.wiring, Problem: e.refused, Labels: e.labels, Ports: e.ports,
 	}
 	for _, key := range events.SortedKeys(s.tasks[e.id]) {
 		if t := s.cluster.Tasks[key]; t.ID == e.task {

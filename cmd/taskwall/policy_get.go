@@ -35,13 +35,14 @@ func getCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), p)
 			}
-			rows := [][]string{{"KIND", "NAMESPACE", "NAME", "WRITTEN AT"}}
+			rows := [][]string{{"KIND", "NAMESPACE", "NAME", "WRITTEN AT", "COMMIT", "AUTHOR"}}
 			for _, r := range p.Resources {
 				at := "-"
 				if r.File != "" {
 					at = fmt.Sprintf("%s:%d", r.File, r.Line)
 				}
-				rows = append(rows, []string{r.Kind, dash(r.Namespace), r.Name, at})
+				by := p.Commits[r.String()]
+				rows = append(rows, []string{r.Kind, dash(r.Namespace), r.Name, at, dash(by.Commit), dash(by.Author)})
 			}
 			return table(cmd.OutOrStdout(), rows...)
 		},

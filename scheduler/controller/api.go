@@ -87,6 +87,9 @@ type ApplyResult struct {
 type Policy struct {
 	Seq       uint64            `json:"seq"`
 	Resources []events.Resource `json:"resources"`
+	// Commits say by which changes they got their present form, by their keys
+	// as text.
+	Commits map[string]scheduler.Commit `json:"commits"`
 }
 
 // Call asks the leading controller. A refusal is returned as an error.

@@ -35,7 +35,7 @@ func (c *Controller) status(ctx context.Context, _ struct{}) (Status, error) {
 func (c *Controller) policy(context.Context, struct{}) (Policy, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return Policy{Seq: c.state.Seq(), Resources: c.state.Resources()}, nil
+	return Policy{Seq: c.state.Seq(), Resources: c.state.Resources(), Commits: c.state.Commits()}, nil
 }
 
 // apply answers SubjectApply: it checks the change against the policies in
