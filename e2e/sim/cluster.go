@@ -3,6 +3,7 @@ package sim
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -148,6 +149,9 @@ func (c *Cluster) listen(port int) (net.Listener, error) {
 func (c *Cluster) serve(s *server, l net.Listener, h http.Handler) {
 	srv := &http.Server{Handler: h}
 	s.http = srv
+	if c.cfg.TLS != nil {
+		l = tls.NewListener(l, c.cfg.TLS)
+	}
 	c.work.Go(func() { _ = srv.Serve(l) })
 }
 
@@ -260,25 +264,32 @@ func (c *Cluster) MasterURL() string {
 	leader := c.Quorum.Leader()
 	for _, s := range c.masters {
 		if s.master == leader {
-			return "http://" + s.addr
+			return c.scheme() + s.addr
 		}
 	}
-	return "http://" + c.masters[0].addr
+	return c.scheme() + c.masters[0].addr
+}
+
+func (c *Cluster) scheme() string {
+	if c.cfg.TLS != nil {
+		return "https://"
+	}
+	return "http://"
 }
 
 // MasterURLs are all masters' URLs, the first started first.
-func (c *Cluster) MasterURLs() []string { return urls(c.masters) }
+func (c *Cluster) MasterURLs() []string { return c.urls(c.masters) }
 
 // MarathonURL is the first Marathon's URL, as seen from the control host.
-func (c *Cluster) MarathonURL() string { return "http://" + c.marathons[0].addr }
+func (c *Cluster) MarathonURL() string { return c.scheme() + c.marathons[0].addr }
 
 // MarathonURLs are all members' URLs.
-func (c *Cluster) MarathonURLs() []string { return urls(c.marathons) }
+func (c *Cluster) MarathonURLs() []string { return c.urls(c.marathons) }
 
-func urls(list []*server) []string {
+func (c *Cluster) urls(list []*server) []string {
 	var out []string
 	for _, s := range list {
-		out = append(out, "http://"+s.addr)
+		out = append(out, c.scheme()+s.addr)
 	}
 	return out
 }
@@ -286,10 +297,14 @@ func urls(list []*server) []string {
 // Client is an HTTP client that can reach masters and Marathons: its
 // connections start on the control host.
 func (c *Cluster) Client() *http.Client {
+	t := &http.Transport{}
 	if c.Control != nil {
-		return c.Control.Client()
+		t.DialContext = c.Control.DialContext
 	}
-	return &http.Client{Transport: &http.Transport{}}
+	if c.cfg.TLS != nil {
+		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+	}
+	return &http.Client{Transport: t}
 }
 
 // Host is the node with that name; it panics when there is none.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"time"
 
@@ -61,6 +62,8 @@ type Config struct {
 
 	// MesosUsers and MarathonUsers turn on Basic authentication.
 	MesosUsers, MarathonUsers map[string]string
+	// TLS makes masters and Marathons speak HTTPS; Client does not verify it.
+	TLS *tls.Config
 	// AgentHTTP opens HTTP for agents on paper too, each on a loopback port.
 	AgentHTTP bool
 	// PaperIP gives tasks on paper their addresses.

@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 
 	mesosmaster "github.com/mesos/mesos-go/api/v1/lib/master"
@@ -12,12 +14,13 @@ import (
 	"github.com/taskwall/taskwall/e2e/sim/master"
 )
 
-// Chaos says how often a stream misbehaves, as probabilities per event.
-// Heartbeats and snapshots are never touched.
+// Chaos says how often a stream misbehaves, as probabilities per event. Events
+// of one task, agent or framework keep their order. Heartbeats and snapshots are
+// never touched.
 type Chaos struct {
 	Drop      float64 // lost
 	Duplicate float64 // sent twice
-	Delay     float64 // held back until after the next event that is not: late and out of order
+	Delay     float64 // held back until another event passes: late, and out of order with other subjects
 }
 
 // chaos applies a Chaos, the same way for the same seed and events.
@@ -45,32 +48,73 @@ func (c *chaos) set(to Chaos) {
 func (c *chaos) master(stream int, e *mesosmaster.Event) []*mesosmaster.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return tamper(c, c.mesos, stream, e)
+	return tamper(c, c.mesos, stream, e, mesosSubject)
 }
 
 func (c *chaos) marathon(stream int, e marathon.Event) []marathon.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return tamper(c, c.marathons, stream, e)
+	return tamper(c, c.marathons, stream, e, marathonSubject)
 }
 
-func tamper[E any](c *chaos, held map[int][]E, stream int, e E) []E {
-	switch x := c.rng.Float64(); {
-	case x < c.c.Drop:
+// tamper decides what becomes of an event. What is late keeps its order with
+// the other events of its subject, as on the real streams.
+func tamper[E any](c *chaos, held map[int][]E, stream int, e E, subject func(E) string) []E {
+	x := c.rng.Float64()
+	if x < c.c.Drop {
 		return nil
-	case x < c.c.Drop+c.c.Duplicate:
-		return append([]E{e, e}, release(held, stream)...)
-	case x < c.c.Drop+c.c.Duplicate+c.c.Delay:
+	}
+	x -= c.c.Drop
+	if x >= c.c.Duplicate && x < c.c.Duplicate+c.c.Delay {
 		held[stream] = append(held[stream], e)
 		return nil
 	}
-	return append([]E{e}, release(held, stream)...)
+	var before, after []E
+	for _, late := range held[stream] {
+		if subject(late) == subject(e) {
+			before = append(before, late)
+		} else {
+			after = append(after, late)
+		}
+	}
+	delete(held, stream)
+	out := append(before, e)
+	if x < c.c.Duplicate {
+		out = append(out, e)
+	}
+	return append(out, after...)
 }
 
-func release[E any](held map[int][]E, stream int) []E {
-	late := held[stream]
-	delete(held, stream)
-	return late
+func mesosSubject(e *mesosmaster.Event) string {
+	switch {
+	case e.TaskAdded != nil:
+		return e.TaskAdded.Task.TaskID.Value
+	case e.TaskUpdated != nil:
+		return e.TaskUpdated.Status.TaskID.Value
+	case e.AgentAdded != nil:
+		return e.AgentAdded.Agent.AgentInfo.GetID().GetValue()
+	case e.AgentRemoved != nil:
+		return e.AgentRemoved.AgentID.Value
+	case e.FrameworkAdded != nil:
+		return e.FrameworkAdded.Framework.FrameworkInfo.GetID().GetValue()
+	case e.FrameworkUpdated != nil:
+		return e.FrameworkUpdated.Framework.FrameworkInfo.GetID().GetValue()
+	case e.FrameworkRemoved != nil:
+		return e.FrameworkRemoved.FrameworkInfo.GetID().GetValue()
+	}
+	return ""
+}
+
+func marathonSubject(e marathon.Event) string {
+	var id struct{ TaskID, InstanceID string }
+	_ = json.Unmarshal(e.Data, &id)
+	if id.InstanceID != "" {
+		return id.InstanceID
+	}
+	if i := strings.LastIndex(id.TaskID, "._app."); i > 0 {
+		return id.TaskID[:i]
+	}
+	return id.TaskID
 }
 
 // TamperMesos makes the operator streams misbehave from now on.

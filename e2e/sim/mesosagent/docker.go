@@ -9,14 +9,33 @@ import (
 // A task of the Docker containerizer never touches CNI. Its wiring would be
 // libnetwork's; here it has a namespace with loopback only, or the host's.
 
-func dockerOnHost(info *mesos.ContainerInfo) bool {
-	return info.GetDocker().GetNetwork() == mesos.ContainerInfo_DockerInfo_HOST
+// dockerNetwork is the network of docker run: a parameter comes after what the
+// network says, and wins.
+func dockerNetwork(info *mesos.ContainerInfo) string {
+	for _, p := range info.GetDocker().GetParameters() {
+		if p.Key == "net" || p.Key == "network" {
+			return p.Value
+		}
+	}
+	switch info.GetDocker().GetNetwork() {
+	case mesos.ContainerInfo_DockerInfo_BRIDGE:
+		return "bridge"
+	case mesos.ContainerInfo_DockerInfo_NONE:
+		return "none"
+	case mesos.ContainerInfo_DockerInfo_USER:
+		if len(info.NetworkInfos) > 0 {
+			return info.NetworkInfos[0].GetName()
+		}
+	}
+	return "host"
 }
+
+func dockerOnHost(info *mesos.ContainerInfo) bool { return dockerNetwork(info) == "host" }
 
 // dockerIP is the address that docker inspect would show, "" for none.
 func dockerIP(c *container) string {
-	info := c.executor.Container
-	if info.GetDocker().GetNetwork() == mesos.ContainerInfo_DockerInfo_NONE || dockerOnHost(info) {
+	switch dockerNetwork(c.executor.Container) {
+	case "none", "host":
 		return ""
 	}
 	return "172.17.0.2" // local to the host: every host has one
@@ -43,13 +62,7 @@ func (a *Agent) dockerInspect(c *container, t *taskRun) []byte {
 	if c.proc != nil {
 		pid = c.proc.pid()
 	}
-	mode := map[mesos.ContainerInfo_DockerInfo_Network]string{
-		mesos.ContainerInfo_DockerInfo_HOST: "host", mesos.ContainerInfo_DockerInfo_BRIDGE: "bridge",
-		mesos.ContainerInfo_DockerInfo_NONE: "none",
-	}[c.executor.Container.GetDocker().GetNetwork()]
-	if mode == "" && len(c.executor.Container.NetworkInfos) > 0 {
-		mode = c.executor.Container.NetworkInfos[0].GetName()
-	}
+	mode := dockerNetwork(c.executor.Container)
 	ip := dockerIP(c)
 	b, _ := json.Marshal([]any{map[string]any{
 		"Id":         c.id,
