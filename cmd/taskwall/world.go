@@ -25,13 +25,18 @@ func worldFlags(cmd *cobra.Command) {
 // has in force, either part of it replaced by files.
 func world(cmd *cobra.Command) (*explain.World, error) {
 	dir, _ := cmd.Flags().GetString("policies")
+	return worldOf(cmd, dir)
+}
+
+// worldOf is world with the directory of policies given; "" is those in force.
+func worldOf(cmd *cobra.Command, dir string) (*explain.World, error) {
 	file, _ := cmd.Flags().GetString("endpoints")
 	if dir != "" && file != "" {
 		return explain.Offline(dir, file)
 	}
 	conn, err := connect(cmd, "taskwall policy")
 	if err != nil {
-		return nil, errors.Join(err, errors.New("without a controller, give both --policies and --endpoints"))
+		return nil, errors.Join(err, errors.New("without a controller, give policies and endpoints as files; see --help"))
 	}
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
