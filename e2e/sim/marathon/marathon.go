@@ -343,3 +343,10 @@ func (m *Marathon) after(d time.Duration, f func()) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// Unacknowledged is how many acknowledgements HoldAcks holds back.
+func (m *Marathon) Unacknowledged() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.unacked)
+}
