@@ -116,7 +116,17 @@ func (a *Agent) detach(ctx context.Context, at *attachment, why string) error {
 // is open that should not be. What fails can be tried again. The caller has
 // claimed the endpoint.
 func (a *Agent) remove(at *attachment) error {
-	if err := a.fw.Unwire(firewall.Wire{Address: at.Address, Iface: at.Veth}); err != nil {
+	// From here on an item that closes or changes the endpoint must not wire it
+	// again: what it put into the sets then, nobody would take out.
+	a.mu.Lock()
+	was := at.Wired
+	at.Wired = false
+	err := a.fw.Unwire(firewall.Wire{Address: at.Address, Iface: at.Veth})
+	if err != nil {
+		at.Wired = was
+	}
+	a.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	// Both take the kernel some 20 ms: it waits for readers, or walks a table.
