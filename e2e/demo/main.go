@@ -177,7 +177,7 @@ func keep(ctx context.Context, s *story.Stage, opt story.Options) {
 	for _, h := range story.Hosts {
 		say("ip netns exec %s-%s iptables -S", opt.Prefix, h)
 	}
-	say("ip netns exec %s-ctl %s/taskwall status --nats-url %s", opt.Prefix, opt.Bin, s.NATS())
+	say("ip netns exec %s-ctl %s/taskwall status %s", opt.Prefix, opt.Bin, strings.Join(s.Credentials(), " "))
 	<-ctx.Done()
 }
 

@@ -21,6 +21,7 @@ import (
 
 	"github.com/taskwall/taskwall/e2e/netns"
 	"github.com/taskwall/taskwall/e2e/sim"
+	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/scheduler/controller"
 )
 
@@ -190,11 +191,14 @@ func (s *Stage) startOutside(ctx context.Context) error {
 }
 
 func (s *Stage) startOurs(ctx context.Context) error {
+	if err := s.writeKeys(); err != nil {
+		return fmt.Errorf("making the keys of the message bus: %w", err)
+	}
 	taskwall := filepath.Join(s.opt.Bin, "taskwall")
 	if _, err := s.start(ctx, s.control, "controller", taskwall, "controller",
 		"--mesos", s.Cluster.MasterURL(), "--marathon", s.Cluster.MarathonURL(),
 		"--data-dir", filepath.Join(s.dir, "controller"), "--address-hold", "5s",
-		"--nats-listen", controlAddress+":4222", "--insecure-nats"); err != nil {
+		"--nats-listen", controlAddress+":4222", "--nats-users", s.users(), "--nats-nkey", s.key("controller")); err != nil {
 		return err
 	}
 	for i, name := range Hosts {
@@ -205,11 +209,41 @@ func (s *Stage) startOurs(ctx context.Context) error {
 	return nil
 }
 
+// writeKeys gives the controller and each agent a key of its own: an agent can
+// read its own host's work and write its own host's reports, nothing else.
+func (s *Stage) writeKeys() error {
+	users := bus.Users{Agents: map[string]string{}}
+	for _, name := range append([]string{"controller"}, Hosts...) {
+		seed, public, err := bus.NewKey()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(s.key(name), seed, 0o600); err != nil {
+			return err
+		}
+		if name == "controller" {
+			users.Controller = public
+		} else {
+			users.Agents[name] = public
+		}
+	}
+	return users.Save(s.users())
+}
+
+func (s *Stage) users() string { return filepath.Join(s.dir, "users.yaml") }
+
+func (s *Stage) key(name string) string { return filepath.Join(s.dir, name+".nk") }
+
+// Credentials are the flags with which a command reaches the controller.
+func (s *Stage) Credentials() []string {
+	return []string{"--nats-url", s.NATS(), "--nats-nkey", s.key("controller")}
+}
+
 // StartAgent starts the agent of the i-th host.
 func (s *Stage) StartAgent(ctx context.Context, i int) error {
 	name := Hosts[i]
 	_, err := s.start(ctx, s.Cluster.Host(name).NS, agentName(i), filepath.Join(s.opt.Bin, "taskwall"), "agent",
-		"--host", name, "--address", hostAddress(i), "--nats-url", s.NATS(),
+		"--host", name, "--address", hostAddress(i), "--nats-url", s.NATS(), "--nats-nkey", s.key(name),
 		"--mesos-agent", "http://"+hostAddress(i)+":5051", "--socket", s.socket(name),
 		"--state-dir", filepath.Join(s.dir, name, "state"))
 	return err
@@ -252,7 +286,7 @@ func output(ctx context.Context, host *netns.Host, name string, args ...string) 
 // printed on standard output. Exit status 1 (the answer is no) is an error
 // like any other.
 func (s *Stage) Taskwall(ctx context.Context, args ...string) (string, error) {
-	return output(ctx, s.control, filepath.Join(s.opt.Bin, "taskwall"), append(args, "--nats-url", s.NATS())...)
+	return output(ctx, s.control, filepath.Join(s.opt.Bin, "taskwall"), append(args, s.Credentials()...)...)
 }
 
 // Status asks the controller.
