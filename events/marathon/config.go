@@ -33,8 +33,8 @@ type Config struct {
 	// Silence is how long the stream may say nothing, not even the blank line
 	// that Marathon writes every 10 s. Default 35 s.
 	Silence time.Duration
-	// CallTimeout bounds a REST call, and the wait for the stream's headers.
-	// Default 30 s: a standby proxies for 10 s.
+	// CallTimeout bounds a REST call, and the wait for the stream's headers and
+	// for its first event. Default 30 s: a standby proxies for 10 s.
 	CallTimeout time.Duration
 	// Resync is how often everything is compared. Default 5 min.
 	Resync time.Duration

@@ -9,8 +9,8 @@ var (
 	// ErrSilent: nothing arrived for longer than the heartbeat allows.
 	ErrSilent = errors.New("the stream fell silent")
 	// ErrNotAttached: the stream ended before its first event, which is how a
-	// Marathon that was just elected says that it is not ready.
-	ErrNotAttached = errors.New("the stream ended before it was attached")
+	// Marathon that was just elected says that it is not ready; or none came.
+	ErrNotAttached = errors.New("the stream was not attached")
 	// ErrTooLarge: an answer is larger than Config.MaxAnswer.
 	ErrTooLarge = errors.New("larger than the limit")
 

@@ -215,6 +215,28 @@ func TestASilentStreamIsLeft(t *testing.T) {
 	}
 }
 
+// TestAStreamThatIsNeverAttachedIsLeft though it is not silent.
+func TestAStreamThatIsNeverAttachedIsLeft(t *testing.T) {
+	mute := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		for beat := time.NewTicker(10 * time.Second); ; {
+			_, _ = io.WriteString(w, "\r\n")
+			w.(http.Flusher).Flush()
+			select {
+			case <-beat.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+	bubble(t, mute, Config{}, func(t *testing.T, l *log, s *Source) {
+		time.Sleep(31 * time.Second)
+		if st := s.Status(); !strings.Contains(st.LastError, ErrNotAttached.Error()) {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
 // TestADeploymentThatVanishesHasEnded: its last event was missed.
 func TestADeploymentThatVanishesHasEnded(t *testing.T) {
 	f := newFake()

@@ -91,8 +91,12 @@ func (s *session) read(ctx context.Context, body io.Reader) error {
 // follow waits for the stream to be attached, compares everything, and then
 // looks at what events point to, until something fails.
 func (s *session) follow(ctx context.Context, connected *bool) error {
+	attach := time.NewTimer(s.cfg.CallTimeout) // blank lines alone would keep us waiting
+	defer attach.Stop()
 	select {
 	case <-s.queue.Filled():
+	case <-attach.C:
+		return ErrNotAttached
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

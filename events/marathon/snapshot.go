@@ -119,8 +119,8 @@ func (s *session) readGroup(ctx context.Context, id string) error {
 	s.putGroup(&w, found)
 	below := strings.TrimSuffix(id, "/") + "/"
 	for _, app := range events.SortedKeys(s.mirror.Picture().Apps) {
-		if strings.HasPrefix(app, below) && !found[app] && !s.deploying(app) {
-			s.mirror.AppGone(app, "deleted", time.Time{})
+		if strings.HasPrefix(app, below) && !found[app] {
+			s.appGone(app)
 		}
 	}
 	return nil
@@ -144,13 +144,22 @@ func (s *session) putGroup(w *wireGroup, found map[string]bool) {
 	}
 }
 
-// putApp takes an app as it was read. While it is being deployed, what is read
-// may still be its former version.
+// putApp takes an app as Marathon shows it.
 func (s *session) putApp(a events.App) {
-	if older(a.Version, s.mirror.Picture().Apps[a.ID].Version) && s.deploying(a.ID) {
+	if v, ahead := s.ahead[a.ID]; ahead && older(a.Version, v) && s.deploying(a.ID) {
+		return // what is being deployed cannot be seen there yet
+	}
+	delete(s.ahead, a.ID)
+	s.mirror.PutApp(a, timestamp(a.Version))
+}
+
+// appGone takes it that Marathon does not show an app.
+func (s *session) appGone(id string) {
+	if _, ahead := s.ahead[id]; ahead && s.deploying(id) {
 		return
 	}
-	s.mirror.PutApp(a, timestamp(a.Version))
+	delete(s.ahead, id)
+	s.mirror.AppGone(id, "deleted", time.Time{})
 }
 
 // deploying reports whether a deployment of an app is under way.
@@ -174,7 +183,7 @@ func (s *session) readApp(ctx context.Context, id string) error {
 		if a, had := s.mirror.Picture().Apps[id]; had && a.Pod {
 			return s.readPod(ctx, id)
 		}
-		s.gone(id)
+		s.appGone(id)
 		return nil
 	}
 	if a, ok := s.limits.app(&w.App); err == nil && ok {
@@ -187,19 +196,13 @@ func (s *session) readPod(ctx context.Context, id string) error {
 	var w wirePod
 	err := s.get(ctx, "/v2/pods"+escape(id), &w)
 	if errors.Is(err, errNotFound) {
-		s.gone(id)
+		s.appGone(id)
 		return nil
 	}
 	if a, ok := s.limits.pod(&w); err == nil && ok {
 		s.putApp(a)
 	}
 	return err
-}
-
-func (s *session) gone(id string) {
-	if !s.deploying(id) {
-		s.mirror.AppGone(id, "deleted", time.Time{})
-	}
 }
 
 // readVersion reads one version of an app, which never changes, so once.
@@ -230,8 +233,9 @@ func (s *session) readVersion(ctx context.Context, v version) error {
 		clear(s.versions)
 	}
 	s.versions[key] = true
-	if err == nil && ok && a.ID == v.id {
-		s.putApp(a)
+	if err == nil && ok && a.ID == v.id && s.deploying(a.ID) {
+		s.ahead[a.ID] = a.Version
+		s.mirror.PutApp(a, timestamp(a.Version))
 	}
 	return nil
 }

@@ -23,6 +23,9 @@ type Source struct {
 
 	// versions are the app versions that were asked for: they never change.
 	versions map[string]bool
+	// ahead are the versions that are being deployed and were read by their
+	// names: Marathon may not show them as current yet.
+	ahead map[string]string
 	// ended are the deployments whose end was told, and when: an answer that
 	// is older must not bring one back.
 	ended map[string]time.Time
@@ -38,6 +41,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 	s := &Source{
 		cfg:      cfg.withDefaults(),
 		versions: map[string]bool{},
+		ahead:    map[string]string{},
 		ended:    map[string]time.Time{},
 		missing:  map[string]time.Time{},
 	}

@@ -273,6 +273,13 @@ func TestDeployments(t *testing.T) {
 		f.send("deployment_failed", `{"eventType":"deployment_failed","id":"d1"}`)
 		l.until(t, "the former version is back", appIs("/shop/web", v1))
 	})
+	t.Run("that delete an app and do not come to an end", func(t *testing.T) {
+		f, l, _ := shop(t)
+		f.send("deployment_info", strings.ReplaceAll(info, "StartApplication", "StopApplication"))
+		f.set("/v2/groups/shop", `{"id":"/shop","apps":[]}`)
+		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
+		l.until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 && len(c.Deployments) == 1 })
+	})
 	t.Run("of apps that cannot be seen yet", func(t *testing.T) {
 		f, l, _ := shop(t)
 		fresh := strings.ReplaceAll(info, "/shop/web", "/shop/new")

@@ -181,9 +181,19 @@ func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 			s.mirror.PutHost(s.limits.hostInfo(&w.Recovered[i]), time.Time{})
 		}
 	}
+	if partial {
+		return
+	}
 	for _, id := range events.SortedKeys(s.mirror.Picture().Hosts) {
-		if !here[id] && !skip[id] && !partial {
-			s.absentHost(s.mirror.Picture().Hosts[id], at)
+		h := s.mirror.Picture().Hosts[id]
+		switch other := at[hostPort{h.Address, h.Port}]; {
+		case skip[id] || other == id:
+		case other != "":
+			// A machine that lost its agent's work directory: the id that it
+			// had is nobody's any more, even if a new master waits for it.
+			s.hostGone(id, "replaced by "+other+" at its address")
+		case !here[id]:
+			s.absentHost(h)
 		}
 	}
 }
@@ -196,18 +206,16 @@ type hostPort struct {
 // absentHost deals with an agent that the master does not list. It is
 // unreachable, and may come back with all its tasks, unless something says
 // that it never will.
-func (s *Source) absentHost(h events.Host, at map[hostPort]string) {
+func (s *Source) absentHost(h events.Host) {
 	now := s.cfg.Now()
 	since, was := s.absent[h.Agent]
 	if !was {
 		since = now
 		s.absent[h.Agent] = now
 	}
-	switch other := at[hostPort{h.Address, h.Port}]; {
+	switch {
 	case s.doomed[h.Agent]:
 		s.hostGone(h.Agent, "marked gone by an operator")
-	case other != "":
-		s.hostGone(h.Agent, "replaced by "+other+" at its address")
 	case now.Sub(since) >= s.cfg.GoneAfter:
 		s.hostGone(h.Agent, "absent for "+s.cfg.GoneAfter.String())
 	case h.Reachable:

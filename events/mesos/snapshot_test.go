@@ -103,6 +103,14 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 			},
 			taskGone: true, hostGone: true,
 		},
+		"another agent is at the address of one that a new master waits for": {
+			after: func(m *fakeMaster) {
+				m.state = wireState{}
+				m.state.Agents.Agents = []wireAgent{wAgent("a2", "h1")}
+				m.state.Agents.Recovered = []wireAgentInfo{wAgent("a1", "h1").Info}
+			},
+			taskGone: true, hostGone: true,
+		},
 		"an operator has marked the agent gone": {
 			after: func(m *fakeMaster) {
 				m.state.Agents.Agents = nil

@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	mesosmaster "github.com/mesos/mesos-go/api/v1/lib/master"
+
+	"github.com/taskwall/taskwall/e2e/sim"
+)
+
+// step does one thing to the cluster: what its users do, or what goes wrong.
+func (h *history) step(ctx context.Context) {
+	type op struct {
+		name   string
+		weight int
+		do     func()
+	}
+	ops := []op{
+		{"create app", 8, func() { h.create(ctx, false) }},
+		{"create pod", 4, func() { h.create(ctx, true) }},
+		{"scale", 5, func() { h.change(ctx, fmt.Sprintf(`{"instances":%d}`, h.rng.IntN(5))) }},
+		{"relabel", 5, func() { h.change(ctx, fmt.Sprintf(`{"labels":{"v":"%d"}}`, h.rng.IntN(1000))) }},
+		{"delete", 4, func() { h.delete(ctx) }},
+		{"a task ends", 4, h.endTask},
+		{"lossy Mesos stream", 3, func() { h.c.TamperMesos(h.chaos()) }},
+		{"lossy Marathon stream", 3, func() { h.c.TamperMarathon(h.chaos()) }},
+		{"cut streams", 3, h.c.CutStreams},
+		{"evict streams", 2, h.c.EvictStreams},
+		{"mute heartbeats", 1, func() { h.c.MuteMesos(h.rng.IntN(2) == 0) }},
+		{"restart master", 2, func() { _ = h.c.RestartMaster() }},
+		{"stop master", 1, func() { _ = h.c.StopMaster() }},
+		{"start masters", 2, func() { _ = h.c.StartMasters() }},
+		{"change Marathon's leader", 2, func() { h.c.Marathon.ChangeLeader() }},
+		{"Marathon without a leader", 1, func() { h.c.Marathon.SetLeaderless(h.rng.IntN(2) == 0) }},
+		{"hold acknowledgements", 1, func() { h.c.Marathon.HoldAcks(h.rng.IntN(2) == 0) }},
+		{"agent unreachable", 3, func() { h.c.Unreachable(h.host().Name) }},
+		{"agent reachable", 4, func() { h.c.Reachable(h.host().Name) }},
+		{"agent partitioned", 2, func() { h.host().Agent.Partition(true) }},
+		{"agent killed", 2, func() { h.host().Agent.Kill() }},
+		{"agent started", 3, func() { _ = h.host().Agent.Start() }},
+		{"agent loses its id", 1, func() { n := h.host(); n.Agent.Kill(); n.Agent.Wipe(); _ = n.Agent.Start() }},
+		{"agent unregisters", 1, func() { h.host().Agent.Unregister() }},
+		{"agent marked gone", 1, h.markGone},
+		{"the log fails", 3, func() { h.log.fail(h.rng.Float64() * 0.8) }},
+		{"the log recovers", 3, func() { h.log.fail(0) }},
+	}
+	total := 0
+	for _, o := range ops {
+		total += o.weight
+	}
+	for n := h.rng.IntN(total); ; ops = ops[1:] {
+		if n -= ops[0].weight; n < 0 {
+			h.ops[ops[0].name]++
+			ops[0].do()
+			return
+		}
+	}
+}
+
+// calm ends everything that is wrong with the cluster.
+func (h *history) calm(ctx context.Context) {
+	h.log.fail(0)
+	h.c.TamperMesos(sim.Chaos{})
+	h.c.TamperMarathon(sim.Chaos{})
+	h.c.MuteMesos(false)
+	if err := h.c.StartMasters(); err != nil {
+		h.t.Errorf("history %d: %v", h.seed, err)
+	}
+	h.c.Marathon.SetLeaderless(false)
+	h.c.Marathon.HoldAcks(false)
+	for _, n := range h.c.Hosts() {
+		h.c.Reachable(n.Name)
+		if h.gone[n.Agent.ID()] { // it was away when it was marked, and does not know
+			n.Agent.Wipe()
+		}
+		_ = n.Agent.Start() // if it is not running
+	}
+	for _, n := range h.c.Hosts() {
+		if !h.registers(n, 300*time.Millisecond) { // as one that is not answered for long starts anew
+			n.Agent.Kill()
+			_ = n.Agent.Start()
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if h.c.Settle(ctx) != nil {
+		h.ops["a deployment without an end"]++ // the picture must be right during one, too
+	}
+}
+
+// registers waits for the master to list a host's agent.
+func (h *history) registers(n *sim.Node, patience time.Duration) bool {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		m := h.c.Master()
+		if m == nil {
+			continue
+		}
+		for _, a := range m.Get(mesosmaster.Call_GET_AGENTS, false).GetAgents.Agents {
+			if a.Active && a.AgentInfo.ID.Value == n.Agent.ID() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// markGone gives a host up; what runs there is ended by the operator's hand
+// when the Mesos agent is not there to do it.
+func (h *history) markGone() {
+	n := h.host()
+	if id := n.Agent.ID(); h.c.MarkGone(n.Name) {
+		h.gone[id] = true
+	}
+}
+
+func (h *history) chaos() sim.Chaos {
+	return sim.Chaos{Drop: h.rng.Float64() * 0.4, Duplicate: h.rng.Float64() * 0.3, Delay: h.rng.Float64() * 0.3}
+}
+
+func (h *history) host() *sim.Node {
+	hosts := h.c.Hosts()
+	return hosts[h.rng.IntN(len(hosts))]
+}
+
+const appSpec = `{"id":%q,"cmd":"x","instances":%d,"cpus":0.1,"mem":16,"labels":{"v":"%d","taskwall.environment":"test"},
+	"networks":[{"mode":"container","name":"taskwall"}],"env":{"SECRET":"hunter2"}}`
+
+const podSpec = `{"id":%q,"labels":{"v":"%[3]d","taskwall.environment":"test"},"networks":[{"mode":"container","name":"taskwall"}],
+	"scaling":{"kind":"fixed","instances":%[2]d},"containers":[
+	{"name":"a","exec":{"command":{"shell":"x"}},"resources":{"cpus":0.1,"mem":16}},
+	{"name":"b","exec":{"command":{"shell":"x"}},"resources":{"cpus":0.1,"mem":16}}]}`
+
+// create asks Marathon for an app or pod. Marathon may be unable to answer:
+// then there is none, or there is one that we do not change any more.
+func (h *history) create(ctx context.Context, pod bool) {
+	h.next++
+	id, instances, label := fmt.Sprintf("/g%d/app%d", h.rng.IntN(3), h.next), 1+h.rng.IntN(3), h.rng.IntN(1000)
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	var err error
+	if pod {
+		err = h.c.CreatePod(ctx, fmt.Sprintf(podSpec, id, instances, label))
+	} else {
+		err = h.c.CreateApp(ctx, fmt.Sprintf(appSpec, id, instances, label))
+	}
+	if err == nil {
+		h.apps[id] = pod
+	}
+}
+
+// some is the id of an app, or of a pod.
+func (h *history) some(pod bool) (id string, ok bool) {
+	var ids []string
+	for n := range h.next {
+		for g := range 3 {
+			id := fmt.Sprintf("/g%d/app%d", g, n+1)
+			if is, ok := h.apps[id]; ok && is == pod {
+				ids = append(ids, id)
+			}
+		}
+	}
+	if len(ids) == 0 {
+		return "", false
+	}
+	return ids[h.rng.IntN(len(ids))], true
+}
+
+func (h *history) change(ctx context.Context, change string) {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	if id, ok := h.some(false); ok {
+		_ = h.c.UpdateApp(ctx, id, change)
+	}
+}
+
+func (h *history) delete(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	pod := h.rng.IntN(3) == 0
+	id, ok := h.some(pod)
+	if !ok {
+		return
+	}
+	if pod {
+		_ = h.c.DeletePod(ctx, id)
+	} else {
+		_ = h.c.DeleteApp(ctx, id)
+	}
+	delete(h.apps, id)
+}
+
+func (h *history) endTask() {
+	for _, n := range h.c.Hosts() {
+		if tasks := n.Agent.Tasks(); len(tasks) > 0 {
+			_ = n.Agent.Exit(tasks[h.rng.IntN(len(tasks))].ID, h.rng.IntN(2))
+			return
+		}
+	}
+}
