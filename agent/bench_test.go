@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
@@ -307,6 +308,9 @@ func BenchmarkBurst(b *testing.B) {
 	l := benchLab(b, "nft", 1000)
 	m := medians{}
 	for round := 0; b.Loop(); round++ {
+		if round > 0 {
+			time.Sleep(3 * time.Second) // the kernel drops the last round's namespaces in its own time
+		}
 		tasks := make([]*task, 200)
 		for i := range tasks {
 			tasks[i] = l.container(fmt.Sprintf("b%d-%d", round, i))
@@ -416,4 +420,63 @@ func BenchmarkPlugin(b *testing.B) {
 		l.must2(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + name}}})
 	}
 	m.report(b, "add", "")
+}
+
+// BenchmarkFlow: a connection between two tasks through the policies in force:
+// the time to open it (each meets the rules) and of a round trip once it is
+// established. Raw: the same between two namespaces that are routed by the same
+// host and are no tasks.
+func BenchmarkFlow(b *testing.B) {
+	for _, n := range []int{10, 5000} {
+		b.Run(fmt.Sprintf("policies=%d", n), func(b *testing.B) {
+			l := newLab(b, func(c *agent.Config) { c.Backend, c.Logger = "nft", slog.New(slog.NewTextHandler(io.Discard, nil)) })
+			l.must2(policies(n))
+			all := work.Rule{Action: work.Allow, Policy: "NetworkPolicy production/flow"}
+			l.must2(work.Item{Programs: []work.Program{posture("flow", tier(all), tier(all))}})
+			client, server := l.run("client", "10.1.0.1", "flow"), l.run("server", "10.1.0.2", "flow")
+			server.Serve("tcp", "10.1.0.2:80")
+			plain, far := netlab.New(b), netlab.New(b)
+			netlab.Join(b, "raw0", "10.2.0.1/24", plain, "eth0", "10.2.0.2/24")
+			netlab.Join(b, "raw1", "10.2.1.1/24", far, "eth0", "10.2.1.2/24")
+			for ns, gw := range map[*netlab.Namespace]string{plain: "10.2.0.1", far: "10.2.1.1"} {
+				ns.Do(func() error { return exec.Command("ip", "route", "add", "default", "via", gw).Run() })
+			}
+			far.Serve("tcp", "10.2.1.2:80")
+			paths := []struct {
+				name string
+				from *netlab.Namespace
+				to   string
+				conn net.Conn
+			}{{"", client.Namespace, "10.1.0.2:80", nil}, {"raw-", plain, "10.2.1.2:80", nil}}
+			for i := range paths {
+				c, err := paths[i].from.Dial("tcp", paths[i].to)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer c.Close()
+				paths[i].conn = c
+			}
+			m := medians{}
+			for b.Loop() {
+				for _, p := range paths {
+					m.time(p.name+"rtt", func() {
+						if err := netlab.Echo(p.conn, time.Second); err != nil {
+							b.Fatal(err)
+						}
+					})
+					m.time(p.name+"open", func() {
+						c, err := p.from.Dial("tcp", p.to)
+						if err != nil {
+							b.Fatal(err)
+						}
+						c.Close()
+					})
+				}
+			}
+			for _, k := range []string{"rtt", "open", "raw-rtt", "raw-open"} {
+				b.ReportMetric(float64(m.median(k).Nanoseconds())/1000, k+"-us")
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
 }

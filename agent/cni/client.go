@@ -18,7 +18,10 @@ const (
 	// succeeds: Mesos drops the namespace and the interface with it, and the
 	// agent sweeps the rest when it is back. Failing would leak the namespace.
 	delTimeout = 2 * time.Second
-	retry      = 50 * time.Millisecond
+	// absentTimeout is how long the others wait for a socket that is not there:
+	// a restart takes less, and an agent that never ran should be said soon.
+	absentTimeout = 5 * time.Second
+	retry         = 50 * time.Millisecond
 )
 
 // Plugin is one run of the plugin: it returns the exit status.
@@ -91,7 +94,7 @@ func call(socket string, req Request) (Response, error) {
 		if req.Command == "DEL" {
 			wait = delTimeout
 		} else if errors.Is(err, os.ErrNotExist) {
-			wait = delTimeout * 5 // a restart takes less; an agent that was never there should be said soon
+			wait = absentTimeout
 		}
 		if time.Since(started) > wait || errors.Is(err, os.ErrDeadlineExceeded) {
 			return Response{}, err

@@ -113,14 +113,15 @@ func (t *tools) program(family int, verb string) string {
 	return name + "-" + string(t.backend) + "-" + verb
 }
 
-// save reads one table.
-func (t *tools) save(ctx context.Context, family int, table string) (saved, error) {
-	cmd := exec.CommandContext(ctx, t.program(family, "save"), "-t", table)
+// save reads all tables of a family: one process, whatever their number. A
+// table that is not there is empty.
+func (t *tools) save(ctx context.Context, family int) (map[string]saved, error) {
+	cmd := exec.CommandContext(ctx, t.program(family, "save"))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("reading table %s with %s: %w: %s", table, cmd.Path, err, firstLine(stderr.Bytes()))
+		return nil, fmt.Errorf("reading the tables with %s: %w: %s", cmd.Path, err, firstLine(stderr.Bytes()))
 	}
 	return parseSave(out), nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent/ipset"
 	"github.com/taskwall/taskwall/events/work"
+	"golang.org/x/sync/errgroup"
 )
 
 // Config says how to program the host.
@@ -98,21 +99,30 @@ func (f *Firewall) Close() error {
 
 // flush brings the kernel's tables to what is wanted.
 func (f *Firewall) flush(ctx context.Context) error {
-	if p := f.filter6.patch(); p != "" && f.ipv6 {
-		if err := f.tools.restore(ctx, 6, p); err != nil {
-			return err
+	var g errgroup.Group // without a common context: one's failure must not kill the other half way
+	write := func(family int, tables ...*table) {
+		patch := ""
+		for _, t := range tables {
+			patch += t.patch()
 		}
-		f.filter6.wrote()
-	}
-	// The filter first: until the marks come, it is closed.
-	if p := f.filter.patch() + f.mangle.patch(); p != "" {
-		if err := f.tools.restore(ctx, 4, p); err != nil {
-			return err
+		if patch == "" {
+			return
 		}
-		f.filter.wrote()
-		f.mangle.wrote()
+		g.Go(func() error {
+			if err := f.tools.restore(ctx, family, patch); err != nil {
+				return err
+			}
+			for _, t := range tables {
+				t.wrote()
+			}
+			return nil
+		})
 	}
-	return nil
+	if f.ipv6 {
+		write(6, f.filter6)
+	}
+	write(4, f.filter, f.mangle) // the filter first: until the marks come, it is closed
+	return g.Wait()
 }
 
 // about says which policies a posture stands for.

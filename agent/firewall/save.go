@@ -13,13 +13,19 @@ import (
 // saved is a table as iptables-save shows it: every chain with its rules.
 type saved map[string]rules
 
-// parseSave reads the iptables-save output of one table.
-func parseSave(out []byte) saved {
+// parseSave reads the output of iptables-save, by table.
+func parseSave(out []byte) map[string]saved {
+	tables := map[string]saved{}
 	s := saved{}
 	sc := bufio.NewScanner(bytes.NewReader(out))
 	sc.Buffer(make([]byte, 64<<10), 1<<20)
 	for sc.Scan() {
 		line := sc.Text()
+		if name, ok := strings.CutPrefix(line, "*"); ok {
+			s = saved{}
+			tables[name] = s
+			continue
+		}
 		if name, ok := strings.CutPrefix(line, ":"); ok {
 			name, _, _ = strings.Cut(name, " ")
 			s[name] = nil
@@ -32,7 +38,7 @@ func parseSave(out []byte) saved {
 		name, rule, _ := strings.Cut(rest, " ")
 		s[name] = append(s[name], canonical(strings.TrimSpace(rule)))
 	}
-	return s
+	return tables
 }
 
 var protocolMatch = regexp.MustCompile(`^((?:[^"]*? )?-p )([a-z][a-z0-9.+-]*)`)

@@ -23,13 +23,13 @@ func (f *Firewall) sweepOther(ctx context.Context) {
 		if !other.used(family) || family == 6 && !f.ipv6 {
 			continue
 		}
+		tables, err := other.save(ctx, family)
+		if err != nil {
+			f.log.Warn("the other iptables backend cannot be read", "backend", other.backend, "error", err)
+			continue
+		}
 		for _, table := range []string{"mangle", "filter"} {
-			s, err := other.save(ctx, family, table)
-			if err != nil {
-				f.log.Warn("the other iptables backend cannot be read", "backend", other.backend, "error", err)
-				continue
-			}
-			patch := sweepPatch(table, s)
+			patch := sweepPatch(table, tables[table])
 			if patch == "" {
 				continue
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent/ipset"
 	"github.com/taskwall/taskwall/events/work"
+	"golang.org/x/sync/errgroup"
 )
 
 // Picture is all that the host's firewall should hold.
@@ -97,24 +98,26 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 
 // read takes the kernel's tables as they are.
 func (f *Firewall) read(ctx context.Context) (drift []string, err error) {
+	var v4, v6 map[string]saved
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { v4, err = f.tools.save(ctx, 4); return err })
+	if f.ipv6 {
+		g.Go(func() (err error) { v6, err = f.tools.save(ctx, 6); return err })
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if !f.filter.known {
+		f.wiresMu.Lock()
+		f.postures.adopt(chains(v4[f.filter.name]))
+		f.wiresMu.Unlock()
+	}
 	for _, t := range []struct {
 		*table
-		family int
-		name   string
-	}{{f.filter6, 6, "ip6tables filter"}, {f.mangle, 4, "iptables mangle"}, {f.filter, 4, "iptables filter"}} {
-		if t.family == 6 && !f.ipv6 {
-			continue
-		}
-		s, err := f.tools.save(ctx, t.family, t.table.name)
-		if err != nil {
-			return drift, err
-		}
-		if !t.known && t.table == f.filter {
-			f.wiresMu.Lock()
-			f.postures.adopt(chains(s))
-			f.wiresMu.Unlock()
-		}
-		for _, d := range t.adopt(s) {
+		is   saved
+		name string
+	}{{f.filter, v4["filter"], "iptables filter"}, {f.mangle, v4["mangle"], "iptables mangle"}, {f.filter6, v6["filter"], "ip6tables filter"}} {
+		for _, d := range t.adopt(t.is) {
 			drift = append(drift, t.name+": "+d)
 		}
 	}

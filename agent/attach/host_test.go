@@ -1,0 +1,155 @@
+package attach_test
+
+import (
+	"errors"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/internal/netlab"
+)
+
+func TestMain(m *testing.M) { netlab.Main(m) }
+
+func open(t *testing.T) *attach.Host {
+	t.Helper()
+	h, err := attach.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+func spec(ns *netlab.Namespace) attach.Spec {
+	return attach.Spec{Veth: attach.Name("fw/a", "taskwall"), Namespace: ns.Path, Iface: "eth0", Address: netip.MustParseAddr("10.0.0.1"), MTU: 1400}
+}
+
+func ip(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// The task has its address, one way out by the link-local gateway, and its
+// neighbour's hardware address before it asks.
+func TestAttach(t *testing.T) {
+	h, ns := open(t), netlab.New(t)
+	s := spec(ns)
+	for range 2 { // a second time replaces the first, as after a kill half way
+		if err := h.Attach(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var inside string
+	ns.Do(func() error {
+		inside = ip(t, "addr", "show", "eth0") + ip(t, "route") + ip(t, "neigh")
+		return nil
+	})
+	for _, want := range []string{"mtu 1400", "inet 10.0.0.1/32", "default via 169.254.1.1 dev eth0", "169.254.1.1 dev eth0 scope link", "169.254.1.1 dev eth0 lladdr 02:74:77:00:00:01 PERMANENT"} {
+		if !strings.Contains(inside, want) {
+			t.Errorf("no %q in the task's namespace:\n%s", want, inside)
+		}
+	}
+	if strings.Contains(inside, "inet6") {
+		t.Errorf("IPv6 in the task's namespace:\n%s", inside)
+	}
+	outside := ip(t, "route") + ip(t, "neigh")
+	for _, want := range []string{"10.0.0.1 dev " + s.Veth + " proto 84 scope link", "10.0.0.1 dev " + s.Veth + " lladdr 02:74:0a:00:00:01 PERMANENT"} {
+		if !strings.Contains(outside, want) {
+			t.Errorf("no %q on the host:\n%s", want, outside)
+		}
+	}
+	if err := errors.Join(h.Check(s), h.CheckTask(s)); err != nil {
+		t.Error(err)
+	}
+	if names, err := h.Interfaces(); err != nil || len(names) != 1 || names[0] != s.Veth {
+		t.Errorf("interfaces: %v, %v", names, err)
+	}
+	for range 2 {
+		if err := h.Detach(s.Veth); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left := ip(t, "-o", "link") + ip(t, "route"); strings.Contains(left, s.Veth) {
+		t.Errorf("left: %s", left)
+	}
+}
+
+// A second network of the same task keeps the first one's default route.
+func TestSecondNetwork(t *testing.T) {
+	h, ns := open(t), netlab.New(t)
+	first, second := spec(ns), spec(ns)
+	second.Veth, second.Iface, second.Address = attach.Name("fw/a", "other"), "eth1", netip.MustParseAddr("10.0.0.2")
+	for _, s := range []attach.Spec{first, second} {
+		if err := h.Attach(s); err != nil {
+			t.Fatal(err)
+		}
+		defer h.Detach(s.Veth)
+	}
+	ns.Do(func() error {
+		if out := ip(t, "route", "get", "8.8.8.8"); !strings.Contains(out, "dev eth0") {
+			t.Errorf("the default route moved: %s", out)
+		}
+		return nil
+	})
+}
+
+func TestMend(t *testing.T) {
+	for _, harm := range []string{"link set VETH down", "route del 10.0.0.1"} {
+		h, ns := open(t), netlab.New(t)
+		s := spec(ns)
+		if err := h.Attach(s); err != nil {
+			t.Fatal(err)
+		}
+		ip(t, strings.Fields(strings.ReplaceAll(harm, "VETH", s.Veth))...)
+		if err := h.Check(s); !errors.Is(err, attach.ErrDiffers) {
+			t.Errorf("%s: %v", harm, err)
+		}
+		if err := h.Mend(s); err != nil {
+			t.Error(err)
+		}
+		if err := h.Check(s); err != nil {
+			t.Errorf("%s: not mended: %v", harm, err)
+		}
+		if err := h.Detach(s.Veth); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(h.Check(s), nil); !errors.Is(err, attach.ErrDiffers) {
+			t.Errorf("an interface that is gone: %v", err)
+		}
+		if err := h.Mend(s); !errors.Is(err, attach.ErrDiffers) {
+			t.Errorf("mending what is gone: %v", err)
+		}
+	}
+}
+
+func TestAttachFailsWhole(t *testing.T) {
+	h, ns := open(t), netlab.New(t)
+	gone := spec(ns)
+	gone.Namespace = "/run/netlab/none"
+	if err := h.Attach(gone); !errors.Is(err, attach.ErrNamespace) {
+		t.Errorf("no namespace: %v", err)
+	}
+	taken := spec(ns)
+	taken.Iface = "lo"
+	if err := h.Attach(taken); err == nil {
+		t.Error("a name that is taken in the namespace was used")
+	}
+	if left := ip(t, "-o", "link"); strings.Contains(left, gone.Veth) {
+		t.Errorf("left: %s", left)
+	}
+}
+
+// Names fit an interface and tell networks of one task apart.
+func TestName(t *testing.T) {
+	a, b := attach.Name("fw/a", "x"), attach.Name("fw/a", "y")
+	if a == b || len(a) != 13 || a != attach.Name("fw/a", "x") || !strings.HasPrefix(a, "tw") {
+		t.Errorf("%s, %s", a, b)
+	}
+}
