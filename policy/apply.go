@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/policy/resource"
@@ -83,18 +85,22 @@ func (r *Resolver) check(put []events.Resource, del []events.ResourceKey) ([]cha
 		}
 	}
 	seen := make(map[events.ResourceKey]bool, len(put))
-	for _, raw := range put {
+	parsed := parseAll(put, func(raw *events.Resource) bool {
+		old, exists := r.resources[raw.ResourceKey]
+		return !exists || !bytes.Equal(old.Body, raw.Body)
+	})
+	for i, raw := range put {
 		if seen[raw.ResourceKey] {
 			problems = append(problems, resource.Problem{File: raw.File, Line: raw.Line,
 				Message: fmt.Sprintf("%s is put twice", raw.ResourceKey), Instead: "remove one of them"})
 			continue
 		}
 		seen[raw.ResourceKey] = true
-		if old, exists := r.resources[raw.ResourceKey]; exists && bytes.Equal(old.Body, raw.Body) {
+		c, err := parsed[i].change, parsed[i].err
+		if parsed[i].same {
 			next[raw.ResourceKey] = change{key: raw.ResourceKey, raw: raw, moved: true}
 			continue
 		}
-		c, err := newChange(raw)
 		if err != nil {
 			var several resource.Problems
 			if !errors.As(err, &several) {
@@ -109,6 +115,42 @@ func (r *Resolver) check(put []events.Resource, del []events.ResourceKey) ([]cha
 		return nil, err
 	}
 	return slices.SortedFunc(maps.Values(next), func(a, b change) int { return resource.Compare(a.key, b.key) }), nil
+}
+
+// parsed is what became of one resource that is put.
+type parsed struct {
+	change change
+	err    error
+	same   bool // its body is the one in force: it was not looked at
+}
+
+// parseAll parses the resources that differ from those in force. It is most of
+// the work of a large change, so all processors share it; the results do not
+// depend on who did what.
+func parseAll(put []events.Resource, differs func(*events.Resource) bool) []parsed {
+	out := make([]parsed, len(put))
+	parse := func(i int) {
+		if out[i].same = !differs(&put[i]); !out[i].same {
+			out[i].change, out[i].err = newChange(put[i])
+		}
+	}
+	workers := min(runtime.GOMAXPROCS(0), len(put)/64)
+	if workers < 2 {
+		for i := range put {
+			parse(i)
+		}
+		return out
+	}
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < len(put); i += workers {
+				parse(i)
+			}
+		})
+	}
+	wg.Wait()
+	return out
 }
 
 func newChange(raw events.Resource) (change, error) {

@@ -170,6 +170,9 @@ func TestApplyIsAllOrNothing(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "p.yaml:7: spec.tier: GlobalNetworkPolicy lost is in tier nowhere, which does not exist") {
 		t.Errorf("error %v", err)
 	}
+	if err := r.Apply([]events.Resource{{ResourceKey: events.ResourceKey{Kind: "Tier", Name: "empty"}}}, nil); err == nil {
+		t.Error("a resource without a body was applied")
+	}
 	if d := r.Flush(); !cmp.Equal(d, policy.Delta{}) {
 		t.Errorf("a refused change changed %+v", d)
 	}

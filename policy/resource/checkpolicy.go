@@ -33,6 +33,9 @@ func (p *Policy) Directions() (ingress, egress bool) {
 	return slices.Contains(p.Spec.Types, "Ingress"), slices.Contains(p.Spec.Types, "Egress")
 }
 
+// Actions are what a rule can do.
+var Actions = []string{"Allow", "Deny", "Log", "Pass"}
+
 func (p *Policy) check(c *checker) {
 	namespaced := p.Kind == KindNetworkPolicy || p.Kind == KindStagedNetworkPolicy
 	c.header(&p.Header, namespaced)
@@ -76,25 +79,26 @@ func (p *Policy) check(c *checker) {
 func (r *Rule) check(c *checker, p strict.Path) {
 	if r.Action == "" {
 		c.fail(p.Under("action"), "no action", "write Allow, Deny, Log or Pass")
-	} else {
-		c.oneOf(p.Under("action"), r.Action, "Allow", "Deny", "Log", "Pass")
+	} else if !slices.Contains(Actions, r.Action) {
+		c.oneOf(p.Under("action"), r.Action, Actions...)
 	}
 	if r.IPVersion != 0 && r.IPVersion != 4 && r.IPVersion != 6 {
 		c.fail(p.Under("ipVersion"), fmt.Sprintf("there is no IP version %d", r.IPVersion), "write 4 or 6")
 	}
-	r.checkICMP(c, p.Under("icmp"), r.ICMP)
-	r.checkICMP(c, p.Under("notICMP"), r.NotICMP)
+	r.checkICMP(c, p, "icmp", r.ICMP)
+	r.checkICMP(c, p, "notICMP", r.NotICMP)
 	if r.Protocol != 0 && r.Protocol == r.NotProtocol {
 		c.fail(p.Under("notProtocol"), "the rule can match nothing: its protocol is excluded", "remove protocol or notProtocol")
 	}
-	r.checkEntity(c, p.Under("source"), &r.Source)
-	r.checkEntity(c, p.Under("destination"), &r.Destination)
+	r.checkEntity(c, p, "source", &r.Source)
+	r.checkEntity(c, p, "destination", &r.Destination)
 }
 
-func (r *Rule) checkICMP(c *checker, p strict.Path, i *ICMP) {
+func (r *Rule) checkICMP(c *checker, p strict.Path, name string, i *ICMP) {
 	if i == nil {
 		return
 	}
+	p = p.Under(name)
 	if r.Protocol != ICMPv4 && r.Protocol != ICMPv6 {
 		c.fail(p, "only ICMP has types and codes", "write protocol: ICMP beside it")
 	}
@@ -109,17 +113,29 @@ func (r *Rule) checkICMP(c *checker, p strict.Path, i *ICMP) {
 	}
 }
 
-func (r *Rule) checkEntity(c *checker, p strict.Path, e *Entity) {
-	c.nets(p.Under("nets"), e.Nets)
-	c.nets(p.Under("notNets"), e.NotNets)
-	c.selector(p.Under("selector"), e.Selector)
-	c.selector(p.Under("notSelector"), e.NotSelector)
-	if e.NamespaceSelector != "" {
-		c.namespaceSelector(p.Under("namespaceSelector"), e.NamespaceSelector)
+// checkEntity builds a path only for what is written: most fields are not, and
+// a cluster has many rules.
+func (r *Rule) checkEntity(c *checker, p strict.Path, name string, e *Entity) {
+	if len(e.Nets) > 0 {
+		c.nets(p.Under(name, "nets"), e.Nets)
 	}
-	for name, ports := range map[string][]Port{"ports": e.Ports, "notPorts": e.NotPorts} {
-		if len(ports) > 0 && !r.Protocol.HasPorts() {
-			c.fail(p.Under(name), "ports need a protocol that has them", "write protocol: TCP, UDP or SCTP in the rule")
-		}
+	if len(e.NotNets) > 0 {
+		c.nets(p.Under(name, "notNets"), e.NotNets)
+	}
+	if e.Selector != "" {
+		c.selector(p.Under(name, "selector"), e.Selector)
+	}
+	if e.NotSelector != "" {
+		c.selector(p.Under(name, "notSelector"), e.NotSelector)
+	}
+	if e.NamespaceSelector != "" {
+		c.namespaceSelector(p.Under(name, "namespaceSelector"), e.NamespaceSelector)
+	}
+	const message, instead = "ports need a protocol that has them", "write protocol: TCP, UDP or SCTP in the rule"
+	if len(e.Ports) > 0 && !r.Protocol.HasPorts() {
+		c.fail(p.Under(name, "ports"), message, instead)
+	}
+	if len(e.NotPorts) > 0 && !r.Protocol.HasPorts() {
+		c.fail(p.Under(name, "notPorts"), message, instead)
 	}
 }
