@@ -18,10 +18,10 @@ type wants struct {
 	versions map[version]bool
 }
 
-// version names one version of an app or pod.
+// version names one version of an app or pod, and the deployment that brings it.
 type version struct {
-	id, version string
-	pod         bool
+	id, version, deployment string
+	pod                     bool
 }
 
 func (w *wants) empty() bool {
@@ -97,7 +97,7 @@ func (s *Source) deploys(w *wireEvent, ws *wants) {
 	s.mirror.PutDeployment(d, timestamp(w.Timestamp))
 	for _, step := range w.Plan.Steps {
 		for _, a := range step {
-			v := version{id: a.target(), version: w.Plan.Version, pod: a.Pod != ""}
+			v := version{id: a.target(), version: w.Plan.Version, deployment: d.ID, pod: a.Pod != ""}
 			if v.id != "" && older(s.mirror.Picture().Apps[v.id].Version, v.version) {
 				want(&ws.versions, v)
 			}

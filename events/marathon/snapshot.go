@@ -146,8 +146,8 @@ func (s *session) putGroup(w *wireGroup, found map[string]bool) {
 
 // putApp takes an app as Marathon shows it.
 func (s *session) putApp(a events.App) {
-	if v, ahead := s.ahead[a.ID]; ahead && older(a.Version, v) && s.deploying(a.ID) {
-		return // what is being deployed cannot be seen there yet
+	if v, is := s.isAhead(a.ID); is && older(a.Version, v) {
+		return
 	}
 	delete(s.ahead, a.ID)
 	s.mirror.PutApp(a, timestamp(a.Version))
@@ -155,23 +155,21 @@ func (s *session) putApp(a events.App) {
 
 // appGone takes it that Marathon does not show an app.
 func (s *session) appGone(id string) {
-	if _, ahead := s.ahead[id]; ahead && s.deploying(id) {
+	if _, is := s.isAhead(id); is {
 		return
 	}
 	delete(s.ahead, id)
 	s.mirror.AppGone(id, "deleted", time.Time{})
 }
 
-// deploying reports whether a deployment of an app is under way.
-func (s *session) deploying(app string) bool {
-	for _, d := range s.mirror.Picture().Deployments {
-		for _, a := range d.Apps {
-			if a == app {
-				return true
-			}
-		}
+// isAhead is the version of an app that Marathon may not show yet, because its
+// deployment is under way.
+func (s *Source) isAhead(app string) (string, bool) {
+	v, is := s.ahead[app]
+	if is {
+		_, is = s.mirror.Picture().Deployments[v.deployment]
 	}
-	return false
+	return v.version, is
 }
 
 func (s *session) readApp(ctx context.Context, id string) error {
@@ -233,8 +231,8 @@ func (s *session) readVersion(ctx context.Context, v version) error {
 		clear(s.versions)
 	}
 	s.versions[key] = true
-	if err == nil && ok && a.ID == v.id && s.deploying(a.ID) {
-		s.ahead[a.ID] = a.Version
+	if _, underWay := s.mirror.Picture().Deployments[v.deployment]; err == nil && ok && a.ID == v.id && underWay {
+		s.ahead[a.ID] = v
 		s.mirror.PutApp(a, timestamp(a.Version))
 	}
 	return nil

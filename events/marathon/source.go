@@ -25,7 +25,7 @@ type Source struct {
 	versions map[string]bool
 	// ahead are the versions that are being deployed and were read by their
 	// names: Marathon may not show them as current yet.
-	ahead map[string]string
+	ahead map[string]version
 	// ended are the deployments whose end was told, and when: an answer that
 	// is older must not bring one back.
 	ended map[string]time.Time
@@ -41,7 +41,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 	s := &Source{
 		cfg:      cfg.withDefaults(),
 		versions: map[string]bool{},
-		ahead:    map[string]string{},
+		ahead:    map[string]version{},
 		ended:    map[string]time.Time{},
 		missing:  map[string]time.Time{},
 	}

@@ -280,6 +280,17 @@ func TestDeployments(t *testing.T) {
 		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
 		l.until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 && len(c.Deployments) == 1 })
 	})
+	t.Run("that bring an app, which another deletes before it was seen", func(t *testing.T) {
+		f, l, _ := shop(t)
+		f.set("/v2/apps/shop/new/versions/"+v2, app("/shop/new", v2, ""))
+		f.send("deployment_info", strings.ReplaceAll(info, "/shop/web", "/shop/new"))
+		l.until(t, "the new app is known", appIs("/shop/new", v2))
+		f.send("deployment_success", `{"eventType":"deployment_success","id":"d1"}`)
+		f.send("deployment_info", strings.NewReplacer("/shop/web", "/shop/new", `"d1"`, `"d2"`, v2, v3).Replace(info))
+		f.set("/v2/groups/shop", `{"id":"/shop","apps":[`+app("/shop/web", v1, "")+`]}`)
+		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
+		l.until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Apps) == 1 && c.Deployments["d2"].ID != "" })
+	})
 	t.Run("of apps that cannot be seen yet", func(t *testing.T) {
 		f, l, _ := shop(t)
 		fresh := strings.ReplaceAll(info, "/shop/web", "/shop/new")
