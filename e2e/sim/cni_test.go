@@ -290,3 +290,36 @@ func TestFailedDetach(t *testing.T) {
 		t.Errorf("plugin calls: %v", calls)
 	}
 }
+
+// TestRebootAndWipe: after a reboot nothing was detached and the task is gone;
+// after the loss of the work directory the task runs on as an orphan until the
+// agent starts.
+func TestRebootAndWipe(t *testing.T) {
+	c := startCNI(t, "twsm")
+	c.run("one", "sleep 100", "recnet")
+	c.saw("one", "TASK_RUNNING")
+	id := c.agent.Agent.ID()
+	c.agent.Agent.Reboot()
+	if left := c.agent.Agent.Attachments(); len(left) != 0 || len(c.Tasks()) != 0 {
+		t.Errorf("after a reboot: %v %v", left, c.Tasks())
+	}
+	if err := c.agent.Agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.saw("one", "TASK_DROPPED", "Task is unknown to the agent")
+	if calls := c.calls("begun"); len(calls) != 1 || c.agent.Agent.ID() != id {
+		t.Errorf("plugin calls %v, agent %s was %s", calls, c.agent.Agent.ID(), id)
+	}
+	c.run("two", "sleep 100", "recnet")
+	c.saw("two", "TASK_RUNNING")
+	c.agent.Agent.Wipe()
+	if tasks := c.Tasks(); len(tasks) != 1 || tasks[0].Pid == 0 {
+		t.Errorf("an orphan should run on: %v", tasks)
+	}
+	if err := c.agent.Agent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.saw("two", "TASK_LOST", "a new agent registered at the same address")
+	c.awaitCalls("done", "DEL", 1)
+	eventually(t, "the orphan to go", func() bool { return len(c.Tasks()) == 0 && c.agent.Agent.ID() != id })
+}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -78,6 +79,8 @@ type Agent struct {
 	seq         int
 	terminated  []mesos.Task // past tasks, for GET_TASKS
 	paperIPs    int
+	orphans     []*container // of before a Wipe
+	rebooting   bool
 	frameworks  map[string]mesos.FrameworkInfo
 	updates     *updates
 	running     sync.WaitGroup // container goroutines, beyond Kill
@@ -148,7 +151,12 @@ func (a *Agent) Start() error {
 	a.inbox = newMailbox()
 	ctx, down := context.WithCancel(context.Background())
 	a.down = down
+	orphans := a.orphans
+	a.orphans = nil
 	a.mu.Unlock()
+	for _, c := range orphans {
+		c.destroy()
+	}
 
 	if !a.paper() {
 		a.cleanOrphans()
@@ -204,16 +212,36 @@ func (a *Agent) Unregister() {
 }
 
 // Wipe kills the agent and takes its work directory away, so that it comes
-// back with a new id; its containers are orphans and are destroyed at Start.
+// back with a new id; its containers run on as orphans that the next Start
+// destroys.
 func (a *Agent) Wipe() {
 	a.Kill()
 	a.mu.Lock()
 	a.id = ""
 	a.terminated = nil
 	a.frameworks = map[string]mesos.FrameworkInfo{}
+	a.orphans = a.sortedContainers()
 	a.mu.Unlock()
 	a.updates.forget()
+}
+
+// Reboot is the machine's sudden restart while the agent is killed: processes
+// and network state are gone without any DEL (CLUSTER-API 5.4); the agent keeps
+// its id and, once started, knows of no task.
+func (a *Agent) Reboot() {
+	a.Kill()
+	a.mu.Lock()
+	a.rebooting = true
+	a.mu.Unlock()
 	a.destroyAll()
+	a.mu.Lock()
+	a.rebooting = false
+	a.mu.Unlock()
+	a.updates.forget()
+	entries, _ := os.ReadDir(a.cniRoot())
+	for _, e := range entries {
+		_ = dropState(filepath.Join(a.cniRoot(), e.Name()))
+	}
 }
 
 // Partition cuts the agent off from the master, or lets it back.

@@ -275,7 +275,10 @@ func (a *Agent) stopProcess(c *container, grace time.Duration) {
 // leaves the namespace until the agent starts again.
 func (a *Agent) cleanUp(c *container) {
 	a.stopProcess(c, 0)
-	if len(c.networks) == 0 || a.paper() {
+	a.mu.Lock()
+	rebooting := a.rebooting
+	a.mu.Unlock()
+	if len(c.networks) == 0 || a.paper() || rebooting {
 		return
 	}
 	if err := a.detach(c.fullID(), a.cniDir(c)); err != nil {
