@@ -24,10 +24,15 @@ func (s *Source) snapshot(w *wireState, partial bool) {
 			s.listTask(&tasks[i], listed, known)
 		}
 	}
+	registered := map[string]bool{}
+	for i := range w.Agents.Agents {
+		registered[w.Agents.Agents[i].Info.ID.Value] = true
+	}
 	for i := range w.Tasks.Unreachable {
 		// One whose agent nobody knows can be nowhere: the agent was replaced
-		// or marked gone.
-		if t := &w.Tasks.Unreachable[i]; s.mirror.Picture().HostName(t.Agent.Value) != "" {
+		// or marked gone. Nor can one whose agent is back without it.
+		t := &w.Tasks.Unreachable[i]
+		if s.mirror.Picture().HostName(t.Agent.Value) != "" && !registered[t.Agent.Value] {
 			s.listTask(t, listed, known)
 		}
 	}
@@ -36,7 +41,7 @@ func (s *Source) snapshot(w *wireState, partial bool) {
 		s.suspect("the snapshot could be decoded only in part")
 		return
 	}
-	s.unlisted(w, listed, completed)
+	s.unlisted(w, listed, registered, completed)
 	s.tellCompleted(completed, known)
 	s.unlistedFrameworks(w)
 	s.endDoomed()
@@ -75,11 +80,8 @@ func (s *Source) completedTasks(ws []wireTask, listed map[string]bool) map[strin
 }
 
 // unlisted ends the tasks that the picture has and the master does not.
-func (s *Source) unlisted(w *wireState, listed map[string]bool, completed map[string]events.Task) {
-	registered, recovered := map[string]bool{}, map[string]bool{}
-	for i := range w.Agents.Agents {
-		registered[w.Agents.Agents[i].Info.ID.Value] = true
-	}
+func (s *Source) unlisted(w *wireState, listed, registered map[string]bool, completed map[string]events.Task) {
+	recovered := map[string]bool{}
 	for i := range w.Agents.Recovered {
 		recovered[w.Agents.Recovered[i].ID.Value] = true
 	}

@@ -69,6 +69,13 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 			},
 			state: "TASK_UNREACHABLE", reach: false,
 		},
+		"the agent is back without the task, which is still called unreachable": {
+			after: func(m *fakeMaster) {
+				m.state.Tasks.Unreachable = []wireTask{withStatus(wTask("t1", "a1", "TASK_UNREACHABLE"), 2000, "")}
+				m.state.Tasks.Tasks = nil
+			},
+			taskGone: true, reach: true,
+		},
 		"a new master has forgotten the unreachable agent": {
 			after: func(m *fakeMaster) { m.state = wireState{} }, state: "TASK_RUNNING", reach: false,
 		},
