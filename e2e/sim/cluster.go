@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,7 +124,7 @@ func (c *Cluster) startMarathon() error {
 		Quorum: c.Quorum, Clock: c.cfg.Clock, IDs: c.ids, Log: c.cfg.Log,
 		DefaultNetwork: c.cfg.DefaultNetwork, TaskKilling: c.cfg.TaskKilling, Backoff: c.cfg.Backoff,
 		RootLag: c.cfg.RootLag, AttachLag: c.cfg.AttachLag, KeepAlive: c.cfg.KeepAlive, NotReadyFor: c.cfg.NotReadyFor,
-		Outstanding: c.cfg.Outstanding, Users: c.cfg.MarathonUsers, Tamper: c.events.marathon,
+		Outstanding: c.cfg.Outstanding, Users: c.cfg.MarathonUsers, Tamper: c.events.marathon, Scheme: strings.TrimSuffix(c.scheme(), "://"),
 	})
 	for n := range c.cfg.Marathons {
 		l, err := c.listen(8080 + n)

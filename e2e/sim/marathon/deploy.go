@@ -323,8 +323,7 @@ func (i *instance) ready() bool {
 	if i.condition != "Running" {
 		return false
 	}
-	checked := len(i.spec.app.HealthChecks) > 0 && mesosHealthCheck(i.spec.app.HealthChecks, nil, false) != nil
-	return !checked || i.healthy != nil && *i.healthy
+	return !i.spec.checked() || i.healthy != nil && *i.healthy
 }
 
 // Idle reports whether no deployment is under way and nothing waits to be

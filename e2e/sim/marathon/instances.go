@@ -238,7 +238,7 @@ func (m *Marathon) reschedule(i *instance) {
 		i.spec = spec
 	}
 	i.agentID, i.host = "", ""
-	i.staged, i.started = time.Time{}, time.Time{}
+	i.staged, i.started, i.healthy = time.Time{}, time.Time{}, nil
 	m.setCondition(i, "Scheduled")
 	m.revive()
 }

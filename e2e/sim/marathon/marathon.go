@@ -43,6 +43,7 @@ type Config struct {
 	NotReadyFor time.Duration
 
 	Users  map[string]string // --http_credentials
+	Scheme string            // of the members' addresses, "http"
 	Tamper Tamper
 }
 
@@ -88,6 +89,7 @@ func New(cfg Config) *Marathon {
 	cfg.DefaultNetwork = cmp.Or(cfg.DefaultNetwork, "taskwall")
 	cfg.Outstanding = cmp.Or(cfg.Outstanding, 1024)
 	cfg.User = cmp.Or(cfg.User, "root")
+	cfg.Scheme = cmp.Or(cfg.Scheme, "http")
 	cfg.KeepAlive = cmp.Or(cfg.KeepAlive, 10*time.Second)
 	if cfg.Clock == nil {
 		cfg.Clock = clock.Real{}

@@ -36,6 +36,8 @@ func (m *Marathon) AddMember(addr string, client *http.Client) *Member {
 	return b
 }
 
+func (b *Member) url() string { return b.m.cfg.Scheme + "://" + b.addr }
+
 // elect makes a member lead, nil for nobody.
 func (m *Marathon) elect(b *Member) {
 	m.leader = b
@@ -98,12 +100,12 @@ func (b *Member) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if leader == b {
-		w.Header().Set("X-Marathon-Leader", "http://"+b.addr)
+		w.Header().Set("X-Marathon-Leader", b.url())
 		b.api.ServeHTTP(w, r)
 		return
 	}
 	if r.URL.Path == "/v2/events" {
-		target := "http://" + leader.addr + "/v2/events"
+		target := leader.url() + "/v2/events"
 		if r.URL.RawQuery != "" {
 			target += "?" + r.URL.RawQuery
 		}
@@ -157,7 +159,7 @@ func (b *Member) proxy(w http.ResponseWriter, r *http.Request, leader *Member) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	req, err := http.NewRequestWithContext(r.Context(), r.Method, "http://"+leader.addr+r.URL.RequestURI(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(r.Context(), r.Method, leader.url()+r.URL.RequestURI(), bytes.NewReader(body))
 	if err != nil {
 		fail(w, http.StatusBadGateway, err.Error())
 		return

@@ -63,7 +63,7 @@ func (m *Marathon) appOperation(i *instance, o mesos.Offer, port func(int) int) 
 	info.Resources = master.Amount{Cpus: app.Cpus, Mem: app.Mem, Disk: app.Disk, Ports: portResources(t.ports)}.Resources("", i.spec.role(), false)
 	info.Container = m.appContainer(app, mappings)
 	info.Command = command(app.Cmd, app.Args, cmp.Or(app.User, m.cfg.User), m.appEnv(i, t, app))
-	info.HealthCheck = mesosHealthCheck(app.HealthChecks, t.ports, app.Container != nil)
+	info.HealthCheck = mesosHealthCheck(app.HealthChecks, t.ports)
 	if app.KillGrace > 0 {
 		info.KillPolicy = &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: int64(app.KillGrace * 1e9)}}
 	}
@@ -216,36 +216,6 @@ func (m *Marathon) baseEnv(i *instance, labels map[string]string, vars ...map[st
 	return env
 }
 
-// mesosHealthCheck is the first of an app's checks that Mesos makes itself.
-func mesosHealthCheck(checks []healthCheck, ports []int, container bool) *mesos.HealthCheck {
-	for _, c := range checks {
-		out := &mesos.HealthCheck{
-			DelaySeconds: &c.DelaySeconds, GracePeriodSeconds: &c.GracePeriodSeconds,
-			IntervalSeconds: ptr(cmp.Or(c.IntervalSeconds, 60)), TimeoutSeconds: ptr(cmp.Or(c.TimeoutSeconds, 20)),
-			ConsecutiveFailures: ptr(cmp.Or(c.MaxConsecutiveFailures, 3)),
-		}
-		port := uint32(c.Port)
-		if port == 0 && c.PortIndex != nil && *c.PortIndex < len(ports) {
-			port = uint32(ports[*c.PortIndex])
-		}
-		switch c.Protocol {
-		case "COMMAND":
-			if c.Command == nil {
-				continue
-			}
-			out.Type, out.Command = mesos.HealthCheck_COMMAND, &mesos.CommandInfo{Value: ptr(c.Command.Value)}
-		case "MESOS_TCP":
-			out.Type, out.TCP = mesos.HealthCheck_TCP, &mesos.HealthCheck_TCPCheckInfo{Port: port}
-		case "MESOS_HTTP":
-			out.Type, out.HTTP = mesos.HealthCheck_HTTP, &mesos.HealthCheck_HTTPCheckInfo{Port: port, Path: &c.Path, Scheme: ptr("http")}
-		default:
-			continue // Marathon's own checks come from the leader
-		}
-		return out
-	}
-	return nil
-}
-
 // podOperation launches a pod: the default executor with the pod's labels and
 // networks, and a task per container.
 func (m *Marathon) podOperation(i *instance, o mesos.Offer, port func(int) int) mesos.Offer_Operation {
@@ -299,6 +269,7 @@ func (m *Marathon) podOperation(i *instance, o mesos.Offer, port func(int) int) 
 			shell, argv = c.Exec.Command.Shell, c.Exec.Command.Argv
 		}
 		info.Command = command(shell, argv, cmp.Or(c.User, pod.User, m.cfg.User), env)
+		info.HealthCheck = podHealthCheck(c.HealthCheck, c.Endpoints, t.ports)
 		if g := c.Lifecycle.KillGracePeriodSeconds; g > 0 {
 			info.KillPolicy = &mesos.KillPolicy{GracePeriod: &mesos.DurationInfo{Nanoseconds: int64(g * 1e9)}}
 		}
