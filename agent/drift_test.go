@@ -62,7 +62,7 @@ func TestDrift(t *testing.T) {
 // A chain that someone emptied lets nothing pass that was not allowed before,
 // also before it is mended.
 func TestEmptiedChainCloses(t *testing.T) {
-	l := newLab(t, func(c *agent.Config) { c.Backend = "legacy" }) // the kernel tells nobody: it stays broken
+	l := newLab(t, func(c *agent.Config) { c.Backend, c.CheckEvery = "legacy", time.Hour }) // the kernel tells nobody: it stays broken
 	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, ""))), posture("shut", nil, tier(allow(0, "")))}})
 	a, b, shut := l.run("a", "10.0.0.1", "open"), l.run("b", "10.0.0.2", "open"), l.run("shut", "10.0.0.3", "shut")
 	b.Serve("udp", "10.0.0.2:53")
