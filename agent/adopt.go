@@ -21,11 +21,16 @@ func (a *Agent) adopt() {
 		a.log.Error("the host's interfaces cannot be listed", "error", err)
 		return
 	}
+	survey, err := a.host.Survey()
+	if err != nil {
+		a.log.Error("the host's interfaces cannot be listed", "error", err)
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, at := range a.attachments {
 		if !at.Wired {
-			at.Wired = a.host.Check(at.spec(a.cfg.MTU)) == nil
+			at.Wired = survey.Check(at.spec(a.cfg.MTU)) == nil
 		}
 	}
 	for _, ep := range a.endpoints {
@@ -34,7 +39,7 @@ func (a *Agent) adopt() {
 			continue
 		}
 		at := &attachment{Endpoint: ep.ID, Network: ep.Network, Veth: veth, Iface: "eth0", Address: ep.Address, Wired: true}
-		if err := a.host.Check(at.spec(a.cfg.MTU)); err != nil {
+		if err := survey.Check(at.spec(a.cfg.MTU)); err != nil {
 			a.log.Warn("an interface is not as its endpoint should have it and is left closed", "task", ep.ID, "error", err)
 			continue
 		}

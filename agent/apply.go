@@ -77,14 +77,25 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 // digest is computed.
 const digestAfter = 500 * time.Millisecond
 
-// large says whether the picture's digest takes more than some milliseconds,
-// longer than most items take to apply.
+// large says whether the picture's digest takes more than a fraction of a
+// millisecond: as long as most items take to apply.
 func (a *Agent) large() bool {
-	n := 20*len(a.state.Programs) + len(a.state.Endpoints)
+	const most = 300
+	n := len(a.state.Endpoints) + len(a.state.Routes)
 	for _, s := range a.state.Sets {
 		n += len(s.Members)
 	}
-	return n > 5000
+	for _, p := range a.state.Programs {
+		for _, tiers := range [][]work.Tier{p.Ingress, p.Egress} {
+			for _, t := range tiers {
+				n += 2 * len(t.Rules)
+			}
+		}
+		if n > most {
+			break
+		}
+	}
+	return n > most
 }
 
 // digest reports the digest of a large picture once no item came for a while.

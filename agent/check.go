@@ -56,13 +56,20 @@ func (a *Agent) missing(c attach.Change) bool {
 		return true
 	}
 	a.mu.Lock()
+	var it *attachment
 	for id, at := range a.attachments {
 		if _, working := a.busy[id]; !working && at.Wired && (at.Veth == c.Veth || c.Route.IsSingleIP() && at.Address == c.Route.Addr()) {
-			a.mu.Unlock()
-			return true
+			it = at
+			break
 		}
 	}
 	a.mu.Unlock()
+	if it != nil { // the word may be old: of when the interface was made
+		return a.host.Check(it.spec(a.cfg.MTU)) != nil
+	}
+	if !c.Route.IsValid() {
+		return false
+	}
 	a.applyMu.Lock()
 	defer a.applyMu.Unlock()
 	_, wanted := a.state.Routes[c.Route]
@@ -124,9 +131,17 @@ func (a *Agent) mendAttachments() (drift []string) {
 		}
 	}
 	a.mu.Unlock()
+	if len(all) == 0 {
+		return nil
+	}
+	survey, err := a.host.Survey()
+	if err != nil {
+		a.log.Error("the tasks' interfaces cannot be looked at", "error", err)
+		return nil
+	}
 	for _, at := range all {
 		spec := at.spec(a.cfg.MTU)
-		err := a.host.Check(spec)
+		err := survey.Check(spec)
 		if err == nil {
 			continue
 		}

@@ -11,24 +11,76 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Survey is a look at all of the host's interfaces and our routes at once: two
+// dumps, whatever the number of attachments.
+type Survey struct {
+	up     map[string]int // index of each interface that is up, by name
+	down   map[string]bool
+	routes map[netip.Addr]int // interface of our route to an address
+}
+
+// Survey looks at the host.
+func (h *Host) Survey() (*Survey, error) {
+	links, err := h.nl.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) {
+		links, err = h.nl.LinkList()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing interfaces: %w", err)
+	}
+	list := func() ([]netlink.Route, error) {
+		return h.nl.RouteListFiltered(unix.AF_INET, &netlink.Route{Protocol: Protocol, Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	}
+	routes, err := list()
+	for errors.Is(err, netlink.ErrDumpInterrupted) {
+		routes, err = list()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing routes: %w", err)
+	}
+	s := &Survey{up: map[string]int{}, down: map[string]bool{}, routes: map[netip.Addr]int{}}
+	for _, l := range links {
+		if l.Attrs().Flags&unix.IFF_UP != 0 {
+			s.up[l.Attrs().Name] = l.Attrs().Index
+		} else {
+			s.down[l.Attrs().Name] = true
+		}
+	}
+	for _, r := range routes {
+		if r.Dst == nil || r.Gw != nil {
+			continue
+		}
+		if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
+			if ones, _ := r.Dst.Mask.Size(); ones == 32 {
+				s.routes[a.Unmap()] = r.LinkIndex
+			}
+		}
+	}
+	return s, nil
+}
+
 // Check says whether the host's side of an attachment is as it should be:
 // ErrDiffers, with what differs, if not.
-func (h *Host) Check(s Spec) error {
-	link, err := h.nl.LinkByName(s.Veth)
-	if err != nil {
-		return fmt.Errorf("interface %s: %w", s.Veth, errors.Join(ErrDiffers, err))
-	}
-	if link.Attrs().Flags&unix.IFF_UP == 0 {
-		return fmt.Errorf("interface %s is down: %w", s.Veth, ErrDiffers)
-	}
-	routes, err := h.nl.RouteListFiltered(unix.AF_INET, hostRoute(link.Attrs().Index, s.Address), netlink.RT_FILTER_DST|netlink.RT_FILTER_OIF)
-	if err != nil {
-		return fmt.Errorf("listing the routes of %s: %w", s.Veth, err)
-	}
-	if len(routes) == 0 {
-		return fmt.Errorf("route to %s: %w", s.Address, ErrDiffers)
+func (s *Survey) Check(spec Spec) error {
+	index, up := s.up[spec.Veth]
+	switch {
+	case s.down[spec.Veth]:
+		return fmt.Errorf("interface %s was down: %w", spec.Veth, ErrDiffers)
+	case !up:
+		return fmt.Errorf("interface %s was gone: %w", spec.Veth, ErrDiffers)
+	case s.routes[spec.Address] != index:
+		return fmt.Errorf("route to %s was missing: %w", spec.Address, ErrDiffers)
 	}
 	return nil
+}
+
+// Check is Survey.Check for one attachment.
+func (h *Host) Check(spec Spec) error {
+	s, err := h.Survey()
+	if err != nil {
+		return err
+	}
+	return s.Check(spec)
 }
 
 // CheckTask says whether the task's side has its address and routes.
