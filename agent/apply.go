@@ -62,6 +62,9 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	for _, f := range failed {
 		a.log.Error("not applied", "rev", it.Rev, "what", f.Key, "error", f.Error)
 	}
+	if len(failed) > 0 {
+		a.hurry() // it may have been the moment
+	}
 	took := time.Since(started)
 	a.log.Debug("applied", "rev", it.Rev, "took", took)
 	applied := work.Applied{Rev: a.state.Rev, Took: took, Cut: cut, Failed: failed}

@@ -54,6 +54,7 @@ type posture struct {
 	program work.Program
 	chains  chains
 	failed  error
+	refused bool // by the kernel, though we saw nothing wrong
 }
 
 // Open detects the host's iptables and connects to the kernel's sets, in the

@@ -239,6 +239,15 @@ func TestFailingProgramIsNarrowedDown(t *testing.T) {
 			if len(failures) != 2 || failures[0].Key != "program c" || failures[1].Key != "program d" {
 				t.Errorf("failures: %+v", failures)
 			}
+			// The check neither stumbles over the refused one nor gives it up.
+			for _, q := range put {
+				p.Programs[q.ID] = q
+			}
+			p.Sets["gone"] = &work.SetState{Type: "odd", Members: nil} // cannot be made
+			run(t, "iptables-"+string(b), "-F", "tw-i-db")
+			if drift, failures, err := f.Sync(ctx, p); err != nil || len(failures) != 3 || len(drift) != 1 {
+				t.Errorf("a check with a refused program: %q, %+v, %v", drift, failures, err)
+			}
 			rules := run(t, "iptables-"+string(b)+"-save", "-t", "filter")
 			for _, id := range []string{"a", "b", "e"} {
 				if !strings.Contains(rules, `-A tw-i-`+id+` -m set --match-set tw-s-web src`) {
@@ -249,6 +258,13 @@ func TestFailingProgramIsNarrowedDown(t *testing.T) {
 				if !strings.Contains(rules, "-A tw-i-"+id+` -m comment --comment "closed: `) || strings.Contains(rules, "-A tw-i-"+id+" -m set") {
 					t.Errorf("program %s is not closed:\n%s", id, rules)
 				}
+			}
+			p.Sets["gone"] = p.Sets["web"]
+			if _, failures, err := f.Sync(ctx, p); err != nil || len(failures) != 1 {
+				t.Errorf("when its set is there: %+v, %v", failures, err)
+			}
+			if rules := run(t, "iptables-"+string(b)+"-save", "-t", "filter"); !strings.Contains(rules, "-A tw-i-c -m set --match-set tw-s-gone src") {
+				t.Error("the program is not in force when what it lacked has come")
 			}
 		})
 	}

@@ -15,54 +15,62 @@ import (
 func (f *Firewall) Programs(ctx context.Context, put []work.Program, gone []string) ([]work.Failure, error) {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
+	if err := f.install(ctx, put, gone); err != nil {
+		return nil, fmt.Errorf("programming %d postures: %w", len(put), err)
+	}
+	f.free()
+	return f.failures(put), nil
+}
+
+func (f *Firewall) failures(of []work.Program) (failures []work.Failure) {
+	for _, p := range of {
+		if why := f.programs[p.ID].failed; why != nil {
+			failures = append(failures, work.Failure{Key: "program " + p.ID, Error: why.Error()})
+		}
+	}
+	return failures
+}
+
+// install puts programs in force, takes others out, and writes whatever else
+// differs. On an error everything is wanted as it was before.
+func (f *Firewall) install(ctx context.Context, put []work.Program, gone []string) error {
 	staged := make([]*posture, len(put))
 	before := map[string]*posture{}
 	for _, id := range gone {
 		before[id] = f.programs[id]
+		f.stage(id, nil)
 	}
 	for i, p := range put {
 		before[p.ID] = f.programs[p.ID]
 		staged[i] = f.compile(p)
-	}
-	undo := func() {
-		for id, p := range before {
-			f.stage(id, p)
-		}
-		f.number()
 	}
 	try := func(ps []*posture) error {
 		for _, p := range ps {
 			f.stage(p.program.ID, p)
 		}
 		f.number()
-		if err := f.flush(ctx); err != nil {
-			for _, p := range ps {
-				f.stage(p.program.ID, before[p.program.ID])
-			}
-			f.number()
-			return err
-		}
+		err := f.flush(ctx)
 		for _, p := range ps {
-			before[p.program.ID] = p
+			if err != nil {
+				f.stage(p.program.ID, before[p.program.ID])
+			} else {
+				before[p.program.ID] = p
+			}
 		}
-		return nil
-	}
-	for _, id := range gone {
-		f.stage(id, nil)
+		if err != nil {
+			f.number()
+		}
+		return err
 	}
 	if err := f.narrow(staged, try); err != nil {
-		undo()
-		return nil, fmt.Errorf("programming %d postures: %w", len(put), err)
+		for id, p := range before {
+			f.stage(id, p)
+		}
+		f.number()
+		return err
 	}
 	f.settle(gone)
-	f.free()
-	var failures []work.Failure
-	for _, p := range put {
-		if why := f.programs[p.ID].failed; why != nil {
-			failures = append(failures, work.Failure{Key: "program " + p.ID, Error: why.Error()})
-		}
-	}
-	return failures, nil
+	return nil
 }
 
 // narrow tries a batch as a whole, and when the kernel refuses it, by halves,
@@ -75,7 +83,9 @@ func (f *Firewall) narrow(ps []*posture, try func([]*posture) error) error {
 	}
 	if len(ps) == 1 {
 		f.log.Warn("a posture cannot be programmed and is closed", "posture", ps[0].program.ID, "error", err)
-		return try([]*posture{closed(ps[0].program, err)})
+		stand := closed(ps[0].program, err)
+		stand.refused = true
+		return try([]*posture{stand})
 	}
 	half := len(ps) / 2
 	if err := f.narrow(ps[:half], try); err != nil {

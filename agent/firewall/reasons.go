@@ -15,10 +15,16 @@ type Reason struct {
 	Index     int
 }
 
+// maxReasons bounds what is remembered, also of rules that are no more.
+const maxReasons = 200_000
+
 // note remembers what a program's log messages will mean.
 func (f *Firewall) note(p *work.Program) {
 	f.reasonsMu.Lock()
 	defer f.reasonsMu.Unlock()
+	if len(f.reasons) > maxReasons {
+		clear(f.reasons) // those of rules in force are told by their prefix until noted again
+	}
 	for _, d := range []struct {
 		direction
 		tiers []work.Tier

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
+	"slices"
 
 	"github.com/taskwall/taskwall/agent/ipset"
 	"github.com/taskwall/taskwall/events/work"
@@ -52,27 +54,12 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 			drift = append(drift, fmt.Sprintf("set %s differed in %d elements", SetName(id), n))
 		}
 	}
-	f.reasonsMu.Lock()
-	clear(f.reasons) // filled again by what is compiled below
-	f.reasonsMu.Unlock()
-	var gone []string
-	for id := range f.programs {
-		if _, ok := p.Programs[id]; !ok {
-			gone = append(gone, id)
-			f.stage(id, nil)
-		}
-	}
-	for _, id := range sortedKeys(p.Programs) {
-		c := f.compile(p.Programs[id])
-		f.stage(id, c)
-	}
-	f.number()
+	put, gone := f.differing(p.Programs)
 	// The number of a posture that goes is given to another only after the
 	// endpoints have left it.
-	if err := f.flush(ctx); err != nil {
+	if err := f.install(ctx, put, gone); err != nil {
 		return drift, failures, fmt.Errorf("bringing the tables up to date: %w", err)
 	}
-	f.settle(gone)
 	for _, id := range sortedKeys(p.Programs) {
 		if why := f.programs[id].failed; why != nil {
 			failures = append(failures, work.Failure{Key: "program " + id, Error: why.Error()})
@@ -94,6 +81,36 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 		drift = append(drift, swept...)
 	}
 	return drift, failures, err
+}
+
+// retryRefused is how many of the programs that the kernel refused a Sync
+// offers it again: each costs a process.
+const retryRefused = 4
+
+// differing are the programs that are not in force as they should be, and the
+// postures that should not be.
+func (f *Firewall) differing(want map[string]work.Program) (put []work.Program, gone []string) {
+	for id := range f.programs {
+		if _, ok := want[id]; !ok {
+			gone = append(gone, id)
+		}
+	}
+	slices.Sort(gone)
+	again := 0
+	for _, id := range sortedKeys(want) {
+		p, is := want[id], f.programs[id]
+		switch {
+		case is == nil || !reflect.DeepEqual(is.program, p):
+		case is.failed == nil:
+			continue
+		case is.refused:
+			if again++; again > retryRefused {
+				continue
+			}
+		}
+		put = append(put, p)
+	}
+	return put, gone
 }
 
 // read takes the kernel's tables as they are.
