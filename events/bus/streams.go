@@ -33,7 +33,7 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, r Retention, rep
 	if r.MaxBytes == 0 {
 		r.MaxBytes = -1
 	}
-	for _, cfg := range streamConfigs(r, max(replicas, 1)) {
+	for _, cfg := range streamConfigs(r, max(replicas, 1), js.Conn().ConnectedClusterName() != "") {
 		if err := ensureStream(ctx, js, cfg); err != nil {
 			return fmt.Errorf("setting up stream %s: %w", cfg.Name, err)
 		}
@@ -44,11 +44,20 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, r Retention, rep
 func ensureStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
 	ctx, cancel := Timeout(ctx)
 	defer cancel()
-	_, err := js.CreateOrUpdateStream(ctx, cfg)
+	old, err := js.Stream(ctx, cfg.Name)
+	if err == nil { // what can't be changed stays as it is
+		if mode := old.CachedInfo().Config.PersistMode; mode != cfg.PersistMode {
+			cfg.PersistMode = mode
+			cfg.AllowAtomicPublish = mode != jetstream.AsyncPersistMode
+		}
+	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return err
+	}
+	_, err = js.CreateOrUpdateStream(ctx, cfg)
 	return err
 }
 
-func streamConfigs(r Retention, replicas int) []jetstream.StreamConfig {
+func streamConfigs(r Retention, replicas int, clustered bool) []jetstream.StreamConfig {
 	base := func(name string, subjects ...string) jetstream.StreamConfig {
 		return jetstream.StreamConfig{
 			Name: name, Subjects: subjects, Replicas: replicas,
@@ -67,11 +76,12 @@ func streamConfigs(r Retention, replicas int) []jetstream.StreamConfig {
 	log.AllowAtomicPublish = true
 
 	// Work items follow from the log, and the log is synced before any is sent:
-	// a single server may write them behind. Atomic batches need a sync there;
-	// in a cluster they are staged in memory, and single messages that are under
-	// way together exclude each other.
+	// a server alone may write them behind. Atomic batches need a sync there; in
+	// a cluster they are staged in memory, and single messages that are under
+	// way together exclude each other. A stream can't change from one to the
+	// other, nor be replicated when it is written behind.
 	work := kept(base(WorkStream, AllWork, FenceSubject))
-	if replicas == 1 {
+	if !clustered {
 		work.PersistMode = jetstream.AsyncPersistMode
 	} else {
 		work.AllowAtomicPublish = true
