@@ -1,6 +1,8 @@
 package policy_test
 
 import (
+	"bytes"
+	"fmt"
 	"math"
 	"runtime"
 	"slices"
@@ -117,13 +119,25 @@ func BenchmarkPolicyEdited(b *testing.B) {
 	for _, s := range sizes[1:] {
 		r := fill(b, s.Workload)
 		r.Flush()
-		edit := func(b *testing.B, change func(n int) error) {
+		const many = 500 // policies that are edited in turn
+		var rules, selectors []events.Resource
+		for round := range 2 {
+			for i := range many {
+				rules = append(rules, s.Policy(i, 9000+round))
+			}
+		}
+		for i := range many {
+			moved := s.Policy(i+1, 8080)
+			moved.ResourceKey = s.Policy(i, 8080).ResourceKey
+			moved.Body = bytes.Replace(moved.Body, fmt.Appendf(nil, "policy-%d\"", i+1), fmt.Appendf(nil, "policy-%d\"", i), 1)
+			selectors = append(selectors, moved, s.Policy(i, 8080)) // there and back
+		}
+		edit := func(b *testing.B, edits []events.Resource) {
 			var times []time.Duration
 			n := 0
 			for b.Loop() {
-				n++
 				start := time.Now()
-				if err := change(n); err != nil {
+				if err := r.Apply(edits[n%len(edits):][:1], nil); err != nil {
 					b.Fatal(err)
 				}
 				d := r.Flush()
@@ -131,14 +145,19 @@ func BenchmarkPolicyEdited(b *testing.B) {
 				if len(d.Programs) == 0 {
 					b.Fatal("no program changed")
 				}
+				n++
 			}
+			quantile(b, times, 0.5, "p50-ns")
 			quantile(b, times, 0.99, "p99-ns")
+			for i := range many { // as it was, for the next
+				if err := r.Apply([]events.Resource{s.Policy(i, 8080)}, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			r.Flush()
 		}
-		b.Run(s.name+"/rule", func(b *testing.B) {
-			edit(b, func(n int) error {
-				return r.Apply([]events.Resource{s.Policy(n%s.Policies, 9000+n/s.Policies%2)}, nil)
-			})
-		})
+		b.Run(s.name+"/rule", func(b *testing.B) { edit(b, rules) })
+		b.Run(s.name+"/selector", func(b *testing.B) { edit(b, selectors) })
 	}
 }
 

@@ -149,7 +149,7 @@ func describe(list []probe, whole bool) string {
 				texts = append(texts, strconv.Itoa(r.first))
 			}
 		}
-		if len(texts) > 0 && !(protocol == resource.ICMPv4 && len(texts) == 1 && texts[0] == "other types") {
+		if onlyOther := len(texts) == 1 && texts[0] == "other types"; len(texts) > 0 && !onlyOther {
 			name += " " + strings.Join(texts, ", ")
 		}
 		parts = append(parts, name)

@@ -72,7 +72,7 @@ func Offline(policies, endpoints string) (*World, error) {
 		return nil, err
 	}
 	for i := range docs {
-		w.documents[docs[i].Resource.ResourceKey.String()] = &docs[i]
+		w.documents[docs[i].Resource.String()] = &docs[i]
 	}
 	return w, nil
 }

@@ -107,7 +107,7 @@ func TestReadNormalises(t *testing.T) {
 	}
 	var rows []row
 	for _, r := range got {
-		rows = append(rows, row{r.ResourceKey.String(), r.File, r.Line, string(r.Body)})
+		rows = append(rows, row{r.String(), r.File, r.Line, string(r.Body)})
 		typed, err := resource.Parse(r)
 		if err != nil {
 			t.Errorf("%s: the body does not parse: %v", r.ResourceKey, err)

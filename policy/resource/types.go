@@ -7,11 +7,11 @@ import (
 	"github.com/taskwall/taskwall/policy/strict"
 )
 
-// Problem and Problems say what is wrong with a file or a resource.
-type (
-	Problem  = strict.Problem
-	Problems = strict.Problems
-)
+// Problem is one thing that is wrong with a file or a resource.
+type Problem = strict.Problem
+
+// Problems is a list of problems as an error.
+type Problems = strict.Problems
 
 // The API versions that are read.
 const (

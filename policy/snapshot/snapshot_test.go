@@ -59,7 +59,7 @@ func TestReadErrors(t *testing.T) {
 		"- {id: a, ip: 10.0.0}\n":           `e.yaml:1:15: [0].ip: "10.0.0" is no address; write an IPv4 address, or remove the field`,
 		"- {id: a, ports: {http: 80}}\n":    `e.yaml:1:25: [0].ports.http: 80 is not text; write it in quotes: "80"`,
 		"- {id: a, ports: {http: 0/tcp}}\n": `e.yaml:1:25: [0].ports.http: "0/tcp": not a port; write a number and a protocol, such as 8080/tcp`,
-		"- {id: a, enviroment: x}\n":        "e.yaml:1:11: [0].enviroment: unknown field; write environment",
+		"- {id: a, environmant: x}\n":       "e.yaml:1:11: [0].environmant: unknown field; write environment",
 		"endpoints: []\n":                   `e.yaml:1:1: not a list; write each entry on a line of its own, after "- "`,
 	} {
 		_, err := snapshot.Read("e.yaml", []byte(text))
