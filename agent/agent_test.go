@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/internal/netlab"
 	"github.com/taskwall/taskwall/events/work"
@@ -181,4 +182,37 @@ func TestPluginProcess(t *testing.T) {
 	if err := netlab.ReachHere("tcp", "10.0.0.1:80"); err != nil {
 		t.Errorf("the host cannot reach its task: %v", err)
 	}
+}
+
+// An item that comes twice, or a picture that is older than what was applied,
+// changes nothing.
+func TestOldItemsChangeNothing(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	old := l.wanted.Item("h1")
+	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
+	a, b := l.run("a", "10.0.0.1", "open"), l.run("b", "10.0.0.2", "open")
+	a.Serve("tcp", "10.0.0.1:80")
+	before := kernel(t, "nft")
+	l.items <- old
+	l.items <- &work.Item{Host: "h1", Rev: 2, Delete: &work.Deletions{Endpoints: []string{"fw/a"}, Programs: []string{"open"}}}
+	l.must(work.Item{Endpoints: []work.Endpoint{endpoint("later", "10.0.0.3", "")}}) // the others were seen before it
+	if d := cmp.Diff(before, kernel(t, "nft")); d != "" {
+		t.Error(d)
+	}
+	b.reaches("tcp", "10.0.0.1:80")
+}
+
+// An item that leaves a gap is not applied: the agent asks for the whole
+// picture, once, and goes on from it.
+func TestGapAsksForThePicture(t *testing.T) {
+	l := newLab(t)
+	l.rev += 5
+	l.wanted.Rev += 5
+	l.items <- &work.Item{Host: "h1", Rev: l.rev, Endpoints: []work.Endpoint{endpoint("a", "10.0.0.1", "")}}
+	r := l.await("a join", func(r work.Report) bool { return r.Join != nil })
+	if !strings.Contains(r.Join.Reason, "missing") {
+		t.Errorf("reason %q", r.Join.Reason)
+	}
+	l.snapshot()
+	l.run("b", "10.0.0.2", "")
 }

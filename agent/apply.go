@@ -21,6 +21,13 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	if a.joining && !it.Snapshot && it.Rev != a.state.Rev+1 {
 		return // the snapshot that was asked for covers it
 	}
+	if it.Rev < a.state.Rev || it.Rev == a.state.Rev && !it.Snapshot {
+		// work.State.Apply takes no older item either: it was applied before.
+		if it.Snapshot {
+			a.log.Warn("an old picture came and is left out; had the controller lost its log, remove the state directory", "rev", it.Rev, "have", a.state.Rev)
+		}
+		return
+	}
 	change := plan(a.state, it)
 	old := a.state.Programs
 	if len(change.programs)+len(change.gonePrograms) > 0 {
