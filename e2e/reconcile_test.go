@@ -81,7 +81,7 @@ type history struct {
 }
 
 func (h *history) play() {
-	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 3*time.Minute)
 	defer cancel()
 	h.ops, h.apps, h.gone, h.lost = map[string]int{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	if err := h.start(ctx); err != nil {
@@ -199,7 +199,7 @@ func (h *history) check(lives map[string]span) {
 
 // settle waits for the log to add up to the truth.
 func (h *history) settle(ctx context.Context) {
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		truth, err := h.truth(ctx)
 		diff := ""

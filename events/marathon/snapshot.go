@@ -36,6 +36,7 @@ func (s *session) snapshot(ctx context.Context) error {
 	if err := s.readGroup(ctx, "/"); err != nil {
 		return err
 	}
+	s.tidy() // also when no session lasts
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
