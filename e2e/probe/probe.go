@@ -45,8 +45,11 @@ type Result struct {
 // Open reports whether data came back.
 func (r Result) Open() bool { return r.Verdict == Open }
 
-// Name and Source are the two words of a peer's answer.
-func (r Result) Name() string   { name, _, _ := strings.Cut(r.Answer, " "); return name }
+// Name is the first word of a peer's answer: who it is.
+func (r Result) Name() string { name, _, _ := strings.Cut(r.Answer, " "); return name }
+
+// Source is the second word of a peer's answer: the caller's address as it sees
+// it.
 func (r Result) Source() string { _, src, _ := strings.Cut(r.Answer, " "); return src }
 
 // String is for messages of failed tests.

@@ -167,3 +167,31 @@ func TestThousandsOfTasks(t *testing.T) {
 		t.Errorf("GET_STATE is %d bytes, %v", len(b), err)
 	}
 }
+
+// TestHopelessApps: one that no host can take waits in the queue, one that
+// always fails is tried ever more rarely; neither keeps the cluster from
+// ending.
+func TestHopelessApps(t *testing.T) {
+	c := paperCluster(t)
+	ctx := testContext(t)
+	if err := c.CreateApp(ctx, strings.Replace(webApp, `"name":"http"`, `"hostPort":7777`, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CreateApp(ctx, `{"id":"/twice","cmd":"x","instances":1,"cpus":0.1,"mem":16}`); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; n <= 4; n++ {
+		eventually(t, "another attempt", func() bool {
+			for _, task := range c.TasksOf("/twice") {
+				if strings.HasSuffix(task.ID, fmt.Sprintf("._app.%d", n)) && task.State == "TASK_RUNNING" {
+					return c.Host(task.Host).Agent.Exit(task.ID, 1) == nil
+				}
+			}
+			return false
+		})
+	}
+	var queue struct{ Queue []struct{ Count int } }
+	if err := c.Get(ctx, "/v2/queue", &queue); err != nil || len(queue.Queue) == 0 || len(c.TasksOf("/shop/web")) != 0 {
+		t.Errorf("queue %+v, %v, tasks %v", queue, err, c.TasksOf("/shop/web"))
+	}
+}

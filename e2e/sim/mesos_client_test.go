@@ -3,7 +3,6 @@ package sim_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -137,7 +136,6 @@ type scheduler struct {
 	url    string
 	stream string
 	resp   *http.Response
-	cancel context.CancelFunc
 
 	mu     sync.Mutex
 	id     string

@@ -97,7 +97,7 @@ func (m *Marathon) sortedInstances() []*instance {
 func (m *Marathon) instancesOf(id string) []*instance { return slices.Clone(m.bySpec[id]) }
 
 // schedule adds an instance to the launch queue.
-func (m *Marathon) schedule(spec *runSpec) *instance {
+func (m *Marathon) schedule(spec *runSpec) {
 	m.seq++
 	i := &instance{
 		id: safe(spec.id) + ".instance-" + m.cfg.IDs.TimeUUID(), seq: m.seq, spec: spec, condition: "Scheduled",
@@ -107,7 +107,6 @@ func (m *Marathon) schedule(spec *runSpec) *instance {
 	m.bySpec[spec.id] = append(m.bySpec[spec.id], i)
 	m.publishInstance(i, i.condition)
 	m.touch()
-	return i
 }
 
 // setCondition moves an instance and says so.
@@ -219,6 +218,9 @@ func (m *Marathon) follow(i *instance) {
 		wait := i.spec.backoff()
 		if m.cfg.Backoff >= 0 {
 			wait = m.cfg.Backoff
+		}
+		if i.attempt > 3 { // one that fails for ever must not keep the cluster busy
+			wait = max(wait, min(time.Duration(i.attempt)*100*time.Millisecond, 5*time.Second))
 		}
 		m.after(wait, func() { m.reschedule(i) })
 	}

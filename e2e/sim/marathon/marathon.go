@@ -74,13 +74,12 @@ type Marathon struct {
 	readyFrom time.Time
 
 	// the framework
-	framework  string // its id, "" before the first registration
-	master     *master.Master
-	events     *queue
-	held       []mesos.Offer
-	suppressed bool
-	acksHeld   bool // faults: see HoldAcks
-	unacked    []*scheduler.Call
+	framework string // its id, "" before the first registration
+	master    *master.Master
+	events    *queue
+	held      []mesos.Offer
+	acksHeld  bool // faults: see HoldAcks
+	unacked   []*scheduler.Call
 }
 
 // New makes a Marathon cluster without members; see AddMember.
@@ -179,7 +178,7 @@ func (m *Marathon) run() {
 			m.reconnect(leader)
 		}
 		m.mu.Unlock()
-		for batch := m.events.take(); len(batch) > 0; batch = m.events.take() {
+		for batch := m.events.take(); len(batch) > 0 && m.ctx.Err() == nil; batch = m.events.take() {
 			m.handle(batch)
 		}
 		select {

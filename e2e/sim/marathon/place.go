@@ -98,16 +98,41 @@ func (m *Marathon) countByAgent(spec string) map[string]int {
 	return out
 }
 
-// need is what an instance takes, without ports.
+// need is what an instance takes: of the ports, those that it insists on.
 func (s *runSpec) need() master.Amount {
 	if !s.pod {
-		return master.Amount{Cpus: s.app.Cpus, Mem: s.app.Mem, Disk: s.app.Disk}
+		return master.Amount{Cpus: s.app.Cpus, Mem: s.app.Mem, Disk: s.app.Disk, Ports: portResources(s.fixedPorts())}
 	}
-	need := s.executorAmount()
+	need := s.executorAmount().Plus(master.Amount{Ports: portResources(s.fixedPorts())})
 	for _, c := range s.podSpec.Containers {
 		need = need.Plus(master.Amount{Cpus: c.Resources.Cpus, Mem: c.Resources.Mem, Disk: c.Resources.Disk})
 	}
 	return need
+}
+
+func (s *runSpec) fixedPorts() []int {
+	var out []int
+	add := func(p *int) {
+		if p != nil && *p > 0 {
+			out = append(out, *p)
+		}
+	}
+	if s.app.Container != nil {
+		for _, m := range s.app.Container.PortMappings {
+			add(m.HostPort)
+		}
+	}
+	if s.raw["requirePorts"] == true {
+		for _, d := range s.app.PortDefinitions {
+			add(&d.Port)
+		}
+	}
+	for _, c := range s.podSpec.Containers {
+		for _, e := range c.Endpoints {
+			add(e.HostPort)
+		}
+	}
+	return out
 }
 
 func (s *runSpec) executorAmount() master.Amount {

@@ -85,7 +85,7 @@ func (m *Marathon) serve(conn net.Conn, s *subscription) {
 		defer close(gone)
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	defer func() { conn.Close(); <-gone }()
+	defer func() { _ = conn.Close(); <-gone }()
 	for {
 		select {
 		case <-s.cut:
@@ -94,7 +94,7 @@ func (m *Marathon) serve(conn net.Conn, s *subscription) {
 		}
 		w := bufio.NewWriter(conn)
 		for _, e := range s.take() {
-			fmt.Fprintf(w, "event: %s\r\ndata: %s\r\n\r\n", e.Type, e.Data)
+			_, _ = fmt.Fprintf(w, "event: %s\r\ndata: %s\r\n\r\n", e.Type, e.Data)
 		}
 		// A client that does not read holds this write up; its events pile up
 		// in the subscription meanwhile, until they are too many.

@@ -101,7 +101,7 @@ func (m *Marathon) appContainer(app *appSpec, mappings []mesos.NetworkInfo_PortM
 			out.Parameters = append(out.Parameters, mesos.Parameter{Key: p.Key, Value: p.Value})
 		}
 		for _, p := range mappings {
-			out.PortMappings = append(out.PortMappings, mesos.ContainerInfo_DockerInfo_PortMapping{HostPort: p.HostPort, ContainerPort: p.ContainerPort, Protocol: p.Protocol})
+			out.PortMappings = append(out.PortMappings, mesos.ContainerInfo_DockerInfo_PortMapping(p))
 		}
 		info := &mesos.ContainerInfo{Type: mesos.ContainerInfo_DOCKER.Enum(), Docker: out}
 		for _, n := range app.Networks {

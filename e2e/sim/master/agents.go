@@ -101,7 +101,7 @@ func (m *Master) Register(r Registration) (string, error) {
 		m.allocateOn(a)
 		return id, nil
 	}
-	_, wasUnreachable := m.cfg.Quorum.unreachableSince(id)
+	wasUnreachable := m.cfg.Quorum.isUnreachable(id)
 	m.cfg.Quorum.admit(r.Info)
 	a := m.addAgent(id, r, now)
 	a.reregistered = now

@@ -95,7 +95,7 @@ func (m *Master) MarkGone(agentID string) bool {
 	defer m.mu.Unlock()
 	a := m.agents[agentID]
 	if a == nil {
-		_, known := m.cfg.Quorum.unreachableSince(agentID)
+		known := m.cfg.Quorum.isUnreachable(agentID)
 		if known {
 			m.cfg.Quorum.expel(agentID, nil, true)
 		}

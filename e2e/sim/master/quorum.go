@@ -112,11 +112,11 @@ func (q *Quorum) isGone(id string) bool {
 	return q.gone[id]
 }
 
-func (q *Quorum) unreachableSince(id string) (mesos.TimeInfo, bool) {
+func (q *Quorum) isUnreachable(id string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	t, ok := q.unreachable[id]
-	return t, ok
+	_, ok := q.unreachable[id]
+	return ok
 }
 
 // recovered are the admitted agents that a leader has not heard of yet.

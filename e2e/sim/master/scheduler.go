@@ -25,7 +25,7 @@ func (m *Master) scheduler(w http.ResponseWriter, r *http.Request) {
 			wire.Text(w, http.StatusBadRequest, "Subscribe calls should not include the 'Mesos-Stream-Id' header")
 			return
 		}
-		m.serveFramework(w, x, &call)
+		m.serveFramework(x, &call)
 		return
 	}
 	if status, why := m.mayCall(call.FrameworkID.Value, id); status != 0 {
@@ -91,7 +91,7 @@ func (m *Master) mayCall(framework, stream string) (int, string) {
 }
 
 // serveFramework answers SUBSCRIBE: the events of one framework until it goes.
-func (m *Master) serveFramework(w http.ResponseWriter, x *wire.Exchange, call *scheduler.Call) {
+func (m *Master) serveFramework(x *wire.Exchange, call *scheduler.Call) {
 	id := m.cfg.IDs.UUID()
 	stream := x.Stream(http.Header{streamID: []string{id}})
 	ended := make(chan struct{})

@@ -11,10 +11,9 @@ type taskKey struct{ framework, task string }
 
 type task struct {
 	mesos.Task
-	fw       *framework
-	agent    *agent
-	seq      int // order of addition
-	executor string
+	fw    *framework
+	agent *agent
+	seq   int // order of addition
 }
 
 func (t *task) key() taskKey { return taskKey{t.FrameworkID.Value, t.TaskID.Value} }

@@ -52,7 +52,6 @@ type taskRun struct {
 	container     *container
 	state         mesos.TaskState
 	statuses      []mesos.TaskStatus
-	healthy       *bool
 
 	killed   chan struct{} // closed when somebody asked for its end
 	killOnce sync.Once
