@@ -23,7 +23,7 @@ import (
 func verdicts(t *testing.T) int {
 	text := os.Getenv("TASKWALL_VERDICTS")
 	if text == "" {
-		return 20_000
+		return 100_000
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -181,7 +181,7 @@ func (v *receiver) complete() error {
 // the deltas add up to must be what a new resolver gives at once, and the
 // oracle must agree.
 func TestDeltasAddUp(t *testing.T) {
-	rounds := verdicts(t) / 1300
+	rounds := verdicts(t) / 6500
 	for seed := range uint64(rounds) {
 		changeAndCompare(t, policytest.Seeded(1_000_000+seed), 25, fmt.Sprintf("seed %d", seed))
 	}
