@@ -77,7 +77,6 @@ type change struct {
 	hadSet     map[string]bool // touched → in use before
 	edits      []work.SetEdit
 	routes     map[netip.Prefix]work.Route // put
-	noRoutes   map[netip.Prefix]bool       // deleted
 }
 
 func (b *batch) of(h *host) *change {
@@ -86,7 +85,7 @@ func (b *batch) of(h *host) *change {
 		c = &change{
 			endpoints: map[string]bool{}, programs: map[string]bool{},
 			hadProgram: map[string]bool{}, hadSet: map[string]bool{},
-			routes: map[netip.Prefix]work.Route{}, noRoutes: map[netip.Prefix]bool{},
+			routes: map[netip.Prefix]work.Route{},
 		}
 		b.changes[h] = c
 	}
@@ -230,16 +229,7 @@ func (b *batch) edit(e work.SetEdit) {
 
 // putRoute tells a host the way to a block.
 func (b *batch) putRoute(h *host, r work.Route) {
-	c := b.of(h)
-	delete(c.noRoutes, r.Prefix)
-	c.routes[r.Prefix] = r
-}
-
-// deleteRoute tells a host that a block has no way any more.
-func (b *batch) deleteRoute(h *host, p netip.Prefix) {
-	c := b.of(h)
-	delete(c.routes, p)
-	c.noRoutes[p] = true
+	b.of(h).routes[r.Prefix] = r
 }
 
 // items makes the gathered changes the next items of the hosts, in the order
@@ -311,8 +301,7 @@ func (b *batch) step(h *host, c *change, it *work.Item) bool {
 	for _, p := range sortedPrefixes(c.routes) {
 		it.Routes = append(it.Routes, c.routes[p])
 	}
-	del.Routes = sortedPrefixes(c.noRoutes)
-	if len(del.Routes)+len(del.Endpoints)+len(del.Programs)+len(del.Sets) > 0 {
+	if len(del.Endpoints)+len(del.Programs)+len(del.Sets) > 0 {
 		it.Delete = &del
 	}
 	return it.Delete != nil || len(it.Sets)+len(it.Members)+len(it.Programs)+len(it.Endpoints)+len(it.Routes) > 0

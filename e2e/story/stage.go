@@ -176,7 +176,7 @@ func (s *Stage) startOutside(ctx context.Context) error {
 		}
 		s.outside[m.Name] = host
 		for _, port := range m.TCP {
-			if _, err := s.start(ctx, host, m.Name, filepath.Join(s.opt.Bin, "peer"),
+			if err := s.start(ctx, host, m.Name, filepath.Join(s.opt.Bin, "peer"),
 				"--name", m.Name, "--tcp", fmt.Sprint(port)); err != nil {
 				return err
 			}
@@ -195,7 +195,7 @@ func (s *Stage) startOurs(ctx context.Context) error {
 		return fmt.Errorf("making the keys of the message bus: %w", err)
 	}
 	taskwall := filepath.Join(s.opt.Bin, "taskwall")
-	if _, err := s.start(ctx, s.control, "controller", taskwall, "controller",
+	if err := s.start(ctx, s.control, "controller", taskwall, "controller",
 		"--mesos", s.Cluster.MasterURL(), "--marathon", s.Cluster.MarathonURL(),
 		"--data-dir", filepath.Join(s.dir, "controller"), "--address-hold", "5s",
 		"--nats-listen", controlAddress+":4222", "--nats-users", s.users(), "--nats-nkey", s.key("controller")); err != nil {
@@ -242,17 +242,16 @@ func (s *Stage) Credentials() []string {
 // StartAgent starts the agent of the i-th host.
 func (s *Stage) StartAgent(ctx context.Context, i int) error {
 	name := Hosts[i]
-	_, err := s.start(ctx, s.Cluster.Host(name).NS, agentName(i), filepath.Join(s.opt.Bin, "taskwall"), "agent",
+	return s.start(ctx, s.Cluster.Host(name).NS, agentName(i), filepath.Join(s.opt.Bin, "taskwall"), "agent",
 		"--host", name, "--address", hostAddress(i), "--nats-url", s.NATS(), "--nats-nkey", s.key(name),
 		"--mesos-agent", "http://"+hostAddress(i)+":5051", "--socket", s.socket(name),
 		"--state-dir", filepath.Join(s.dir, name, "state"))
-	return err
 }
 
 // NATS is where the controller's message bus listens.
 func (s *Stage) NATS() string { return "nats://" + controlAddress + ":4222" }
 
-func (s *Stage) start(ctx context.Context, host *netns.Host, name, path string, args ...string) (*process, error) {
+func (s *Stage) start(ctx context.Context, host *netns.Host, name, path string, args ...string) error {
 	p := &process{name: name, cmd: host.Command(ctx, path, args...), out: &bytes.Buffer{}, done: make(chan struct{})}
 	var sink io.Writer = p.out
 	if s.opt.Log != nil {
@@ -260,14 +259,14 @@ func (s *Stage) start(ctx context.Context, host *netns.Host, name, path string, 
 	}
 	p.cmd.Stdout, p.cmd.Stderr = sink, sink
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", name, err)
+		return fmt.Errorf("starting %s: %w", name, err)
 	}
 	go func() {
 		defer close(p.done)
 		_ = p.cmd.Wait() // an early end shows in what then does not work, with the output
 	}()
 	s.procs = append(s.procs, p)
-	return p, nil
+	return nil
 }
 
 // output runs a command on a host and returns what it printed.
