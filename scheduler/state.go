@@ -74,6 +74,9 @@ func NewState() *State {
 // Seq is the log sequence of the last entry applied.
 func (s *State) Seq() uint64 { return s.seq }
 
+// Now is the latest time at which an entry was received.
+func (s *State) Now() time.Time { return s.now }
+
 // Cluster is a copy of the cluster facts, for the sources to start from.
 func (s *State) Cluster() *events.Cluster { return s.cluster.Clone() }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+
+	"github.com/coreos/go-iptables/iptables"
 )
 
 // Backend names a variant of the iptables tools.
@@ -74,6 +76,17 @@ func (t *tools) check() error {
 	for _, p := range []string{t.program(4, "restore"), t.program(4, "save"), t.program(6, "restore"), t.program(6, "save")} {
 		if _, err := exec.LookPath(p); err != nil {
 			return fmt.Errorf("iptables backend %s: %w (install the iptables package)", t.backend, err)
+		}
+	}
+	for family, protocol := range map[int]iptables.Protocol{4: iptables.ProtocolIPv4, 6: iptables.ProtocolIPv6} {
+		name := strings.TrimSuffix(t.program(family, ""), "-")
+		tool, err := iptables.New(iptables.IPFamily(protocol), iptables.Path(name)) // asks the tool for its version
+		if err != nil {
+			return fmt.Errorf("iptables backend %s: %s does not work: %w", t.backend, name, err)
+		}
+		if major, minor, patch := tool.GetIptablesVersion(); major < 1 || major == 1 && minor < 8 {
+			return fmt.Errorf("iptables backend %s: %s has version %d.%d.%d, and 1.8 is needed: older ones cannot wait for the lock in a restore",
+				t.backend, name, major, minor, patch)
 		}
 	}
 	return nil

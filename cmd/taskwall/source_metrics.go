@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,8 +61,8 @@ func (m *sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 
 // watch makes the sources of a term those that are shown.
 func (m *sourceMetrics) watch(maker sourceMaker) sourceMaker {
-	return func(sink controller.Sink, known *events.Cluster) ([]controller.Source, error) {
-		sources, err := maker(sink, known)
+	return func(sink controller.Sink, known *events.Cluster, since time.Time) ([]controller.Source, error) {
+		sources, err := maker(sink, known, since)
 		if err == nil {
 			m.current.Store(&sources)
 		}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -20,7 +21,7 @@ import (
 )
 
 // sourceMaker makes the sources of events; see controller.Config.
-type sourceMaker = func(controller.Sink, *events.Cluster) ([]controller.Source, error)
+type sourceMaker = func(controller.Sink, *events.Cluster, time.Time) ([]controller.Source, error)
 
 func sourceFlags(f *pflag.FlagSet) {
 	f.StringSlice("mesos", nil, "`URL`s of the Mesos masters: all members, any one leads to the leader")
@@ -65,7 +66,9 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 	if a.TLS, err = trust(f, "marathon"); err != nil {
 		return nil, err
 	}
-	return func(sink controller.Sink, known *events.Cluster) ([]controller.Source, error) {
+	return func(sink controller.Sink, known *events.Cluster, since time.Time) ([]controller.Source, error) {
+		m := m
+		m.Since = since // what began and ended since then, unseen, the master still remembers
 		ms, err := mesos.New(m, sink, known)
 		if err != nil {
 			return nil, usageError{err}

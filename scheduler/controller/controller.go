@@ -54,9 +54,9 @@ type Config struct {
 	Log       Log
 	Publisher Publisher
 	Reports   Reports
-	// Sources makes the sources, given where to append and what the log
-	// already says of the cluster.
-	Sources  func(sink Sink, known *events.Cluster) ([]Source, error)
+	// Sources makes the sources, given where to append, what the log already
+	// says of the cluster, and up to when it does.
+	Sources  func(sink Sink, known *events.Cluster, since time.Time) ([]Source, error)
 	NATS     *nats.Conn // on which requests are answered
 	Settings events.Settings
 	// SnapshotEvery is the number of entries between two snapshots of the fold.
@@ -128,7 +128,8 @@ func (c *Controller) Run(ctx context.Context) error {
 		if err := c.putSettings(ctx); err != nil {
 			return err
 		}
-		sources, err := c.cfg.Sources(c.append, c.cluster())
+		known, since := c.cluster()
+		sources, err := c.cfg.Sources(c.append, known, since)
 		if err != nil {
 			return err
 		}
@@ -234,10 +235,11 @@ func (c *Controller) wake() {
 	c.changed = make(chan struct{})
 }
 
-func (c *Controller) cluster() *events.Cluster {
+// cluster is what the log says of the cluster, and up to when it does.
+func (c *Controller) cluster() (*events.Cluster, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.state.Cluster()
+	return c.state.Cluster(), c.state.Now()
 }
 
 func (c *Controller) append(ctx context.Context, evs ...events.Event) error {

@@ -61,7 +61,7 @@ func (p *place) term(epoch uint64, every uint64) (c *Controller, end func()) {
 	c = New(Config{
 		Log: history, Publisher: publisher, NATS: p.conn.NATS, Logger: log,
 		Settings: events.DefaultSettings(), SnapshotEvery: every,
-		Sources: func(Sink, *events.Cluster) ([]Source, error) { return nil, nil },
+		Sources: func(Sink, *events.Cluster, time.Time) ([]Source, error) { return nil, nil },
 		Reports: func(ctx context.Context, fn func(context.Context, work.Report) error) error {
 			return work.FollowReports(ctx, p.conn.JS, "controller", fn, log)
 		},
