@@ -1,9 +1,11 @@
 package sim_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
@@ -54,7 +56,15 @@ func TestRestartedMasterEqualsRecording(t *testing.T) {
 
 	// What follows is the recording that begins with this state: another
 	// framework comes and goes, the agent loses its id, is marked gone, comes
-	// back, and an operator tears the framework down.
+	// back, and an operator tears the framework down. By then the framework had
+	// acknowledged all updates.
+	if err := c.Eventually(t.Context(), func() bool {
+		resp := post(t, c.MasterURL()+"/api/v1", `{"type":"GET_TASKS"}`)
+		b, err := io.ReadAll(resp.Body)
+		return err == nil && resp.StatusCode == http.StatusOK && !bytes.Contains(b, []byte("status_update_state"))
+	}); err != nil {
+		t.Fatal(err)
+	}
 	s = subscribe(t, c.MasterURL(), "application/json")
 	s.has(t, "HEARTBEAT")
 	other := newScheduler(t, c.MasterURL(), `{"type":"SUBSCRIBE","subscribe":{"suppressed_roles":["*"],"framework_info":{"user":"root","name":"mesos-execute instance","failover_timeout":0.0,"checkpoint":false,"role":"*","capabilities":[{"type":"RESERVATION_REFINEMENT"},{"type":"TASK_KILLING_STATE"},{"type":"REVOCABLE_RESOURCES"},{"type":"PARTITION_AWARE"}]}}}`)
