@@ -24,7 +24,12 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx); err != nil {
+	err := run(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, paint(red, "demo: stopped; everything that it made is removed"))
+		os.Exit(130)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, paint(red, "demo: "+err.Error()))
 		stop()
 		os.Exit(1)
