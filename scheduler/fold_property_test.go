@@ -3,7 +3,6 @@ package scheduler
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -205,7 +204,7 @@ func checkHosts(t *rapid.T, s *State, hosts map[string]*work.State) {
 		if have == nil {
 			t.Fatalf("host %s joined and was told nothing", name)
 		}
-		if a, b := fmt.Sprintf("%s", encode(t, w.Item(name))), fmt.Sprintf("%s", encode(t, have.Item(name))); a != b {
+		if a, b := string(encode(t, w.Item(name))), string(encode(t, have.Item(name))); a != b {
 			t.Fatalf("host %s needs\n%s\nand was told\n%s", name, a, b)
 		}
 	}

@@ -21,20 +21,20 @@ func newPostures() *postures {
 	return &postures{index: map[string]uint16{}, used: map[uint16]string{}, next: 1}
 }
 
-// assign gives a posture the smallest free number, or the one it has.
-func (p *postures) assign(id string) (uint16, error) {
-	if n, ok := p.index[id]; ok {
-		return n, nil
+// assign gives a posture the smallest free number, unless it has one.
+func (p *postures) assign(id string) error {
+	if _, ok := p.index[id]; ok {
+		return nil
 	}
 	for p.next <= indexMask {
 		n := p.next
 		p.next++
 		if _, taken := p.used[n]; !taken {
 			p.index[id], p.used[n] = n, id
-			return n, nil
+			return nil
 		}
 	}
-	return 0, ErrFull
+	return ErrFull
 }
 
 func (p *postures) release(id string) {

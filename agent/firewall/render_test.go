@@ -128,7 +128,7 @@ func TestDispatchTree(t *testing.T) {
 	for _, n := range []int{0, 1, 8, 9, 64, 500, 5000} {
 		p := newPostures()
 		for i := range n {
-			if _, err := p.assign("p" + shortHash(string(rune(i)), "x")); err != nil {
+			if err := p.assign("p" + shortHash(string(rune(i)), "x")); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -83,7 +83,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 			c.NATS.Close()
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			return nil, fmt.Errorf("connecting to the message bus: %w (last try: %v)", context.Cause(ctx), c.trouble)
+			return nil, fmt.Errorf("connecting to the message bus: %w (last try: %w)", context.Cause(ctx), c.trouble)
 		}
 	}
 	c.setUp()

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ErrNoMembers: no servers are configured.
+// ErrNoMembers means that no servers are configured.
 var ErrNoMembers = errors.New("no servers are configured")
 
 // Credentials are sent to members: User and Password as HTTP Basic or, if it

@@ -277,15 +277,17 @@ func TestADeploymentsEndThatIsOnItsWayIsWaitedFor(t *testing.T) {
 func TestTroubleIsSaidOnceAndCostsFewAttempts(t *testing.T) {
 	for name, h := range map[string]http.HandlerFunc{
 		"no leader": func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, "Could not determine the current leader", 502)
+			http.Error(w, "Could not determine the current leader", http.StatusBadGateway)
 		},
 		"not ready":    func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200) },
-		"unauthorized": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "", 401) },
-		"in a circle":  func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://m2:8080/v2/events", 302) },
-		"not events":   func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("<html>", 100)) },
+		"unauthorized": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "", http.StatusUnauthorized) },
+		"in a circle": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://m2:8080/v2/events", http.StatusFound)
+		},
+		"not events": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, strings.Repeat("<html>", 100)) },
 		"REST is down": func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/v2/events" {
-				http.Error(w, "", 503)
+				http.Error(w, "", http.StatusServiceUnavailable)
 				return
 			}
 			_, _ = io.WriteString(w, "event: event_stream_attached\r\ndata: {}\r\n\r\n")

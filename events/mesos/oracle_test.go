@@ -43,19 +43,6 @@ func fromEvent(e *master.Event) wireEvent {
 	return w
 }
 
-func fromResponse(r *master.Response) wireResponse {
-	w := wireResponse{Type: r.Type.String()}
-	if a := r.GetAgents; a != nil {
-		w.GetAgents = &wireAgents{}
-		*w.GetAgents = fromAgents(a)
-	}
-	if x := r.GetExecutors; x != nil {
-		w.GetExecutors = &wireExecutors{}
-		*w.GetExecutors = fromExecutors(x)
-	}
-	return w
-}
-
 func fromState(s *master.Response_GetState) *wireState {
 	if s == nil {
 		return nil

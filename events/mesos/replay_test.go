@@ -3,6 +3,7 @@ package mesos
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -264,7 +265,7 @@ func TestARecordingIsReadWhereverItIsCut(t *testing.T) {
 	for _, name := range []string{tapes[0].json, tapes[0].pb} {
 		stream := recording(t, name)
 		want, err := records(bytes.NewReader(stream), 1<<20)
-		if err != io.EOF || len(want) < 90 {
+		if !errors.Is(err, io.EOF) || len(want) < 90 {
 			t.Fatalf("%d records, then %v", len(want), err)
 		}
 		for cut := range len(stream) {

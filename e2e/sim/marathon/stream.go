@@ -134,6 +134,6 @@ func (m *Marathon) flush(conn net.Conn, w *bufio.Writer, s *subscription) bool {
 	case <-m.ctx.Done():
 	}
 	_ = conn.SetDeadline(time.Now())
-	<-done
+	_ = <-done // it was cut on purpose
 	return false
 }

@@ -20,7 +20,7 @@ import (
 	"io"
 )
 
-// ErrTooLarge: an event is larger than the limit. Its successors can be read.
+// ErrTooLarge means that an event is larger than the limit. Its successors can be read.
 var ErrTooLarge = errors.New("event larger than the limit")
 
 // Event is one event. Marathon sends neither ids nor retry times.
