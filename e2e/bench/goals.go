@@ -11,4 +11,23 @@ type goal struct {
 var goals = map[string]goal{
 	"Launch kernel-p50-ms": {peer: "Felix: 32-60 ms from a label to enforced, without its data store"},
 	"Launch attach-p50-ms": {target: 25},
+	"Plugin ms":            {target: 25},
+
+	"Initial/10kx1k ns/op":            {target: 0.15e9, peer: "Felix 3.34 s"},
+	"Initial/10kx10k ns/op":           {target: 0.5e9, peer: "Felix 84 s"},
+	"Initial/100kx1k ns/op":           {target: 1e9, peer: "Felix 31 s"},
+	"Initial/100kx10k ns/op":          {target: 2e9, peer: "Antrea 4.4 s, 2.5 GB"},
+	"Initial/100kx10k-compound ns/op": {target: 2e9, peer: "Antrea 4.4 s, 2.5 GB"},
+	"TaskAdded/100kx10k p99-ns":       {target: 50e3, peer: "Felix 1.1 ms for one host's share"},
+	"Heap/100kx10k heap-MB":           {target: 200, peer: "Antrea 2,500 MB"},
+	"Parse ns/op":                     {target: 3960, peer: "Calico 3.96 us"},
+
+	"EndpointAdded/backend=nft/policies=100 ms":     {target: 2, peer: "Felix 73 ms"},
+	"EndpointAdded/backend=nft/policies=1000 ms":    {target: 2, peer: "Felix 242 ms; kube-router 3,700 ms"},
+	"EndpointAdded/backend=nft/policies=5000 ms":    {target: 2},
+	"EndpointAdded/backend=legacy/policies=100 ms":  {target: 2, peer: "Felix 42 ms"},
+	"EndpointAdded/backend=legacy/policies=1000 ms": {target: 2, peer: "Felix 185 ms; kube-router 3,700 ms"},
+	"EndpointAdded/backend=legacy/policies=5000 ms": {target: 2, peer: "Felix 873 ms"},
+	"EndpointRemoved ms":                            {target: 20, peer: "Felix 310-390 ms"},
+	"Burst worst-ms":                                {target: 20, peer: "Felix 665 ms"},
 }
