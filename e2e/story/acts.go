@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -302,11 +301,6 @@ func (s *Stage) Replay(ctx context.Context) (scheduler.Replayed, error) {
 		return r, err
 	}
 	return r, json.Unmarshal([]byte(out), &r)
-}
-
-// Address is an app's first task's address.
-func (s *Stage) Address(app string) netip.Addr {
-	return netip.MustParseAddr(s.tasks[app][0].Address)
 }
 
 // First starts a task with the labels whose first act, before anything else,
