@@ -293,7 +293,7 @@ func TestGoMarathonClient(t *testing.T) {
 	if _, err := cli.CreateApplication(app); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.WaitRunning(ctx, "/old/app", 2); err != nil {
+	if err := c.Settle(ctx); err != nil { // Marathon hears of a start after Mesos
 		t.Fatal(err)
 	}
 	got, err := cli.Application("/old/app")
@@ -308,9 +308,6 @@ func TestGoMarathonClient(t *testing.T) {
 	}
 	if tasks := c.TasksOf("/old/app"); tasks[0].Address == "" || tasks[0].Labels["tier"] != "db" {
 		t.Errorf("task %+v", tasks[0])
-	}
-	if err := c.Settle(ctx); err != nil {
-		t.Fatal(err)
 	}
 	if _, err := cli.ScaleApplicationInstances("/old/app", 3, false); err != nil {
 		t.Fatal(err)

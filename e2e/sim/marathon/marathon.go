@@ -12,6 +12,7 @@ import (
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
 	"github.com/taskwall/taskwall/e2e/sim/clock"
+	"github.com/taskwall/taskwall/e2e/sim/group"
 	"github.com/taskwall/taskwall/e2e/sim/ids"
 	"github.com/taskwall/taskwall/e2e/sim/master"
 )
@@ -54,7 +55,7 @@ type Marathon struct {
 	bus  *bus
 	ctx  context.Context
 	stop context.CancelFunc
-	work sync.WaitGroup
+	work group.Group
 
 	mu          sync.Mutex
 	root        map[string]*runSpec   // what /v2/apps shows
@@ -120,7 +121,7 @@ func New(cfg Config) *Marathon {
 func (m *Marathon) Close() {
 	m.stop()
 	m.bus.cutAll()
-	m.work.Wait()
+	m.work.Close()
 }
 
 // FrameworkID is Marathon's id with Mesos, "" before it registered.

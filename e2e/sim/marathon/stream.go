@@ -80,11 +80,16 @@ func (m *Marathon) attachReady(net.Conn) bool {
 
 // serve writes events until the client leaves or is cut.
 func (m *Marathon) serve(conn net.Conn, s *subscription) {
+	if !m.work.Enter() {
+		_ = conn.Close()
+		return
+	}
+	defer m.work.Leave()
 	gone := make(chan struct{})
-	m.work.Go(func() { // ends when the connection does
+	go func() { // ends when the connection does
 		defer close(gone)
 		_, _ = io.Copy(io.Discard, conn)
-	})
+	}()
 	defer func() { _ = conn.Close(); <-gone }()
 	for {
 		select {

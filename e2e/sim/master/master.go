@@ -11,6 +11,7 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 
 	"github.com/taskwall/taskwall/e2e/sim/clock"
+	"github.com/taskwall/taskwall/e2e/sim/group"
 	"github.com/taskwall/taskwall/e2e/sim/ids"
 )
 
@@ -66,7 +67,7 @@ type Master struct {
 	nextSeq    int
 	nextSub    int
 	mute       bool
-	work       sync.WaitGroup
+	work       group.Group
 }
 
 // Phase is how far a master's start has come.
@@ -145,7 +146,7 @@ func (m *Master) Stop() {
 	close(m.stop)
 	m.mu.Unlock()
 	m.cfg.Quorum.leave(m)
-	m.work.Wait()
+	m.work.Close()
 }
 
 // ID is the master's id, the beginning of the ids that it gives.
