@@ -29,7 +29,10 @@ type Item struct {
 	Programs  []Program  `json:"programs,omitempty"`  // to create or replace
 	Endpoints []Endpoint `json:"endpoints,omitempty"` // to create or replace
 	Routes    []Route    `json:"routes,omitempty"`    // to create or replace
-	Delete    *Deletions `json:"delete,omitempty"`
+	// BGP replaces how the host speaks BGP; absent, that stays as it is. In a
+	// snapshot, absent means that the host speaks none: its routes are static.
+	BGP    *BGP       `json:"bgp,omitempty"`
+	Delete *Deletions `json:"delete,omitempty"`
 }
 
 // Deletions are the keys of what the host no longer needs.

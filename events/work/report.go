@@ -19,11 +19,13 @@ type Report struct {
 	Seq uint64 `json:"-"`
 
 	// Exactly one of these is set.
-	Join    *events.Join   `json:"join,omitempty"`   // becomes an agent.join event
-	Wiring  *events.Wiring `json:"wiring,omitempty"` // becomes an endpoint.state event
-	Applied *Applied       `json:"applied,omitempty"`
-	Drift   *Drift         `json:"drift,omitempty"`
-	Logged  *Logged        `json:"logged,omitempty"`
+	Join    *events.Join         `json:"join,omitempty"`   // becomes an agent.join event
+	Wiring  *events.Wiring       `json:"wiring,omitempty"` // becomes an endpoint.state event
+	Applied *Applied             `json:"applied,omitempty"`
+	Drift   *Drift               `json:"drift,omitempty"`
+	Logged  *Logged              `json:"logged,omitempty"`
+	Session *events.Session      `json:"session,omitempty"` // becomes a bgp.session event
+	Refused *events.RouteRefusal `json:"refused,omitempty"` // becomes a bgp.refused event
 }
 
 // Applied answers a work item.
