@@ -117,9 +117,10 @@ func (k ResourceKey) String() string {
 // of a projectcalico.org/v3 document, and where it was written.
 type Resource struct {
 	ResourceKey
-	File string          `json:"file,omitempty"`
-	Line int             `json:"line,omitempty"`
-	Body json.RawMessage `json:"body"`
+	File  string          `json:"file,omitempty"`
+	Line  int             `json:"line,omitempty"`
+	Lines *RuleLines      `json:"lines,omitempty"` // of a policy
+	Body  json.RawMessage `json:"body"`
 }
 
 // Join says that the taskwall agent of a host has started, or has lost its

@@ -412,3 +412,43 @@ func mustJSON(t *testing.T, v any) string {
 	}
 	return string(b)
 }
+
+// Who answers for a policy is who last changed what it says; who moves it in
+// its file is named beside.
+func TestCommitsNameWhoChangedAPolicy(t *testing.T) {
+	w := newWorld(t)
+	say := func(author, commit, text string, line int) {
+		r := resource(t, text)
+		r.File, r.Line = "shop.yaml", line
+		w.say(events.Event{Kind: events.PolicyApply, Policy: &events.PolicyChange{Author: author, Commit: commit, Put: []events.Resource{r}}})
+	}
+	expect := func(want events.Origin) {
+		t.Helper()
+		want.Time = w.now
+		restored := NewState()
+		data, err := json.Marshal(w.state)
+		if err == nil {
+			err = restored.UnmarshalJSON(data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*State{w.state, restored} {
+			if diff := cmp.Diff(map[string]events.Origin{"GlobalNetworkPolicy web": want}, s.Commits()); diff != "" {
+				t.Error(diff)
+			}
+		}
+	}
+	say("ann", "c1", webToDB, 10)
+	expect(events.Origin{Author: "ann", Commit: "c1", Seq: 1})
+	say("bob", "c2", webToDB, 12)
+	expect(events.Origin{Author: "ann", Commit: "c1", Seq: 1, Placed: "c2"})
+	say("bob", "c3", strings.Replace(webToDB, "5432", "5433", 1), 12)
+	expect(events.Origin{Author: "bob", Commit: "c3", Seq: 3})
+	say("eve", "c4", strings.Replace(webToDB, "Allow", "Alow", 1), 12) // refused: nothing changes
+	expect(events.Origin{Author: "bob", Commit: "c3", Seq: 3})
+	w.say(events.Event{Kind: events.PolicyApply, Policy: &events.PolicyChange{Author: "eve", Delete: []events.ResourceKey{{Kind: "GlobalNetworkPolicy", Name: "web"}}}})
+	if left := w.state.Commits(); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}

@@ -16,19 +16,19 @@ const snapshotVersion = 1
 // snapshot is the form of a State at rest. It holds what the log says and what
 // depends on the past; all else is derived again.
 type snapshot struct {
-	Version   int                   `json:"version"`
-	Seq       uint64                `json:"seq"`
-	Now       time.Time             `json:"now"`
-	Settings  events.Settings       `json:"settings"`
-	Cluster   *events.Cluster       `json:"cluster"`
-	Resources []events.Resource     `json:"resources"`
-	Commits   map[string]Commit     `json:"commits,omitempty"`
-	Blocks    []*block              `json:"blocks"`
-	Cursor    map[string]netip.Addr `json:"cursor"`
-	Hosts     []hostAtRest          `json:"hosts"`
-	Endpoints []endpointAtRest      `json:"endpoints"`
-	Refusal   *Refusal              `json:"refusal,omitempty"`
-	Reports   uint64                `json:"reports,omitempty"`
+	Version   int                      `json:"version"`
+	Seq       uint64                   `json:"seq"`
+	Now       time.Time                `json:"now"`
+	Settings  events.Settings          `json:"settings"`
+	Cluster   *events.Cluster          `json:"cluster"`
+	Resources []events.Resource        `json:"resources"`
+	Commits   map[string]events.Origin `json:"commits,omitempty"`
+	Blocks    []*block                 `json:"blocks"`
+	Cursor    map[string]netip.Addr    `json:"cursor"`
+	Hosts     []hostAtRest             `json:"hosts"`
+	Endpoints []endpointAtRest         `json:"endpoints"`
+	Refusal   *Refusal                 `json:"refusal,omitempty"`
+	Reports   uint64                   `json:"reports,omitempty"`
 }
 
 type hostAtRest struct {

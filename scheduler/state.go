@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"errors"
 	"maps"
 	"net/netip"
@@ -26,8 +27,8 @@ type State struct {
 	endpoints map[string]*endpoint
 	span      *span
 	refusal   *Refusal
-	commits   map[string]Commit // of the resources in force, by their keys as text
-	reports   uint64            // place of the last report folded
+	commits   map[string]events.Origin // of the resources in force, by their keys as text
+	reports   uint64                   // place of the last report folded
 
 	// tasks indexes the cluster's tasks by endpoint; byAgent and byFramework
 	// say whose endpoints a change of an agent or a framework concerns.
@@ -44,13 +45,6 @@ type Refusal struct {
 	Error string `json:"error"`
 }
 
-// Commit says by which change a policy resource got its present form.
-type Commit struct {
-	Author string `json:"author"`
-	Commit string `json:"commit,omitempty"`
-	Seq    uint64 `json:"seq"` // of the change in the log
-}
-
 // NewState is the state before the first entry.
 func NewState() *State {
 	s := &State{
@@ -61,7 +55,7 @@ func NewState() *State {
 		hosts:       map[string]*host{},
 		endpoints:   map[string]*endpoint{},
 		span:        newSpan(),
-		commits:     map[string]Commit{},
+		commits:     map[string]events.Origin{},
 		tasks:       map[string]map[string]bool{},
 		byAgent:     map[string]map[string]bool{},
 		byFramework: map[string]map[string]bool{},
@@ -110,10 +104,11 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 	case events.HostPut:
 		s.putHost(b, was, *ev.Host)
 	case events.PolicyApply:
+		commits := s.credited(ev.Policy, e.Seq)
 		if err := s.resolver.Apply(ev.Policy.Put, ev.Policy.Delete); err != nil {
 			s.refusal = &Refusal{Seq: e.Seq, Error: err.Error()}
 		} else {
-			s.credit(ev.Policy, e.Seq)
+			s.credit(ev.Policy, commits)
 		}
 		dirty = append(dirty, events.SortedKeys(s.waiting)...) // a pool may be new
 	case events.SettingsPut:
@@ -436,19 +431,40 @@ func leave(index map[string]map[string]bool, key, member string) {
 	}
 }
 
-// credit notes who answers for the resources of a change.
-func (s *State) credit(c *events.PolicyChange, seq uint64) {
-	for _, r := range c.Put {
-		s.commits[r.String()] = Commit{Author: c.Author, Commit: c.Commit, Seq: seq}
+// credited says who answers for each resource that a change puts, before it is
+// applied. For one that is only moved in its files it is who did before.
+func (s *State) credited(c *events.PolicyChange, seq uint64) []events.Origin {
+	origins := make([]events.Origin, len(c.Put))
+	for i := range c.Put {
+		r := &c.Put[i]
+		origins[i] = events.Origin{Author: c.Author, Commit: c.Commit, Seq: seq, Time: s.now}
+		had, exists := s.resolver.Resource(r.ResourceKey)
+		if !exists || !bytes.Equal(had.Body, r.Body) {
+			continue
+		}
+		if old, known := s.commits[r.String()]; known {
+			origins[i] = old
+			if origins[i].Placed = c.Commit; c.Commit == old.Commit {
+				origins[i].Placed = ""
+			}
+		}
 	}
+	return origins
+}
+
+// credit notes who answers for the resources of a change.
+func (s *State) credit(c *events.PolicyChange, origins []events.Origin) {
 	for _, k := range c.Delete {
 		delete(s.commits, k.String())
+	}
+	for i := range c.Put { // afterwards: what is also deleted is put
+		s.commits[c.Put[i].String()] = origins[i]
 	}
 }
 
 // Commits say by which changes the resources in force got their present form,
 // by the resources' keys as text.
-func (s *State) Commits() map[string]Commit { return maps.Clone(s.commits) }
+func (s *State) Commits() map[string]events.Origin { return maps.Clone(s.commits) }
 
 // Resources are the policy resources in force, sorted by key.
 func (s *State) Resources() []events.Resource { return s.resolver.Resources() }

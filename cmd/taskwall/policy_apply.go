@@ -136,7 +136,7 @@ func differences(have, want []events.Resource, prune bool) (put []events.Resourc
 	}
 	for _, r := range want {
 		o, known := old[r.ResourceKey]
-		if !known || !bytes.Equal(o.Body, r.Body) || o.File != r.File || o.Line != r.Line {
+		if !known || !bytes.Equal(o.Body, r.Body) || !o.SamePlace(&r) {
 			put = append(put, r)
 		}
 		delete(old, r.ResourceKey)

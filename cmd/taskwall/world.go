@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/explain"
 	"github.com/taskwall/taskwall/policy/snapshot"
@@ -66,11 +65,7 @@ func worldOf(cmd *cobra.Command, dir string) (*explain.World, error) {
 	if err != nil {
 		return nil, err
 	}
-	commits := map[events.ResourceKey]string{}
-	for _, r := range inForce.Resources {
-		commits[r.ResourceKey] = inForce.Commits[r.String()].Commit
-	}
-	return explain.New(inForce.Resources, endpoints, commits)
+	return explain.New(inForce.Resources, endpoints, inForce.Commits)
 }
 
 // endpointsOf is the file's endpoints, or none without a file.

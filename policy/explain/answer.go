@@ -8,6 +8,7 @@ import (
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/policy"
+	"github.com/taskwall/taskwall/policy/resource"
 )
 
 // Answer says whether a packet passes, and why.
@@ -50,7 +51,9 @@ type Rule struct {
 	Matched bool   `json:"matched,omitempty"`
 	File    string `json:"file,omitempty"`
 	Line    int    `json:"line,omitempty"`
-	Commit  string `json:"commit,omitempty"`
+	// Origin is the change by which the policy was applied; absent when it is
+	// known from files only.
+	Origin *events.Origin `json:"origin,omitempty"`
 }
 
 // Explain answers what happens when from asks for a port of to. All asks for
@@ -122,14 +125,14 @@ var actions = map[work.Action]string{work.Allow: "Allow", work.Deny: "Deny", wor
 
 func (w *World) rule(c policy.Considered, direction string) Rule {
 	r := Rule{Tier: c.Tier, Index: c.Index, Action: actions[c.Action], Matched: c.Matched}
-	if c.Index < 0 {
-		return r
+	key := events.ResourceKey{Kind: resource.KindTier, Name: c.Tier} // whose default it is
+	if c.Index >= 0 {
+		r.Policy, key = c.Policy, keyOf(c.Policy)
 	}
-	r.Policy = c.Policy
-	raw, _ := w.Resolver.Resource(keyOf(c.Policy))
-	r.File, r.Line, r.Commit = raw.File, raw.Line, w.commits[raw.ResourceKey]
-	if doc := w.documents[c.Policy]; doc != nil {
-		r.Line, _ = doc.Position("spec", direction, c.Index)
+	raw, _ := w.Resolver.Resource(key)
+	r.File, r.Line = raw.File, raw.RuleLine(direction, c.Index)
+	if o, known := w.origins[key.String()]; known {
+		r.Origin = &o
 	}
 	return r
 }
@@ -162,17 +165,28 @@ func (n Name) String() string {
 	return s
 }
 
-// At is where the rule is written, as "file:line commit", without what is not
-// known.
+// At is where the rule is written and who answers for it, such as "shop.yaml:12,
+// commit 4f2c9e1 by ann", without what is not known.
 func (r *Rule) At() string {
-	s := r.File
-	if s != "" && r.Line > 0 {
-		s += fmt.Sprintf(":%d", r.Line)
+	var parts []string
+	if r.File != "" {
+		at := r.File
+		if r.Line > 0 {
+			at = fmt.Sprintf("%s:%d", at, r.Line)
+		}
+		if r.Origin != nil && r.Origin.Placed != "" {
+			at += " in commit " + r.Origin.Placed
+		}
+		parts = append(parts, at)
 	}
-	if r.Commit != "" {
-		s = strings.TrimSpace(s + " commit " + r.Commit)
+	if o := r.Origin; o != nil {
+		by := "applied by " + o.Author
+		if o.Commit != "" {
+			by = "commit " + o.Commit + " by " + o.Author
+		}
+		parts = append(parts, by)
 	}
-	return s
+	return strings.Join(parts, ", ")
 }
 
 // WriteText writes the answer for people.

@@ -33,14 +33,14 @@ type World struct {
 	Resolver  *policy.Resolver
 	endpoints map[string]policy.Endpoint
 	ids       []string // sorted
-	documents map[string]*resource.Document
-	commits   map[events.ResourceKey]string
+	origins   map[string]events.Origin
 }
 
-// New makes a world of resources and endpoints. Commits, which may be nil, say
-// as which commit a resource was reviewed. An error is resource.Problems.
-func New(resources []events.Resource, endpoints []policy.Endpoint, commits map[events.ResourceKey]string) (*World, error) {
-	w := &World{Resolver: policy.NewResolver(), endpoints: map[string]policy.Endpoint{}, documents: map[string]*resource.Document{}, commits: commits}
+// New makes a world of resources and endpoints. Origins, which may be nil, say
+// by which changes the resources were applied, by their keys as text. An error
+// is resource.Problems.
+func New(resources []events.Resource, endpoints []policy.Endpoint, origins map[string]events.Origin) (*World, error) {
+	w := &World{Resolver: policy.NewResolver(), endpoints: map[string]policy.Endpoint{}, origins: origins}
 	if err := w.Resolver.Apply(resources, nil); err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func New(resources []events.Resource, endpoints []policy.Endpoint, commits map[e
 // Offline makes a world of a directory of policies and a file of endpoints.
 // Without a file there are no endpoints but those that are put later.
 func Offline(policies, endpoints string) (*World, error) {
-	docs, err := resource.LoadDocuments(policies)
+	resources, err := resource.Load(policies)
 	if err != nil {
 		return nil, err
 	}
@@ -63,18 +63,7 @@ func Offline(policies, endpoints string) (*World, error) {
 			return nil, err
 		}
 	}
-	resources := make([]events.Resource, len(docs))
-	for i := range docs {
-		resources[i] = docs[i].Resource
-	}
-	w, err := New(resources, snapshot.Policies(list), nil)
-	if err != nil {
-		return nil, err
-	}
-	for i := range docs {
-		w.documents[docs[i].Resource.String()] = &docs[i]
-	}
-	return w, nil
+	return New(resources, snapshot.Policies(list), nil)
 }
 
 // Put adds an endpoint.

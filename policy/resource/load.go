@@ -190,5 +190,21 @@ func document(root *strict.Node, depth int) ([]Document, Problems) {
 		at.Message = err.Error()
 		return nil, Problems{at}
 	}
-	return []Document{{events.Resource{ResourceKey: t.Key(), Line: line, Body: body}, root}}, nil
+	doc := Document{events.Resource{ResourceKey: t.Key(), Line: line, Body: body}, root}
+	if p, ok := t.(*Policy); ok && len(p.Spec.Ingress)+len(p.Spec.Egress) > 0 {
+		doc.Resource.Lines = &events.RuleLines{
+			Ingress: doc.lines("ingress", len(p.Spec.Ingress)),
+			Egress:  doc.lines("egress", len(p.Spec.Egress)),
+		}
+	}
+	return []Document{doc}, nil
+}
+
+// lines are the lines of the rules of a list.
+func (d *Document) lines(list string, n int) []int {
+	lines := make([]int, n)
+	for i := range lines {
+		lines[i], _ = d.Position("spec", list, i)
+	}
+	return lines
 }

@@ -87,6 +87,23 @@ items:
         - {action: Pass, notProtocol: UDPLite, ipVersion: 4}
 `
 
+func TestReadTellsEachRulesLine(t *testing.T) {
+	got, err := resource.Read("list.yaml", []byte(everyKind))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := got[0]
+	for index, want := range []int{14, 19, 20, 21, 5} { // of the one too many: the resource's own
+		if line := r.RuleLine("ingress", index); line != want {
+			t.Errorf("rule %d is in line %d, want %d", index, line, want)
+		}
+	}
+	r.Lines = nil // as in older entries of the log
+	if line := r.RuleLine("ingress", 2); line != r.Line {
+		t.Errorf("without lines the rule is in line %d, want the resource's, %d", line, r.Line)
+	}
+}
+
 func TestReadNormalises(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "sub/list.yaml", everyKind)

@@ -39,7 +39,7 @@ func Promote(resources []events.Resource) (promoted []events.Resource, staged bo
 			if err != nil {
 				return nil, false, fmt.Errorf("promoting %s: %w", r.ResourceKey, err)
 			}
-			byKey[p.Key()] = events.Resource{ResourceKey: p.Key(), File: r.File, Line: r.Line, Body: body}
+			byKey[p.Key()] = events.Resource{ResourceKey: p.Key(), File: r.File, Line: r.Line, Lines: r.Lines, Body: body}
 		}
 	}
 	for _, r := range byKey {

@@ -89,7 +89,7 @@ type Policy struct {
 	Resources []events.Resource `json:"resources"`
 	// Commits say by which changes they got their present form, by their keys
 	// as text.
-	Commits map[string]scheduler.Commit `json:"commits"`
+	Commits map[string]events.Origin `json:"commits"`
 }
 
 // Call asks the leading controller. A refusal is returned as an error.
