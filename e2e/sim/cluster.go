@@ -122,9 +122,10 @@ func (c *Cluster) start(ctx context.Context) error {
 func (c *Cluster) startMarathon() error {
 	c.Marathon = marathon.New(marathon.Config{
 		Quorum: c.Quorum, Clock: c.cfg.Clock, IDs: c.ids, Log: c.cfg.Log,
-		DefaultNetwork: c.cfg.DefaultNetwork, TaskKilling: c.cfg.TaskKilling, Backoff: c.cfg.Backoff,
+		DefaultNetwork: c.cfg.DefaultNetwork, TaskKilling: c.cfg.TaskKilling, LegacyTaskIDs: c.cfg.LegacyTaskIDs, Backoff: c.cfg.Backoff,
 		RootLag: c.cfg.RootLag, AttachLag: c.cfg.AttachLag, KeepAlive: c.cfg.KeepAlive, NotReadyFor: c.cfg.NotReadyFor,
 		Outstanding: c.cfg.Outstanding, Users: c.cfg.MarathonUsers, Tamper: c.events.marathon, Scheme: strings.TrimSuffix(c.scheme(), "://"),
+		Dial: c.dialFromControl(),
 	})
 	for n := range c.cfg.Marathons {
 		l, err := c.listen(8080 + n)
@@ -137,6 +138,28 @@ func (c *Cluster) startMarathon() error {
 		c.marathons = append(c.marathons, s)
 	}
 	return nil
+}
+
+// dialFromControl connects from the control host, where hosts have their names;
+// nil when the cluster's tasks exist on paper only.
+func (c *Cluster) dialFromControl() marathon.Dial {
+	if c.Control == nil {
+		return nil
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		for _, h := range c.hosts {
+			if h.Name == host {
+				host = h.IP
+			}
+		}
+		c.mu.Unlock()
+		return c.Control.DialContext(ctx, network, net.JoinHostPort(host, port))
+	}
 }
 
 // listen opens a port on the control host, or any port on loopback.
@@ -221,7 +244,9 @@ func (c *Cluster) addHost(n int, h Host) error {
 		node.AgentURL = "http://" + net.JoinHostPort(cfg.Host, strconv.Itoa(cmp.Or(cfg.Port, 5051)))
 	}
 	node.Agent = mesosagent.New(cfg)
+	c.mu.Lock()
 	c.hosts = append(c.hosts, node)
+	c.mu.Unlock()
 	if err := node.Agent.Start(); err != nil {
 		return err
 	}

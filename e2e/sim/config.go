@@ -71,6 +71,7 @@ type Config struct {
 
 	DefaultNetwork string        // Marathon's, "taskwall"
 	TaskKilling    bool          // Marathon's task_killing feature
+	LegacyTaskIDs  bool          // see marathon.Config
 	Backoff        time.Duration // before Marathon starts a failed task again; 0: at once
 	RootLag        time.Duration // see marathon.Config, like the next ones
 	AttachLag      time.Duration

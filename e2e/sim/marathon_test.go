@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	mesosmaster "github.com/mesos/mesos-go/api/v1/lib/master"
+
+	"github.com/taskwall/taskwall/e2e/sim"
+	"github.com/taskwall/taskwall/events"
 )
 
 // lines says in short what happened.
@@ -404,5 +407,74 @@ func TestGroups(t *testing.T) {
 	}
 	if _, err := c.WaitRunning(ctx, "/prod/data/db", 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRollback: a deployment that is deleted without force is undone by another.
+func TestRollback(t *testing.T) {
+	c := paperCluster(t)
+	ctx := testContext(t)
+	if err := c.CreateApp(ctx, webApp); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// It can't be placed anywhere, so that its deployment stays.
+	if err := c.Put(ctx, "/v2/apps/shop/web", `{"cpus":1000,"labels":{"tier":"other"}}`); err != nil {
+		t.Fatal(err)
+	}
+	var running []struct{ ID string }
+	if err := c.Get(ctx, "/v2/deployments", &running); err != nil || len(running) != 1 {
+		t.Fatalf("%v, %v", running, err)
+	}
+	req, _ := http.NewRequestWithContext(ctx, http.MethodDelete, c.MarathonURL()+"/v2/deployments/"+running[0].ID, nil)
+	resp, err := c.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var back struct{ DeploymentID string }
+	if err := json.NewDecoder(resp.Body).Decode(&back); err != nil || resp.StatusCode != http.StatusOK || back.DeploymentID == running[0].ID {
+		t.Errorf("%s: %+v, %v", resp.Status, back, err)
+	}
+	if err := c.Settle(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range c.TasksOf("/shop/web") {
+		if task.Labels["tier"] != "web" {
+			t.Errorf("after the rollback: %+v", task)
+		}
+	}
+	failed := false
+	for _, e := range c.Marathon.Published() {
+		failed = failed || e.Type == "deployment_failed" && strings.Contains(string(e.Data), running[0].ID)
+	}
+	if !failed {
+		t.Error("no deployment_failed for the one that was undone")
+	}
+}
+
+// TestLegacyTaskIDs: what an old Marathon launched carries no instance in its id.
+func TestLegacyTaskIDs(t *testing.T) {
+	c := paperCluster(t, func(cfg *sim.Config) { cfg.LegacyTaskIDs = true })
+	ctx := testContext(t)
+	if err := c.CreateApp(ctx, webApp); err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := c.WaitRunning(ctx, "/shop/web", 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		if !regexp.MustCompile(`^shop_web\.[0-9a-f-]{36}$`).MatchString(task.ID) || events.AppOf(task.ID) != "/shop/web" {
+			t.Errorf("task id %s", task.ID)
+		}
+	}
+	if err := c.DeleteApp(ctx, "/shop/web"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Settle(ctx); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/taskwall/taskwall/e2e/sim/marathon"
 )
 
 // Task is the truth about one task: what really runs, not what was reported.
@@ -46,8 +48,8 @@ func (c *Cluster) Tasks() []Task {
 			if len(v.Addresses) > 0 {
 				t.Address = v.Addresses[0]
 			}
-			if name, _, ok := strings.Cut(v.ID, ".instance-"); ok {
-				t.App = "/" + strings.ReplaceAll(name, "_", "/")
+			if strings.Contains(v.ID, ".instance-") || c.cfg.LegacyTaskIDs {
+				t.App = marathon.AppOf(v.ID)
 			}
 			out = append(out, t)
 		}

@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"slices"
@@ -14,6 +15,7 @@ type deployment struct {
 	current int // step, from 1
 	apps    []string
 	pods    []string
+	before  map[string]*runSpec // the specs that it replaces, nil for new ones
 	cancel  chan struct{}
 	ended   chan struct{}
 }
@@ -35,10 +37,11 @@ func (m *Marathon) change(specs map[string]*runSpec, group string, force bool) (
 		return nil, err
 	}
 	version := m.newVersion()
-	d := &deployment{version: version, cancel: make(chan struct{}), ended: make(chan struct{})}
+	d := &deployment{version: version, before: map[string]*runSpec{}, cancel: make(chan struct{}), ended: make(chan struct{})}
 	var stops, starts, changes []action
 	for _, id := range ids {
 		spec, old := specs[id], m.target[id]
+		d.before[id] = old
 		pod := spec != nil && spec.pod || old != nil && old.pod
 		act := func(verb string) action {
 			if pod {
@@ -105,9 +108,22 @@ func (m *Marathon) restart(old *runSpec, force bool) (*deployment, error) {
 	spec.config = spec.version
 	m.target[old.id], m.root[old.id] = &spec, &spec
 	m.versions[old.id] = append(m.versions[old.id], &spec)
-	d := &deployment{version: spec.version, apps: []string{old.id}, cancel: make(chan struct{}), ended: make(chan struct{})}
+	d := &deployment{version: spec.version, before: map[string]*runSpec{old.id: old}, apps: []string{old.id}, cancel: make(chan struct{}), ended: make(chan struct{})}
 	m.begin(d, [][]action{{{Action: "RestartApplication", App: old.id}}})
 	return d, nil
+}
+
+// rollback ends a deployment by another that brings back what it replaced.
+func (m *Marathon) rollback(d *deployment) (*deployment, error) {
+	specs := map[string]*runSpec{}
+	for id, old := range d.before {
+		specs[id] = nil
+		if old != nil {
+			again := *old
+			specs[id] = &again
+		}
+	}
+	return m.change(specs, "/", true)
 }
 
 // claim checks that no other deployment works on the same specs, or with
@@ -153,6 +169,16 @@ func (m *Marathon) announce(d *deployment) {
 	s := d.plan.Steps[d.current-1]
 	m.publish("deployment_info", deploymentEvent{d.plan, s, m.head("deployment_info")})
 	for _, a := range s.Actions {
+		switch a.Action {
+		case "StartApplication", "RestartApplication":
+			if spec := m.target[a.App]; spec != nil {
+				m.announceChecks(spec, true)
+			}
+		case "StopApplication":
+			if list := m.versions[a.App]; len(list) > 0 {
+				m.announceChecks(list[len(list)-1], false)
+			}
+		}
 		m.advance(a)
 	}
 }
@@ -288,6 +314,9 @@ func (m *Marathon) replace(spec *runSpec, list []*instance) bool {
 			old = append(old, i)
 		}
 	}
+	slices.SortStableFunc(old, func(a, b *instance) int { // who serves nobody goes first
+		return cmp.Compare(btoi(a.ready()), btoi(b.ready()))
+	})
 	for len(old) > 0 && (!old[0].ready() || ready-1 >= healthy) {
 		if old[0].ready() {
 			ready--
@@ -315,6 +344,13 @@ func (m *Marathon) replace(spec *runSpec, list []*instance) bool {
 	}
 	left := m.instancesOf(spec.id)
 	return freshReady == spec.instances && len(left) == spec.instances
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // ready reports whether an instance counts as running and, if it is checked,

@@ -77,6 +77,40 @@ type podEvent struct {
 	head
 }
 
+type addHealthCheck struct {
+	AppID       string `json:"appId"`
+	HealthCheck any    `json:"healthCheck"`
+	Version     string `json:"version"`
+	head
+}
+
+// failedHealthCheck's TaskID holds an instance id.
+type failedHealthCheck struct {
+	AppID       string `json:"appId"`
+	HealthCheck any    `json:"healthCheck"`
+	TaskID      string `json:"taskId"`
+	head
+}
+
+type healthStatusChanged struct {
+	AppID      string `json:"appId"`
+	InstanceID string `json:"instanceId"`
+	Version    string `json:"version"`
+	Alive      bool   `json:"alive"`
+	head
+}
+
+type unhealthyKill struct {
+	AppID      string `json:"appId"`
+	TaskID     string `json:"taskId"`
+	InstanceID string `json:"instanceId"`
+	Version    string `json:"version"`
+	Reason     string `json:"reason"`
+	Host       string `json:"host"`
+	SlaveID    string `json:"slaveId,omitempty"`
+	head
+}
+
 type groupChange struct {
 	GroupID string `json:"groupId"`
 	Version string `json:"version"`

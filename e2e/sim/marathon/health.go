@@ -75,12 +75,12 @@ func podHealthCheck(c *healthCheck, endpoints []endpoint, hostPorts []int) *meso
 	return out
 }
 
-// checked reports whether Mesos checks the health of a spec's tasks.
+// checked reports whether somebody checks the health of a spec's tasks.
 func (s *runSpec) checked() bool {
 	for _, c := range s.podSpec.Containers {
 		if podHealthCheck(c.HealthCheck, nil, nil) != nil {
 			return true
 		}
 	}
-	return mesosHealthCheck(s.app.HealthChecks, nil) != nil
+	return mesosHealthCheck(s.app.HealthChecks, nil) != nil || len(s.ownChecks()) > 0
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -38,8 +39,24 @@ type task struct {
 	ips         []ipAddress
 	ports       []int
 	names       []mesos.NetworkInfo // for pods, which keep the networks' names
-	healthy     *bool
+	healthy     *bool               // as Mesos says
+	checks      map[int]*checkResult
 	containerID string
+}
+
+// health joins what Mesos and Marathon's own checks say: nil when none has
+// spoken yet, false when one found the task ill.
+func (t *task) health() *bool {
+	out := t.healthy
+	for _, r := range t.checks {
+		if out == nil || !r.alive {
+			out = ptr(r.alive)
+		}
+		if !*out {
+			break
+		}
+	}
+	return out
 }
 
 func (t *task) done() bool { return terminalCondition(t.condition) }
@@ -99,8 +116,12 @@ func (m *Marathon) instancesOf(id string) []*instance { return slices.Clone(m.by
 // schedule adds an instance to the launch queue.
 func (m *Marathon) schedule(spec *runSpec) {
 	m.seq++
+	mark := ".instance-"
+	if m.cfg.LegacyTaskIDs && !spec.pod {
+		mark = legacyMark
+	}
 	i := &instance{
-		id: safe(spec.id) + ".instance-" + m.cfg.IDs.TimeUUID(), seq: m.seq, spec: spec, condition: "Scheduled",
+		id: safe(spec.id) + mark + m.cfg.IDs.TimeUUID(), seq: m.seq, spec: spec, condition: "Scheduled",
 		since: m.cfg.Clock.Now(),
 	}
 	m.instances[i.id] = i
@@ -187,6 +208,9 @@ func (m *Marathon) update(s mesos.TaskStatus) {
 	}
 	if stateChanged {
 		m.setCondition(i, i.derived())
+		if condition == "Running" && t.checks == nil {
+			m.probe(i, t)
+		}
 	}
 	m.touch()
 	m.follow(i)
@@ -195,8 +219,8 @@ func (m *Marathon) update(s mesos.TaskStatus) {
 func (m *Marathon) publishHealth(i *instance) {
 	var all *bool
 	for _, t := range i.tasks {
-		if t.healthy != nil && (all == nil || !*t.healthy) {
-			all = t.healthy
+		if h := t.health(); h != nil && (all == nil || !*h) {
+			all = h
 		}
 	}
 	i.healthy = all
@@ -309,7 +333,14 @@ func addresses(s mesos.TaskStatus) []ipAddress {
 	return out
 }
 
-// taskID is a task's id: <instance>._app.<n> or <instance>.<container>.<n>.
+// taskID is a task's id: <instance>._app.<n> or <instance>.<container>.<n>; of
+// old, <safe>.<uuid> and then <safe>.<uuid>.<n>.
 func taskID(i *instance, container string) string {
+	if name, uuid, ok := strings.Cut(i.id, legacyMark); ok {
+		if i.attempt == 1 {
+			return name + "." + uuid
+		}
+		return fmt.Sprintf("%s.%s.%d", name, uuid, i.attempt)
+	}
 	return fmt.Sprintf("%s.%s.%d", i.id, cmp.Or(container, "_app"), i.attempt)
 }

@@ -29,6 +29,9 @@ type Config struct {
 	TaskKilling    bool   // --enable_features task_killing
 	Outstanding    int    // --event_stream_max_outstanding_messages, 1024
 	User           string // --mesos_user, root
+	// LegacyTaskIDs gives apps' tasks the ids of Marathon before 1.4, which may
+	// still run after upgrades (CLUSTER-API 2.3).
+	LegacyTaskIDs bool
 	// Backoff overrides every app's launch delay after a failure when not
 	// negative: tests don't want to wait.
 	Backoff time.Duration
@@ -42,6 +45,10 @@ type Config struct {
 	KeepAlive time.Duration
 	// NotReadyFor is how long a new leader closes streams at once.
 	NotReadyFor time.Duration
+
+	// Dial opens the connections of Marathon's own health checks; without it
+	// they find every task well.
+	Dial Dial
 
 	Users  map[string]string // --http_credentials
 	Scheme string            // of the members' addresses, "http"

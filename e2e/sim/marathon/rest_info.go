@@ -78,15 +78,24 @@ func (m *Marathon) getDeployments(w http.ResponseWriter, r *http.Request) {
 	reply(w, r, http.StatusOK, out)
 }
 
-// deleteDeployment cancels a deployment; with force it stays where it is, else
-// Marathon would roll back, which is simulated by a plain cancel too.
+// deleteDeployment cancels a deployment. With force it stays where it is; else a
+// new deployment brings back what was before.
 func (m *Marathon) deleteDeployment(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, d := range m.deployments {
 		if d.plan.ID == r.PathValue("id") {
-			m.end(d, errCancelled)
-			reply(w, r, http.StatusAccepted, object{"version": stamp(d.version), "deploymentId": d.plan.ID})
+			if forced(r) {
+				m.end(d, errCancelled)
+				w.WriteHeader(http.StatusAccepted)
+				return
+			}
+			back, err := m.rollback(d)
+			if err != nil {
+				refuseChange(w, err)
+				return
+			}
+			reply(w, r, http.StatusOK, object{"version": stamp(back.version), "deploymentId": back.plan.ID})
 			return
 		}
 	}

@@ -19,9 +19,11 @@ func (m *Marathon) appModel(s *runSpec, tasks bool) object {
 			staged++
 		}
 		for _, t := range i.tasks {
-			if t.healthy != nil && *t.healthy {
+			switch h := t.health(); {
+			case h == nil:
+			case *h:
 				healthy++
-			} else if t.healthy != nil {
+			default:
 				unhealthy++
 			}
 		}
@@ -84,14 +86,15 @@ func orEmpty[T any](s []T) []T {
 }
 
 func healthResults(i *instance, t *task) []any {
+	out := t.resultModels(i)
 	if t.healthy == nil {
-		return []any{}
+		return out
 	}
 	failures := 0
 	if !*t.healthy {
 		failures = 1
 	}
-	return []any{object{"alive": *t.healthy, "consecutiveFailures": failures, "instanceId": i.id}}
+	return append(out, object{"alive": *t.healthy, "consecutiveFailures": failures, "instanceId": i.id})
 }
 
 func servicePorts(s *runSpec) []int {
