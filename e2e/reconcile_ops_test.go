@@ -22,6 +22,7 @@ func (h *history) step(ctx context.Context) {
 		{"create pod", 4, func() { h.create(ctx, true) }},
 		{"scale", 5, func() { h.change(ctx, fmt.Sprintf(`{"instances":%d}`, h.rng.IntN(5))) }},
 		{"relabel", 5, func() { h.change(ctx, fmt.Sprintf(`{"labels":{"v":"%d"}}`, h.rng.IntN(1000))) }},
+		{"roll back", 2, func() { h.rollback(ctx) }},
 		{"delete", 4, func() { h.delete(ctx) }},
 		{"a task ends", 4, h.endTask},
 		{"lossy Mesos stream", 3, func() { h.c.TamperMesos(h.chaos()) }},
@@ -173,6 +174,17 @@ func (h *history) change(ctx context.Context, change string) {
 	if id, ok := h.some(false); ok {
 		_ = h.c.UpdateApp(ctx, id, change)
 	}
+}
+
+// rollback undoes whatever Marathon is deploying.
+func (h *history) rollback(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	var running []struct{ ID string }
+	if err := h.c.Get(ctx, "/v2/deployments", &running); err != nil || len(running) == 0 {
+		return
+	}
+	_ = h.c.Rollback(ctx, running[h.rng.IntN(len(running))].ID)
 }
 
 func (h *history) delete(ctx context.Context) {

@@ -160,6 +160,11 @@ func (c *Cluster) Get(ctx context.Context, path string, into any) error {
 	return c.rest(ctx, http.MethodGet, path, "", into)
 }
 
+// Rollback undoes a deployment by another.
+func (c *Cluster) Rollback(ctx context.Context, deployment string) error {
+	return c.rest(ctx, http.MethodDelete, "/v2/deployments/"+deployment, "", nil)
+}
+
 func (c *Cluster) rest(ctx context.Context, method, path, body string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, method, c.MarathonURL()+path, strings.NewReader(body))
 	if err != nil {
