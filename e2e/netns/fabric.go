@@ -11,12 +11,13 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Fabric is one Ethernet segment and the hosts on it.
+// Fabric is an Ethernet segment, or several, and the hosts on them.
 type Fabric struct {
 	prefix string
 
 	mu     sync.Mutex
 	hosts  []*Host
+	ports  int // made so far, for their names
 	closed bool
 }
 
@@ -28,18 +29,40 @@ func New(prefix string) (*Fabric, error) {
 		f.Close()
 		return nil, err
 	}
-	err := Do(f.path("fabric"), func() error {
-		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
-		if err := netlink.LinkAdd(bridge); err != nil {
-			return fmt.Errorf("add bridge: %w", err)
-		}
-		return netlink.LinkSetUp(bridge)
-	})
-	if err != nil {
+	if err := f.Segment("br0"); err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+// Segment adds an Ethernet segment of its own, for Host.Join. Its name is that
+// of its bridge, at most 15 characters.
+func (f *Fabric) Segment(name string) error {
+	return Do(f.path("fabric"), func() error {
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}
+		if err := netlink.LinkAdd(bridge); err != nil {
+			return fmt.Errorf("add bridge %s: %w", name, err)
+		}
+		return netlink.LinkSetUp(bridge)
+	})
+}
+
+// Cut makes a segment lose every frame, without any host's interface going
+// down: as when a switch between them fails. Mend ends it.
+func (f *Fabric) Cut(segment string) error {
+	return Do(f.path("fabric"), func() error {
+		link, err := netlink.LinkByName(segment)
+		if err != nil {
+			return fmt.Errorf("cut %s: %w", segment, err)
+		}
+		return netlink.LinkSetDown(link)
+	})
+}
+
+// Mend ends a Cut.
+func (f *Fabric) Mend(segment string) error {
+	return Do(f.path("fabric"), func() error { return linkUp(segment) })
 }
 
 // Prefix is what the fabric's namespaces begin with.
@@ -67,18 +90,33 @@ func (f *Fabric) Host(name, addr string, more ...string) (*Host, error) {
 	if err := create(f.name(name)); err != nil {
 		return nil, err
 	}
-	port := fmt.Sprintf("h%d", len(f.hosts))
 	f.hosts = append(f.hosts, h)
-	if err := h.plug(port, append([]string{addr}, more...)); err != nil {
+	if err := h.plug("br0", "eth0", append([]string{addr}, more...)); err != nil {
 		return nil, fmt.Errorf("host %s: %w", name, err)
 	}
 	return h, nil
 }
 
-// plug joins the host to the bridge: the pair is made in the host's namespace
+// Join gives the host one more interface, on a segment of its fabric, with
+// addresses in CIDR form.
+func (h *Host) Join(segment, ifname string, addrs ...string) error {
+	h.fabric.mu.Lock()
+	defer h.fabric.mu.Unlock()
+	if h.fabric.closed {
+		return ErrClosed
+	}
+	if err := h.plug(segment, ifname, addrs); err != nil {
+		return fmt.Errorf("host %s: %w", h.Name, err)
+	}
+	return nil
+}
+
+// plug joins the host to a bridge: the pair is made in the host's namespace
 // with its peer already in the fabric's.
-func (h *Host) plug(port string, addrs []string) error {
+func (h *Host) plug(segment, ifname string, addrs []string) error {
 	f := h.fabric
+	port := fmt.Sprintf("h%d", f.ports)
+	f.ports++
 	fabric, err := netns.GetFromPath(f.path("fabric"))
 	if err != nil {
 		return fmt.Errorf("open fabric: %w", err)
@@ -86,12 +124,12 @@ func (h *Host) plug(port string, addrs []string) error {
 	defer fabric.Close()
 	err = h.Do(func() error {
 		pair := &netlink.Veth{
-			LinkAttrs:     netlink.LinkAttrs{Name: "eth0"},
+			LinkAttrs:     netlink.LinkAttrs{Name: ifname},
 			PeerName:      port,
 			PeerNamespace: netlink.NsFd(int(fabric)),
 		}
 		if err := netlink.LinkAdd(pair); err != nil {
-			return fmt.Errorf("add eth0: %w", err)
+			return fmt.Errorf("add %s: %w", ifname, err)
 		}
 		for _, a := range addrs {
 			addr, err := netlink.ParseAddr(a)
@@ -112,7 +150,7 @@ func (h *Host) plug(port string, addrs []string) error {
 		if err != nil {
 			return fmt.Errorf("find bridge port: %w", err)
 		}
-		bridge, err := netlink.LinkByName("br0")
+		bridge, err := netlink.LinkByName(segment)
 		if err != nil {
 			return fmt.Errorf("find bridge: %w", err)
 		}

@@ -136,3 +136,51 @@ func TestDoReturnsHome(t *testing.T) {
 		t.Error("an unknown namespace was entered")
 	}
 }
+
+// TestACutSegmentLosesFrames: silently, and only on that segment.
+func TestACutSegmentLosesFrames(t *testing.T) {
+	f := fabric(t, "twnc")
+	if err := f.Segment("direct"); err != nil {
+		t.Fatal(err)
+	}
+	var hosts []*netns.Host
+	for i, name := range []string{"a", "b"} {
+		h, err := f.Host(name, []string{"192.168.70.11/24", "192.168.70.12/24"}[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Join("direct", "direct0", []string{"10.0.0.1/30", "10.0.0.2/30"}[i]); err != nil {
+			t.Fatal(err)
+		}
+		hosts = append(hosts, h)
+	}
+	l, err := hosts[1].Listen("tcp", "0.0.0.0:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ping := func(address string) bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		c, err := hosts[0].DialContext(ctx, "tcp", address+":80")
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	if !ping("10.0.0.2") || !ping("192.168.70.12") {
+		t.Fatal("the segments don't work")
+	}
+	if err := f.Cut("direct"); err != nil {
+		t.Fatal(err)
+	}
+	if ping("10.0.0.2") || !ping("192.168.70.12") {
+		t.Error("the cut is not of the one segment")
+	}
+	if err := f.Mend("direct"); err != nil {
+		t.Fatal(err)
+	}
+	if !ping("10.0.0.2") {
+		t.Error("it stays cut")
+	}
+}
