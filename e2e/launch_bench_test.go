@@ -80,7 +80,7 @@ func measureLaunches(b *testing.B, ctx context.Context) launched {
 	var m launched
 	var conn *bus.Conn
 	if err := stage.Cluster.Control.Do(func() error {
-		conn, err = bus.Connect(ctx, bus.Options{URLs: []string{stage.NATS()}, NKeyFile: stage.Credentials()[3]})
+		conn, err = bus.Connect(ctx, bus.Options{URLs: []string{stage.NATS()}, NKeyFile: stage.ControllerKey()})
 		return err
 	}); err != nil {
 		b.Fatal(err)

@@ -38,7 +38,7 @@ published is not what the log says.`,
 			if err != nil {
 				return err
 			}
-			conn, err := connect(cmd, "taskwall audit")
+			conn, err := connectReader(cmd, "taskwall audit")
 			if err != nil {
 				return err
 			}

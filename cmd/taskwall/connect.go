@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -39,13 +40,27 @@ func natsOptions(cmd *cobra.Command, name string, log *slog.Logger) bus.Options 
 	return o
 }
 
-// connect connects a command that a person waits for.
+// connect connects a command that a person waits for and that asks the
+// controller: an operator's or a viewer's key will do.
 func connect(cmd *cobra.Command, name string) (*bus.Conn, error) {
+	return connectBy(bus.Connect, cmd, name)
+}
+
+// connectReader is connect for a command that reads the streams: the
+// auditor's key will do.
+func connectReader(cmd *cobra.Command, name string) (*bus.Conn, error) {
+	return connectBy(bus.ConnectReader, cmd, name)
+}
+
+func connectBy(dial func(context.Context, bus.Options) (*bus.Conn, error), cmd *cobra.Command, name string) (*bus.Conn, error) {
 	o := natsOptions(cmd, name, nil)
 	ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
 	defer cancel()
-	conn, err := bus.Connect(ctx, o)
-	if err != nil {
+	conn, err := dial(ctx, o)
+	switch {
+	case errors.Is(err, bus.ErrDenied):
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("no NATS server at %s: %w; is --nats-url right?", strings.Join(o.URLs, ", "), err)
 	}
 	return conn, nil

@@ -45,7 +45,7 @@ deployments; without --marathon a policy cannot select by taskwall/app.`,
 	natsFlags(cmd)
 	f.String("data-dir", "/var/lib/taskwall", "`directory` of the embedded NATS server's streams")
 	f.String("nats-listen", "127.0.0.1:4222", "`address` on which the embedded NATS server listens")
-	f.String("nats-users", "", "YAML `file` with the public keys of controller, auditor and agents; see docs/nats.md")
+	f.String("nats-users", "", "YAML `file` with the public keys of all who may connect; see docs/nats.md")
 	f.String("nats-server-cert", "", "`file` with the embedded server's certificate; turns on TLS")
 	f.String("nats-server-key", "", "`file` with the key of --nats-server-cert")
 	f.String("nats-server-ca", "", "`file` with the certificates that must have signed the clients'")

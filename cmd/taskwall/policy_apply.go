@@ -78,7 +78,7 @@ func runApply(cmd *cobra.Command, _ []string) error {
 	wait, _ := f.GetDuration("wait")
 	ctx, cancel := context.WithTimeout(cmd.Context(), wait+10*time.Second)
 	defer cancel()
-	inForce, err := controller.Call[controller.Policy](ctx, conn.NATS, controller.SubjectPolicy, struct{}{})
+	inForce, err := controller.Call[controller.Policy](ctx, conn, controller.SubjectPolicy, struct{}{})
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func runApply(cmd *cobra.Command, _ []string) error {
 	if dry, _ := f.GetBool("dry-run"); dry || len(change.Put)+len(change.Delete) == 0 {
 		return printChange(cmd.OutOrStdout(), asJSON, change)
 	}
-	result, err := controller.Call[controller.ApplyResult](ctx, conn.NATS, controller.SubjectApply,
+	result, err := controller.Call[controller.ApplyResult](ctx, conn, controller.SubjectApply,
 		controller.ApplyRequest{Change: change, Wait: wait})
 	if err != nil {
 		return err

@@ -45,7 +45,7 @@ and explained where no controller is in reach, such as in a pipeline.`,
 
 // liveEndpoints are the endpoints that the controller knows.
 func liveEndpoints(ctx context.Context, conn *bus.Conn) ([]policy.Endpoint, error) {
-	st, err := controller.Call[controller.Status](ctx, conn.NATS, controller.SubjectStatus, struct{}{})
+	st, err := controller.Call[controller.Status](ctx, conn, controller.SubjectStatus, struct{}{})
 	if err != nil {
 		return nil, err
 	}

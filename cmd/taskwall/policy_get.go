@@ -28,7 +28,7 @@ func getCommand() *cobra.Command {
 			defer conn.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 			defer cancel()
-			p, err := controller.Call[controller.Policy](ctx, conn.NATS, controller.SubjectPolicy, struct{}{})
+			p, err := controller.Call[controller.Policy](ctx, conn, controller.SubjectPolicy, struct{}{})
 			if err != nil {
 				return err
 			}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/taskwall/taskwall/events/bus"
 )
 
 func TestMain(m *testing.M) {
@@ -25,7 +27,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TASKWALL_NATS_URL", "nats://"+address)
 			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "keys": keys},
 	})
 }
 
@@ -45,6 +47,22 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// keys makes users.yaml, and NAME.nk for each of its users: one in every role.
+func keys(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: keys")
+	}
+	key := func(name string) string {
+		seed, public, err := bus.NewKey()
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(name+".nk"), seed, 0o600))
+		return public
+	}
+	users := bus.Users{Controller: key("controller"), Auditor: key("auditor"), Operators: map[string]string{"ann": key("operator")},
+		Viewers: map[string]string{"dashboard": key("viewer")}, Agents: map[string]string{"h1": key("agent")}}
+	ts.Check(users.Save(ts.MkAbs("users.yaml")))
 }
 
 func freeAddress() (string, error) {

@@ -39,7 +39,7 @@ A posture is the set of policies that apply to a task.`,
 			defer conn.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
 			defer cancel()
-			st, err := controller.Call[controller.Status](ctx, conn.NATS, controller.SubjectStatus, struct{}{})
+			st, err := controller.Call[controller.Status](ctx, conn, controller.SubjectStatus, struct{}{})
 			if err != nil {
 				return err
 			}

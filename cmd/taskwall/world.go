@@ -61,7 +61,7 @@ func worldOf(cmd *cobra.Command, dir string) (*explain.World, error) {
 		}
 		endpoints = snapshot.Policies(list)
 	}
-	inForce, err := controller.Call[controller.Policy](ctx, conn.NATS, controller.SubjectPolicy, struct{}{})
+	inForce, err := controller.Call[controller.Policy](ctx, conn, controller.SubjectPolicy, struct{}{})
 	if err != nil {
 		return nil, err
 	}

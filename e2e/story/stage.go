@@ -209,11 +209,11 @@ func (s *Stage) startOurs(ctx context.Context) error {
 	return nil
 }
 
-// writeKeys gives the controller and each agent a key of its own: an agent can
-// read its own host's work and write its own host's reports, nothing else.
+// writeKeys gives everyone a key of their own: an agent can read its own host's
+// work and write its own host's reports, nothing else.
 func (s *Stage) writeKeys() error {
-	users := bus.Users{Agents: map[string]string{}}
-	for _, name := range append([]string{"controller"}, Hosts...) {
+	users := bus.Users{Operators: map[string]string{}, Agents: map[string]string{}}
+	for _, name := range append([]string{"controller", "operator", "auditor"}, Hosts...) {
 		seed, public, err := bus.NewKey()
 		if err != nil {
 			return err
@@ -221,9 +221,14 @@ func (s *Stage) writeKeys() error {
 		if err := os.WriteFile(s.key(name), seed, 0o600); err != nil {
 			return err
 		}
-		if name == "controller" {
+		switch name {
+		case "controller":
 			users.Controller = public
-		} else {
+		case "operator":
+			users.Operators[name] = public
+		case "auditor":
+			users.Auditor = public
+		default:
 			users.Agents[name] = public
 		}
 	}
@@ -234,10 +239,14 @@ func (s *Stage) users() string { return filepath.Join(s.dir, "users.yaml") }
 
 func (s *Stage) key(name string) string { return filepath.Join(s.dir, name+".nk") }
 
-// Credentials are the flags with which a command reaches the controller.
+// Credentials are the flags with which an operator's command reaches the
+// controller.
 func (s *Stage) Credentials() []string {
-	return []string{"--nats-url", s.NATS(), "--nats-nkey", s.key("controller")}
+	return []string{"--nats-url", s.NATS(), "--nats-nkey", s.key("operator")}
 }
+
+// ControllerKey is the file of the controller's own key.
+func (s *Stage) ControllerKey() string { return s.key("controller") }
 
 // StartAgent starts the agent of the i-th host.
 func (s *Stage) StartAgent(ctx context.Context, i int) error {
@@ -281,11 +290,15 @@ func output(ctx context.Context, host *netns.Host, name string, args ...string) 
 	return out.String(), nil
 }
 
-// Taskwall runs a taskwall command beside the controller and returns what it
-// printed on standard output. Exit status 1 (the answer is no) is an error
-// like any other.
+// Taskwall runs a taskwall command beside the controller, as an operator or, for
+// an audit, as the auditor, and returns what it printed on standard output.
+// Exit status 1 (the answer is no) is an error like any other.
 func (s *Stage) Taskwall(ctx context.Context, args ...string) (string, error) {
-	return output(ctx, s.control, filepath.Join(s.opt.Bin, "taskwall"), append(args, s.Credentials()...)...)
+	credentials := s.Credentials()
+	if args[0] == "audit" {
+		credentials = []string{"--nats-url", s.NATS(), "--nats-nkey", s.key("auditor")}
+	}
+	return output(ctx, s.control, filepath.Join(s.opt.Bin, "taskwall"), append(args, credentials...)...)
 }
 
 // Status asks the controller.

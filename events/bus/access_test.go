@@ -27,6 +27,8 @@ func newSite(t *testing.T, hosts ...string) *site {
 	s := &site{users: &bus.Users{Agents: map[string]string{}}, seeds: map[string][]byte{}}
 	s.users.Controller = s.key(t, "controller")
 	s.users.Auditor = s.key(t, "auditor")
+	s.users.Operators = map[string]string{"ann": s.key(t, "ann"), "ben": s.key(t, "ben")}
+	s.users.Viewers = map[string]string{"dashboard": s.key(t, "dashboard")}
 	for _, h := range hosts {
 		s.users.Agents[h] = s.key(t, h)
 	}
@@ -97,6 +99,7 @@ func TestAgentReachesItsOwnSubjectsOnly(t *testing.T) {
 		bus.LiveSubject("node.2"), bus.LiveSubject("node.1"), bus.EventsSubject, bus.CheckpointsSubject, bus.FenceSubject,
 		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.CONSUMER.CREATE.WORK",
 		"$JS.API.DIRECT.GET.EVENTS", "$JS.API.STREAM.MSG.GET.WORK", "$SYS.REQ.SERVER.PING",
+		bus.PolicyApplyRequest, bus.StatusRequest,
 	} {
 		start := time.Now()
 		if body, err := request(t, agent, subject, "{}"); !errors.Is(err, bus.ErrDenied) {
@@ -202,7 +205,7 @@ func TestAuditorReadsAndCannotWrite(t *testing.T) {
 	}
 	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
-	for _, subject := range []string{bus.EventsSubject, bus.WorkSubject("node.1"), bus.ReportsSubject("node.1"), bus.FenceSubject,
+	for _, subject := range []string{bus.EventsSubject, bus.WorkSubject("node.1"), bus.ReportsSubject("node.1"), bus.FenceSubject, bus.PolicyApplyRequest,
 		"$JS.API.STREAM.DELETE.SNAPSHOTS", "$JS.API.CONSUMER.CREATE.EVENTS",
 		"taskwall.audit.STREAM.DELETE.SNAPSHOTS", "taskwall.audit.CONSUMER.CREATE.EVENTS", "taskwall.audit.STREAM.PURGE.SNAPSHOTS"} {
 		if msg, err := auditor.NATS.RequestWithContext(short, subject, nil); err == nil && !strings.Contains(string(msg.Data), `"error"`) {
@@ -214,6 +217,105 @@ func TestAuditorReadsAndCannotWrite(t *testing.T) {
 	}
 	if _, err := controller.JS.Stream(ctx, bus.SnapshotsStream); err != nil {
 		t.Error(err)
+	}
+}
+
+// answering has the controller answer every request with its subject.
+func (s *site) answering(t *testing.T) *bus.Conn {
+	t.Helper()
+	controller := s.connect(t, "controller")
+	if _, err := controller.NATS.Subscribe("taskwall.api.>", func(m *nats.Msg) {
+		if err := m.Respond([]byte(m.Subject)); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := controller.NATS.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return controller
+}
+
+func TestPeopleAskTheControllerAndNothingElse(t *testing.T) {
+	s := newSite(t, "node.1")
+	controller := s.answering(t)
+	operator, viewer := s.connect(t, "ann"), s.connect(t, "dashboard")
+	for _, subject := range []string{bus.StatusRequest, bus.PolicyGetRequest, bus.PolicyApplyRequest} {
+		if body, err := request(t, operator, subject, ""); body != subject {
+			t.Errorf("the operator's %s: %q, %v", subject, body, err)
+		}
+		body, err := request(t, viewer, subject, "")
+		if changes := subject == bus.PolicyApplyRequest; changes && !errors.Is(err, bus.ErrDenied) || !changes && body != subject {
+			t.Errorf("the viewer's %s: %q, %v", subject, body, err)
+		}
+	}
+	for who, c := range map[string]*bus.Conn{"operator": operator, "viewer": viewer} {
+		for _, subject := range []string{
+			bus.EventsSubject, bus.WorkSubject("node.1"), bus.LiveSubject("node.1"), bus.ReportsSubject("node.1"), bus.CatchupSubject("node.1"),
+			bus.CheckpointsSubject, bus.FenceSubject, bus.SnapshotSubject(1), bus.PositionSubject("controller"), "$KV.LEASES.controller",
+			"$JS.API.INFO", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.DIRECT.GET.EVENTS", "taskwall.audit.STREAM.INFO.EVENTS", "$SYS.REQ.SERVER.PING",
+		} {
+			if body, err := request(t, c, subject, "{}"); !errors.Is(err, bus.ErrDenied) {
+				t.Errorf("the %s publishing to %s: %q, %v", who, subject, body, err)
+			}
+		}
+		for _, subject := range []string{
+			"taskwall.api.>", bus.PolicyApplyRequest, "taskwall.>", ">", "_INBOX.>", "_INBOX_" + s.users.Operators["ben"] + ".>", bus.EventsSubject, "$JS.>",
+		} {
+			sub, err := c.NATS.SubscribeSync(subject)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sub.NextMsg(2 * time.Second); !errors.Is(err, nats.ErrPermissionViolation) {
+				t.Errorf("the %s subscribing to %s: %v", who, subject, err)
+			}
+		}
+	}
+
+	// The answer goes to whatever reply subject it is given, with the
+	// controller's rights: it must not become a record of the log.
+	for _, reply := range []string{bus.EventsSubject, bus.WorkSubject("node.1"), "$JS.API.STREAM.PURGE.SNAPSHOTS"} {
+		if err := operator.NATS.PublishRequest(bus.StatusRequest, reply, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := request(t, operator, bus.StatusRequest, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, stream := range []string{bus.EventsStream, bus.WorkStream} {
+		if state, err := bus.StreamState(bustest.Context(t), controller.JS, stream); err != nil || state.Msgs != 0 {
+			t.Errorf("stream %s holds %d messages, %v", stream, state.Msgs, err)
+		}
+	}
+}
+
+// What nobody answers must be known at once, not by a timeout.
+func TestPeopleLearnThatNobodyAnswers(t *testing.T) {
+	s := newSite(t)
+	if body, err := request(t, s.connect(t, "ann"), bus.StatusRequest, ""); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("%q, %v", body, err)
+	}
+}
+
+func TestReadersFindTheirWay(t *testing.T) {
+	s := newSite(t, "node.1")
+	for who, may := range map[string]bool{"controller": true, "auditor": true, "ann": false, "dashboard": false} {
+		c, err := bus.ConnectReader(bustest.Context(t), bus.Options{Server: s.Server, NKeySeed: s.seeds[who]})
+		if !may {
+			if !errors.Is(err, bus.ErrDenied) {
+				t.Errorf("%s: %v, want that it is denied", who, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", who, err)
+			continue
+		}
+		if _, err := bus.StreamState(bustest.Context(t), c.JS, bus.EventsStream); err != nil {
+			t.Errorf("%s: %v", who, err)
+		}
+		c.Close()
 	}
 }
 
@@ -273,7 +375,15 @@ func TestUsersFile(t *testing.T) {
 	if err != nil || got.Controller != s.users.Controller || len(got.Agents) != 2 || got.Agents["node.2"] != s.users.Agents["node.2"] {
 		t.Errorf("read back %+v, %v", got, err)
 	}
+	if got.Operators["ben"] != s.users.Operators["ben"] || got.Viewers["dashboard"] != s.users.Viewers["dashboard"] {
+		t.Errorf("people read back %+v", got)
+	}
 	bad := *s.users
+	bad.Operators = map[string]string{"eve": bad.Agents["node.1"]}
+	if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), "operator eve") {
+		t.Errorf("an operator with an agent's key: %v", err)
+	}
+	bad = *s.users
 	bad.Auditor = bad.Controller
 	if err := bad.Save(path); err == nil || !strings.Contains(err.Error(), "same key") {
 		t.Errorf("a key for two users: %v", err)

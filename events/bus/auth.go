@@ -3,33 +3,35 @@ package bus
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
 
-// authOption is how a client proves who it is, or nil.
-func authOption(o Options) (nats.Option, error) {
-	var opt nats.Option
+// authOption is how a client proves who it is, or nil, and the inbox that the
+// server lets a user with a key read.
+func authOption(o Options) (opt nats.Option, inbox string, err error) {
 	var given int
+	var key nkeys.KeyPair
 	if o.NKeyFile != "" {
 		given++
-		var err error
-		if opt, err = nats.NkeyOptionFromSeed(o.NKeyFile); err != nil {
-			return nil, fmt.Errorf("reading the key of the message bus from %s: %w", o.NKeyFile, err)
+		if key, err = readKey(o.NKeyFile); err != nil {
+			return nil, "", fmt.Errorf("reading the key of the message bus from %s: %w", o.NKeyFile, err)
 		}
 	}
 	if len(o.NKeySeed) > 0 {
 		given++
-		kp, err := nkeys.FromSeed(o.NKeySeed)
-		if err != nil {
-			return nil, fmt.Errorf("reading the key of the message bus: %w", err)
+		if key, err = nkeys.FromSeed(o.NKeySeed); err != nil {
+			return nil, "", fmt.Errorf("reading the key of the message bus: %w", err)
 		}
-		public, err := kp.PublicKey()
+	}
+	if key != nil {
+		public, err := key.PublicKey()
 		if err != nil {
-			return nil, fmt.Errorf("reading the key of the message bus: %w", err)
+			return nil, "", fmt.Errorf("reading the key of the message bus: %w", err)
 		}
-		opt = nats.Nkey(public, kp.Sign)
+		opt, inbox = nats.Nkey(public, key.Sign), inboxPrefix(public)
 	}
 	if o.CredsFile != "" {
 		given++
@@ -40,7 +42,17 @@ func authOption(o Options) (nats.Option, error) {
 		opt = nats.UserInfo(o.User, o.Password)
 	}
 	if given > 1 {
-		return nil, errors.New("connecting to the message bus: more than one kind of credentials")
+		return nil, "", errors.New("connecting to the message bus: more than one kind of credentials")
 	}
-	return opt, nil
+	return opt, inbox, nil
+}
+
+func readKey(file string) (nkeys.KeyPair, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	key, err := nkeys.ParseDecoratedNKey(text)
+	clear(text)
+	return key, err
 }

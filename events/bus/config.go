@@ -13,6 +13,7 @@ const (
 	controlAccount = "CONTROL"
 	hostsAccount   = "HOSTS"
 	auditAccount   = "AUDIT"
+	peopleAccount  = "PEOPLE"
 )
 
 // MaxPayload is the largest message of a server that we configure, in bytes.
@@ -124,6 +125,13 @@ const (
 	auditPrefix = "taskwall.audit."
 )
 
+// viewing are the requests to the controller that change nothing.
+var viewing = []string{StatusRequest, PolicyGetRequest}
+
+// answerTime is how long the server keeps the way back for an answer: a policy
+// change may wait for many hosts.
+const answerTime = time.Hour
+
 func writeAccounts(b *strings.Builder, u *Users) {
 	fmt.Fprintf(b, "accounts {\n  %s {\n    jetstream: enabled\n    users: [{nkey: %s}]\n    exports: [\n", controlAccount, u.Controller)
 	fmt.Fprintf(b, "      {stream: %q, accounts: [%s]}\n", livePrefix+"*", hostsAccount)
@@ -133,6 +141,7 @@ func writeAccounts(b *strings.Builder, u *Users) {
 	for _, s := range auditAPI {
 		fmt.Fprintf(b, "      {service: %q, response: stream, accounts: [%s]}\n", apiPrefix+s, auditAccount)
 	}
+	fmt.Fprintf(b, "      {service: %q, threshold: %q, accounts: [%s]}\n", apiRequests+">", answerTime, peopleAccount)
 	fmt.Fprintf(b, "    ]\n  }\n  %s {\n    imports: [\n", hostsAccount)
 	fmt.Fprintf(b, "      {stream: {account: %s, subject: %q}}\n", controlAccount, livePrefix+"*")
 	for _, s := range []string{reportsPrefix + "*", catchupPrefix + "*"} {
@@ -143,6 +152,9 @@ func writeAccounts(b *strings.Builder, u *Users) {
 		fmt.Fprintf(b, "      {nkey: %s, permissions: {publish: [%q, %q], subscribe: [%q, %q]}}\n",
 			u.Agents[host], ReportsSubject(host), CatchupSubject(host), LiveSubject(host), inboxPrefix(host)+".>")
 	}
+	fmt.Fprintf(b, "    ]\n  }\n  %s {\n    imports: [{service: {account: %s, subject: %q}}]\n    users: [\n", peopleAccount, controlAccount, apiRequests+">")
+	writePeople(b, u.Operators, []string{apiRequests + ">"})
+	writePeople(b, u.Viewers, viewing)
 	fmt.Fprintf(b, "    ]\n  }\n  %s {\n    imports: [\n", auditAccount)
 	for _, s := range auditAPI {
 		fmt.Fprintf(b, "      {service: {account: %s, subject: %q}, to: %q}\n", controlAccount, apiPrefix+s, auditPrefix+s)
@@ -154,6 +166,17 @@ func writeAccounts(b *strings.Builder, u *Users) {
 	b.WriteString("]\n  }\n}\n")
 }
 
-// inboxPrefix is where answers to a host's requests go: nobody else in its
-// account may listen there.
-func inboxPrefix(host string) string { return "_INBOX_" + Token(host) }
+// writePeople writes users who may make some requests, and hear the answers.
+func writePeople(b *strings.Builder, keys map[string]string, requests []string) {
+	for _, name := range events.SortedKeys(keys) {
+		fmt.Fprintf(b, "      {nkey: %s, permissions: {publish: [", keys[name])
+		for _, r := range requests {
+			fmt.Fprintf(b, "%q, ", r)
+		}
+		fmt.Fprintf(b, "], subscribe: [%q]}}\n", inboxPrefix(keys[name])+".>")
+	}
+}
+
+// inboxPrefix is where answers to the requests of a user, a host by its name or
+// a person by the public key, go: nobody else in its account may listen there.
+func inboxPrefix(user string) string { return "_INBOX_" + Token(user) }

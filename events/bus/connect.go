@@ -87,13 +87,13 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 		}
 	}
 	c.setUp()
-	prefix := strings.TrimSuffix(apiPrefix, ".")
+	prefix := apiPrefix
 	if o.Auditor {
-		prefix = strings.TrimSuffix(auditPrefix, ".")
+		prefix = auditPrefix
 	}
-	if c.JS, err = jetstream.NewWithAPIPrefix(c.NATS, prefix, jetstream.WithDefaultTimeout(requestTimeout), jetstream.WithPublishAsyncTimeout(requestTimeout)); err != nil {
+	if err := c.requestWith(prefix); err != nil {
 		c.NATS.Close()
-		return nil, fmt.Errorf("connecting to the message bus: %w", err)
+		return nil, err
 	}
 	return c, nil
 }
@@ -124,18 +124,21 @@ func (c *Conn) options(o Options, connected func()) ([]nats.Option, error) {
 		nats.ReconnectHandler(func(*nats.Conn) { connected(); c.setUp() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { c.report(err) }),
 	}
-	if o.Host != "" {
-		opts = append(opts, nats.CustomInboxPrefix(inboxPrefix(o.Host)))
-	}
 	if o.Server != nil {
 		opts = append(opts, nats.InProcessServer(o.Server))
 	}
-	auth, err := authOption(o)
+	auth, inbox, err := authOption(o)
 	if err != nil {
 		return nil, err
 	}
 	if auth != nil {
 		opts = append(opts, auth)
+	}
+	if o.Host != "" {
+		inbox = inboxPrefix(o.Host)
+	}
+	if inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(inbox))
 	}
 	if t := o.TLS; t != nil {
 		if t.CA != "" {
@@ -222,11 +225,16 @@ func (c *Conn) deny(subject string) {
 	}
 }
 
-// Request sends a message and waits for its answer. A publish that the server
-// does not permit ends with ErrDenied at once, not with a timeout.
+// Request is Ask that waits no longer than a server may take.
 func (c *Conn) Request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 	ctx, stop := Timeout(ctx)
 	defer stop()
+	return c.Ask(ctx, msg)
+}
+
+// Ask sends a message and waits for its answer until ctx ends. A publish that
+// the server does not permit ends with ErrDenied at once, not with a timeout.
+func (c *Conn) Ask(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c.mu.Lock()

@@ -17,6 +17,7 @@ import (
 //	taskwall.catchup.<host>  requests for a host's stored work items
 //	REPORTS.<host>           reports of hosts, in stream REPORTS
 //	taskwall.positions.<name> how far a follower has come, in stream POSITIONS
+//	taskwall.api.<request>   requests of people to the leading controller
 const (
 	EventsStream      = "EVENTS"
 	CheckpointsStream = "CHECKPOINTS"
@@ -35,6 +36,14 @@ const (
 	catchupPrefix   = "taskwall.catchup."
 	reportsPrefix   = "REPORTS."
 	positionsPrefix = "taskwall.positions."
+
+	// StatusRequest and the others ask the leading controller; package
+	// scheduler/controller says what is asked and answered.
+	StatusRequest      = apiRequests + "status"
+	PolicyGetRequest   = apiRequests + "policy.get"
+	PolicyApplyRequest = apiRequests + "policy.apply"
+
+	apiRequests = "taskwall.api."
 
 	// AllCatchups and AllWork are the wildcards of their subjects.
 	AllCatchups = catchupPrefix + "*"

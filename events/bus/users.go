@@ -17,14 +17,20 @@ import (
 //
 //	# users.yaml
 //	controller: UBXR…
-//	auditor: UDKL…          # optional; may read, never write
+//	auditor: UDKL…          # optional; may read the streams, never write
+//	operators:              # may ask the controller anything, and change policies
+//	  ann: UCSW…
+//	viewers:                # may ask the controller what is
+//	  dashboard: UB4N…
 //	agents:
 //	  node-1.example.com: UAQS…
 //	  node-2.example.com: UCE7…
 type Users struct {
 	Controller string            `yaml:"controller"`
 	Auditor    string            `yaml:"auditor,omitempty"`
-	Agents     map[string]string `yaml:"agents,omitempty"` // by host name
+	Operators  map[string]string `yaml:"operators,omitempty"` // by any name
+	Viewers    map[string]string `yaml:"viewers,omitempty"`   // by any name
+	Agents     map[string]string `yaml:"agents,omitempty"`    // by host name
 }
 
 // NewKey makes a new user's key: the seed is the secret that the user keeps,
@@ -108,6 +114,16 @@ func (u *Users) Validate() error {
 	}
 	if u.Auditor != "" {
 		if err := check("auditor", u.Auditor); err != nil {
+			return err
+		}
+	}
+	for _, name := range events.SortedKeys(u.Operators) {
+		if err := check("operator "+name, u.Operators[name]); err != nil {
+			return err
+		}
+	}
+	for _, name := range events.SortedKeys(u.Viewers) {
+		if err := check("viewer "+name, u.Viewers[name]); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/scheduler"
 )
 
@@ -21,9 +22,9 @@ import (
 // answer are gzipped JSON; an answer with the header "Taskwall-Error" is a
 // refusal in words.
 const (
-	SubjectStatus = "taskwall.api.status"
-	SubjectApply  = "taskwall.api.policy.apply"
-	SubjectPolicy = "taskwall.api.policy.get"
+	SubjectStatus = bus.StatusRequest
+	SubjectApply  = bus.PolicyApplyRequest
+	SubjectPolicy = bus.PolicyGetRequest
 	headerError   = "Taskwall-Error"
 	maxBody       = 64 << 20 // bytes after decompression
 )
@@ -93,16 +94,21 @@ type Policy struct {
 }
 
 // Call asks the leading controller. A refusal is returned as an error.
-func Call[Answer any](ctx context.Context, nc *nats.Conn, subject string, request any) (Answer, error) {
+func Call[Answer any](ctx context.Context, conn *bus.Conn, subject string, request any) (Answer, error) {
 	var answer Answer
 	body, err := pack(request)
 	if err != nil {
 		return answer, fmt.Errorf("encoding a request to the controller: %w", err)
 	}
-	msg, err := nc.RequestWithContext(ctx, subject, body)
+	if limit := conn.NATS.MaxPayload(); int64(len(body)) > limit {
+		return answer, fmt.Errorf("the request has %d bytes when compressed, the message bus takes %d", len(body), limit)
+	}
+	msg, err := conn.Ask(ctx, &nats.Msg{Subject: subject, Data: body})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return answer, fmt.Errorf("%w at %s: is one running, and does it lead?", ErrNoController, nc.ConnectedUrlRedacted())
+		return answer, fmt.Errorf("%w at %s: is one running, and does it lead?", ErrNoController, conn.NATS.ConnectedUrlRedacted())
+	case errors.Is(err, bus.ErrDenied):
+		return answer, fmt.Errorf("this key may not make the request %s: %w; operators may, see docs/nats.md", subject, bus.ErrDenied)
 	case err != nil:
 		return answer, fmt.Errorf("asking the controller: %w", err)
 	}
@@ -138,6 +144,10 @@ func serve[Request, Answer any](ctx context.Context, tasks *sync.WaitGroup, nc *
 			if err != nil {
 				reply.Header.Set(headerError, "refused")
 				reply.Data, _ = pack(err.Error()) // a string always encodes
+			}
+			if limit := nc.MaxPayload(); int64(reply.Size()) > limit {
+				reply.Header.Set(headerError, "refused")
+				reply.Data, _ = pack(fmt.Sprintf("the answer has %d bytes when compressed, the message bus takes %d", len(reply.Data), limit))
 			}
 			_ = nc.PublishMsg(reply) // the caller is gone, or will time out and ask again
 		})

@@ -70,7 +70,7 @@ func (p *place) term(epoch uint64, every uint64) (c *Controller, end func()) {
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
 	p.until("a leader", func() bool {
-		_, err := Call[Status](ctx, p.conn.NATS, SubjectStatus, struct{}{})
+		_, err := Call[Status](ctx, p.conn, SubjectStatus, struct{}{})
 		return err == nil
 	})
 	return c, func() {
@@ -112,7 +112,7 @@ func (p *place) say(c *Controller, evs ...events.Event) {
 
 func (p *place) status() Status {
 	p.t.Helper()
-	st, err := Call[Status](p.t.Context(), p.conn.NATS, SubjectStatus, struct{}{})
+	st, err := Call[Status](p.t.Context(), p.conn, SubjectStatus, struct{}{})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func webTask(n int) events.Event {
 func TestTermsFollowOnEachOther(t *testing.T) {
 	p := newPlace(t)
 	first, end := p.term(1, 3)
-	if _, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, change("ann")); err != nil {
+	if _, err := Call[ApplyResult](t.Context(), p.conn, SubjectApply, change("ann")); err != nil {
 		t.Fatal(err)
 	}
 	p.say(first, events.Event{ID: "h1", Kind: events.HostPut, Host: &events.Host{Agent: "a1", Name: "h1", Address: "192.0.2.1", Reachable: true}})
@@ -211,10 +211,10 @@ func TestPolicyChangeIsCheckedBeforeTheLog(t *testing.T) {
 	bad := change("ann")
 	bad.Change.Put[1].Body = json.RawMessage(strings.Replace(string(bad.Change.Put[1].Body), "app == 'web'", "app = 'web'", 1))
 	last := p.status().Log.Last
-	if _, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, bad); err == nil || !strings.Contains(err.Error(), "p.yaml") {
+	if _, err := Call[ApplyResult](t.Context(), p.conn, SubjectApply, bad); err == nil || !strings.Contains(err.Error(), "p.yaml") {
 		t.Errorf("the error is %v", err)
 	}
-	if _, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, change("")); err == nil {
+	if _, err := Call[ApplyResult](t.Context(), p.conn, SubjectApply, change("")); err == nil {
 		t.Error("a change without an author was taken")
 	}
 	if now := p.status().Log.Last; now != last {
@@ -228,7 +228,7 @@ func TestApplyWaitsForTheHosts(t *testing.T) {
 	p := newPlace(t)
 	c, end := p.term(1, 1000)
 	defer end()
-	if _, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, change("ann")); err != nil {
+	if _, err := Call[ApplyResult](t.Context(), p.conn, SubjectApply, change("ann")); err != nil {
 		t.Fatal(err)
 	}
 	p.say(c, events.Event{ID: "h1", Kind: events.HostPut, Host: &events.Host{Agent: "a1", Name: "h1", Reachable: true}})
@@ -243,7 +243,7 @@ func TestApplyWaitsForTheHosts(t *testing.T) {
 	req.Wait = 10 * time.Second
 	answer := make(chan ApplyResult, 1)
 	go func() {
-		r, err := Call[ApplyResult](t.Context(), p.conn.NATS, SubjectApply, req)
+		r, err := Call[ApplyResult](t.Context(), p.conn, SubjectApply, req)
 		if err != nil {
 			t.Error(err)
 		}
