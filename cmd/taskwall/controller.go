@@ -35,7 +35,7 @@ stand by and take over within seconds.
 Mesos is the truth for tasks and hosts, and is needed. Marathon adds apps and
 deployments; without --marathon a policy cannot select by taskwall/app.`,
 		Example: `  taskwall controller --mesos http://10.0.0.3:5050,http://10.0.0.4:5050 \
-      --marathon http://10.0.0.3:8080 --nats-listen 10.0.0.2:4222 --nats-users users.yaml
+      --marathon http://10.0.0.3:8080 --nats-listen 10.0.0.2:4222 --nats-users users.yaml --nats-nkey controller.nk
   taskwall controller --mesos http://10.0.0.3:5050 --nats-url nats://nats-1:4222,nats://nats-2:4222 --replicas 3`,
 		Args: cobra.NoArgs,
 		RunE: runController,
