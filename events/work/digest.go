@@ -59,6 +59,7 @@ func memberElement(id, member string) sum    { return element('m', id, member) }
 func programElement(p Program) sum           { return encoded('p', p) }
 func endpointElement(e Endpoint) sum         { return encoded('e', e) }
 func routeElement(r Route) sum               { return encoded('r', r) }
+func bgpElement(b *BGP) sum                  { return encoded('b', b) }
 
 // Digest is a hash of the picture: equal pictures, however they came about,
 // have equal digests. The revision and the texts for people count too. It
@@ -101,6 +102,9 @@ func (s *State) UnmarshalJSON(b []byte) error {
 	}
 	for _, r := range s.Routes {
 		s.sum.add(routeElement(r))
+	}
+	if s.BGP != nil {
+		s.sum.add(bgpElement(s.BGP))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ type State struct {
 	Programs  map[string]Program     `json:"programs"`
 	Endpoints map[string]Endpoint    `json:"endpoints"`
 	Routes    map[netip.Prefix]Route `json:"routes"`
+	BGP       *BGP                   `json:"bgp,omitempty"` // nil: the host speaks none
 
 	sum sum // of all elements; only Apply and decoding may change the maps
 }
@@ -79,6 +80,11 @@ func (s *State) Apply(it *Item) error {
 		s.dropRoute(r.Prefix)
 		s.Routes[r.Prefix] = r
 		s.sum.add(routeElement(r))
+	}
+	if it.BGP != nil {
+		s.dropBGP()
+		s.BGP = it.BGP
+		s.sum.add(bgpElement(it.BGP))
 	}
 	if d := it.Delete; d != nil {
 		for _, p := range d.Routes {
@@ -158,9 +164,16 @@ func (s *State) dropRoute(prefix netip.Prefix) {
 	}
 }
 
+func (s *State) dropBGP() {
+	if s.BGP != nil {
+		s.sum.remove(bgpElement(s.BGP))
+		s.BGP = nil
+	}
+}
+
 // Item is the picture as a snapshot item of its revision, every list sorted.
 func (s *State) Item(host string) *Item {
-	it := &Item{Host: host, Rev: s.Rev, Snapshot: true}
+	it := &Item{Host: host, Rev: s.Rev, Snapshot: true, BGP: s.BGP}
 	for id, st := range s.Sets {
 		set := Set{ID: id, Type: st.Type, Origin: st.Origin, Members: make([]string, 0, len(st.Members))}
 		for m := range st.Members {

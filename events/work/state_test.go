@@ -21,7 +21,7 @@ func randomItem(t *rapid.T, s *State) *Item {
 		have[k] = true
 	}
 	for range rapid.IntRange(0, 4).Draw(t, "edits") {
-		switch rapid.IntRange(0, 8).Draw(t, "edit") {
+		switch rapid.IntRange(0, 9).Draw(t, "edit") {
 		case 0:
 			set := Set{ID: id.Draw(t, "set"), Type: Nets, Origin: text.Draw(t, "origin"), Members: rapid.SliceOf(member).Draw(t, "members")}
 			it.Sets = append(it.Sets, set)
@@ -44,6 +44,8 @@ func randomItem(t *rapid.T, s *State) *Item {
 			it.Delete.Endpoints = append(it.Delete.Endpoints, id.Draw(t, "endpoint"))
 		case 8:
 			it.Delete.Routes = append(it.Delete.Routes, netip.MustParsePrefix("10.0.0.0/24"))
+		case 9:
+			it.BGP = &BGP{ASN: rapid.Uint32Range(64512, 64514).Draw(t, "asn")}
 		}
 	}
 	return it
@@ -157,5 +159,24 @@ func BenchmarkApply(b *testing.B) {
 				s.Digest()
 			}
 		})
+	}
+}
+
+// A snapshot without a BGP part ends it; any other item without one leaves it.
+func TestBGPStaysUntilASnapshotEndsIt(t *testing.T) {
+	s := NewState()
+	for _, it := range []*Item{{Rev: 1, BGP: &BGP{ASN: 64512}}, {Rev: 2}} {
+		if err := s.Apply(it); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.BGP == nil || s.Item("h").BGP == nil {
+		t.Fatal("an item that does not speak of BGP ended it")
+	}
+	if err := s.Apply(&Item{Rev: 3, Snapshot: true}); err != nil {
+		t.Fatal(err)
+	}
+	if s.BGP != nil {
+		t.Fatal("a snapshot without BGP left it")
 	}
 }
