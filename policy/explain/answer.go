@@ -218,6 +218,9 @@ func (e *End) write(b *strings.Builder, direction string, n Name) {
 	fmt.Fprintf(b, "%s  %s: %s\n", direction, verdict, e.Why)
 	if e.Rule != nil && e.Rule.At() != "" {
 		fmt.Fprintf(b, "         tier %s, %s\n", e.Rule.Tier, e.Rule.At())
+		if o := e.Rule.Origin; o != nil && !o.Time.IsZero() {
+			fmt.Fprintf(b, "         in force since %s, log entry %d\n", o.Time.UTC().Format("2006-01-02 15:04:05 UTC"), o.Seq)
+		}
 	}
 	for _, r := range e.Refused {
 		fmt.Fprintf(b, "         its label %s: %s is ignored: LabelGuard %s does not let it carry that\n", r.Label, r.Value, r.Guard)

@@ -11,7 +11,6 @@ package explain
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,6 +47,17 @@ func New(resources []events.Resource, endpoints []policy.Endpoint, origins map[s
 		w.Put(e)
 	}
 	return w, nil
+}
+
+// Of makes a world of a resolver with its endpoints and resources. The world
+// answers from the resolver itself.
+func Of(r *policy.Resolver, endpoints []policy.Endpoint, origins map[string]events.Origin) *World {
+	w := &World{Resolver: r, endpoints: make(map[string]policy.Endpoint, len(endpoints)), origins: origins}
+	for _, e := range endpoints {
+		w.endpoints[e.ID] = e
+	}
+	w.ids = events.SortedKeys(w.endpoints)
+	return w
 }
 
 // Offline makes a world of a directory of policies and a file of endpoints.
@@ -92,29 +102,6 @@ func (w *World) Endpoints() []policy.Endpoint {
 		list[i] = w.endpoints[id]
 	}
 	return list
-}
-
-// Party finds what a person calls an endpoint's id, an app (then its first
-// endpoint) or an address.
-func (w *World) Party(name string) (policy.Party, error) {
-	if e, ok := w.endpoints[name]; ok {
-		return policy.Party{Endpoint: e.ID, Address: e.Address}, nil
-	}
-	for _, id := range w.ids {
-		if e := w.endpoints[id]; name != "" && e.Labels["taskwall/app"] == name {
-			return policy.Party{Endpoint: id, Address: e.Address}, nil
-		}
-	}
-	a, err := netip.ParseAddr(name)
-	if err != nil {
-		return policy.Party{}, fmt.Errorf("%q: %w", name, ErrNobody)
-	}
-	for _, id := range w.ids {
-		if w.endpoints[id].Address == a {
-			return policy.Party{Endpoint: id, Address: a}, nil
-		}
-	}
-	return policy.Party{Address: a}, nil
 }
 
 // Port is what a packet asks for: a protocol with a port number, an ICMP type

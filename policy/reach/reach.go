@@ -68,15 +68,7 @@ type Rule struct {
 // To says who may send to a side. With ports, which may be nil, it says who may
 // use some of them. Flows are sorted by receiver, then by sender.
 func (x *Index) To(s Side, ports *Ports) []Flow {
-	targets := x.parties(s)
-	senders := append(x.everyone(), x.networks(nil)...)
-	var found []flow
-	for i := range targets {
-		for j := range senders {
-			found = append(found, pair(&senders[j], &targets[i], ports)...)
-		}
-	}
-	flows := fold(found)
+	flows := fold(pairs(append(x.everyone(), x.networks(nil)...), x.parties(s), ports))
 	slices.SortFunc(flows, func(a, b Flow) int { return cmp.Or(a.To.compare(&b.To), a.From.compare(&b.From)) })
 	return flows
 }
@@ -84,17 +76,28 @@ func (x *Index) To(s Side, ports *Ports) []Flow {
 // From says to whom a side may send: see To. Flows are sorted by sender, then
 // by receiver.
 func (x *Index) From(s Side, ports *Ports) []Flow {
-	sources := x.parties(s)
-	targets := append(x.everyone(), x.networks(nil)...)
-	var found []flow
-	for i := range sources {
-		for j := range targets {
-			found = append(found, pair(&sources[i], &targets[j], ports)...)
-		}
-	}
-	flows := fold(found)
+	return x.sorted(x.parties(s), append(x.everyone(), x.networks(nil)...), ports)
+}
+
+// Between says what one side may send to another: see From.
+func (x *Index) Between(from, to Side, ports *Ports) []Flow {
+	return x.sorted(x.parties(from), x.parties(to), ports)
+}
+
+func (x *Index) sorted(from, to []party, ports *Ports) []Flow {
+	flows := fold(pairs(from, to, ports))
 	slices.SortFunc(flows, func(a, b Flow) int { return cmp.Or(a.From.compare(&b.From), a.To.compare(&b.To)) })
 	return flows
+}
+
+func pairs(from, to []party, ports *Ports) []flow {
+	var found []flow
+	for i := range from {
+		for j := range to {
+			found = append(found, pair(&from[i], &to[j], ports)...)
+		}
+	}
+	return found
 }
 
 // party is those of a class that a question is about.

@@ -100,20 +100,21 @@ func TestAgainstEveryPair(t *testing.T) {
 		x := reach.New(r, c.Endpoints)
 		parties, taken := everybody(&c)
 		for _, one := range parties {
-			side := reach.Side{Endpoints: []string{one.Endpoint}}
-			if one.Endpoint == "" {
-				side = reach.Side{Nets: []netip.Prefix{netip.PrefixFrom(one.Address, 32)}}
-			}
+			side := sideOf(one)
 			to, from := x.To(side, nil), x.From(side, nil)
 			for _, peer := range parties {
 				if peer == one || peer.Endpoint == "" && one.Endpoint == "" {
 					continue
 				}
+				between := x.Between(sideOf(peer), side, nil)
 				for _, protocol := range protocols {
 					asks(peer, one, protocol, func(asked uint16, p policy.Packet) {
 						want := truth.Allowed(p)
 						if got := covered(to, peer, one, protocol, asked, p.SrcPort); got != want {
 							t.Fatalf("seed %d, to: %+v is %v and reach says %v\n%s\n%s", seed, p, want, got, show(to), c.Text())
+						}
+						if got := covered(between, peer, one, protocol, asked, p.SrcPort); got != want {
+							t.Fatalf("seed %d, between: %+v is %v and reach says %v\n%s\n%s", seed, p, want, got, show(between), c.Text())
 						}
 						if want {
 							allowed++
@@ -136,6 +137,13 @@ func TestAgainstEveryPair(t *testing.T) {
 	if allowed < 5_000 || denied < 5_000 {
 		t.Errorf("%d packets allowed, %d denied: the test proves little", allowed, denied)
 	}
+}
+
+func sideOf(p policy.Party) reach.Side {
+	if p.Endpoint == "" {
+		return reach.Side{Nets: []netip.Prefix{netip.PrefixFrom(p.Address, 32)}}
+	}
+	return reach.Side{Endpoints: []string{p.Endpoint}}
 }
 
 // everybody is all endpoints of a cluster, and addresses that none has.
