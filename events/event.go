@@ -29,6 +29,7 @@ const (
 	SettingsPut   Kind = "settings.put"   // body: Settings
 	AgentJoin     Kind = "agent.join"     // body: Join
 	EndpointState Kind = "endpoint.state" // body: Wiring
+	TermBegin     Kind = "term.begin"     // body: Term
 )
 
 // Event is one entry's content in the log: something that happened. Exactly
@@ -39,7 +40,7 @@ type Event struct {
 	// log keeps the first (JetStream's message id).
 	ID   string `json:"id"`
 	Kind Kind   `json:"kind"`
-	// Source names who said it: "mesos", "marathon", "policy" or
+	// Source names who said it: "mesos", "marathon", "policy", "controller" or
 	// "agent/<host>".
 	Source string `json:"source"`
 	// Time is the source's own time of the happening where it gives one, else
@@ -57,6 +58,7 @@ type Event struct {
 	Settings   *Settings     `json:"settings,omitempty"`
 	Join       *Join         `json:"join,omitempty"`
 	Wiring     *Wiring       `json:"wiring,omitempty"`
+	Term       *Term         `json:"term,omitempty"`
 	Gone       *Gone         `json:"gone,omitempty"`
 }
 
@@ -70,6 +72,14 @@ type Entry struct {
 type Gone struct {
 	Key    string `json:"key"`
 	Reason string `json:"reason,omitempty"`
+}
+
+// Term is the time for which one controller leads. The record that begins it
+// changes nothing on any host; whoever wrote the log before is refused after it.
+type Term struct {
+	Leader  string `json:"leader"`
+	Epoch   uint64 `json:"epoch"` // greater than that of every term before
+	Version string `json:"version,omitempty"`
 }
 
 // PolicyChange is one reviewed change of the policy resources. It is applied

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/backoff"
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/lease"
@@ -30,7 +31,7 @@ func controllerCommand() *cobra.Command {
 
 It carries its own NATS server with JetStream unless --nats-url names external
 ones. Several controllers may run on an external NATS: one leads, the others
-stand by and take over within seconds.
+fold the log along and take over within seconds.
 
 Mesos is the truth for tasks and hosts, and is needed. Marathon adds apps and
 deployments; without --marathon a policy cannot select by taskwall/app.`,
@@ -87,7 +88,8 @@ func runController(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer conn.Close()
-	if err := ensureStreams(ctx, cmd, conn, log); err != nil {
+	history, err := openLog(ctx, cmd, conn, log)
+	if err != nil {
 		return err
 	}
 	registry := prometheus.NewRegistry()
@@ -97,9 +99,12 @@ func runController(cmd *cobra.Command, _ []string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serveMetrics(ctx, cmd, registry, log) })
 	group.Go(func() error { return work.ServeCatchup(ctx, conn, log) })
+	c := controller.New(controllerConfig(cmd, conn, history, sources, log))
+	registry.MustRegister(c.Metrics())
+	group.Go(func() error { return c.Follow(ctx) })
 	group.Go(func() error {
 		return contend(ctx, cmd, conn, func(ctx context.Context, epoch uint64) error {
-			return lead(ctx, cmd, conn, epoch, sources, registry, log)
+			return lead(ctx, conn, c, eventlog.Options{Epoch: epoch, Logger: log})
 		}, log)
 	})
 	return group.Wait()
@@ -109,14 +114,11 @@ func runController(cmd *cobra.Command, _ []string) error {
 // because NATS is away or another controller took over, is not the end: what
 // it could not do, the next term finds in the log and does.
 func contend(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, term func(context.Context, uint64) error, log *slog.Logger) error {
-	hostname, _ := os.Hostname()
 	replicas, _ := cmd.Flags().GetInt("replicas")
-	pause := time.Second
+	pause := backoff.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
 	for {
 		begin := time.Now()
-		leadership, err := lease.New(ctx, conn.JS, "controller", lease.Options{
-			Name: fmt.Sprintf("%s/%d", hostname, os.Getpid()), Replicas: replicas, Logger: log,
-		})
+		leadership, err := lease.New(ctx, conn.JS, "controller", lease.Options{Name: name(), Replicas: replicas, Logger: log})
 		if err == nil {
 			err = leadership.Run(ctx, term)
 		}
@@ -125,30 +127,37 @@ func contend(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, term func(
 			return err
 		}
 		if time.Since(begin) > time.Minute {
-			pause = time.Second
+			pause.Reset()
 		}
-		log.Error("the term as leader failed; trying again", "error", err, "in", pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
+		log.Error("the term as leader failed; trying again", "error", err)
+		if pause.Wait(ctx) != nil {
 			return ctx.Err()
 		}
-		pause = min(2*pause, 30*time.Second)
 	}
 }
 
-// ensureStreams waits for a NATS that can hold the streams: an external one
-// may still be electing its leaders.
-func ensureStreams(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, log *slog.Logger) error {
+// name is how this controller is shown to people.
+func name() string {
+	hostname, _ := os.Hostname() // a name without it is good enough
+	return fmt.Sprintf("%s/%d", hostname, os.Getpid())
+}
+
+// openLog waits for a NATS that can hold the streams: an external one may still
+// be electing its leaders.
+func openLog(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, log *slog.Logger) (*eventlog.Log, error) {
 	f := cmd.Flags()
 	age, _ := f.GetDuration("retention")
 	size, _ := f.GetInt64("retention-bytes")
 	replicas, _ := f.GetInt("replicas")
 	said := false
 	for {
+		var history *eventlog.Log
 		err := bus.EnsureStreams(ctx, conn.JS, bus.Retention{MaxAge: age, MaxBytes: size}, replicas)
+		if err == nil {
+			history, err = eventlog.Open(ctx, conn.JS, eventlog.Options{Logger: log})
+		}
 		if err == nil || ctx.Err() != nil {
-			return err
+			return history, err
 		}
 		if !said {
 			log.Warn("the streams cannot be set up yet; trying again", "error", err)
@@ -157,25 +166,15 @@ func ensureStreams(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, log 
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
 
-// lead is one term as the leader.
-func lead(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, epoch uint64, sources sourceMaker,
-	registry *prometheus.Registry, log *slog.Logger) error {
+func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log, sources sourceMaker, log *slog.Logger) controller.Config {
 	f := cmd.Flags()
-	history, err := eventlog.Open(ctx, conn.JS, eventlog.Options{Epoch: epoch, Logger: log})
-	if err != nil {
-		return err
-	}
-	publisher, err := work.NewPublisher(ctx, conn.JS, epoch)
-	if err != nil {
-		return err
-	}
 	cfg := controller.Config{
-		Log: history, Publisher: publisher, Sources: sources, NATS: conn.NATS, Version: version, Logger: log,
+		Name: name(), Log: history, Sources: sources, NATS: conn.NATS, Version: version, Logger: log,
 		Reports: func(ctx context.Context, fn func(context.Context, work.Report) error) error {
 			return work.FollowReports(ctx, conn.JS, "controller", fn, log)
 		},
@@ -184,10 +183,20 @@ func lead(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, epoch uint64,
 	cfg.Settings.EnvironmentLabel, _ = f.GetString("environment-label")
 	cfg.Settings.Hold, _ = f.GetDuration("address-hold")
 	cfg.SnapshotEvery, _ = f.GetUint64("snapshot-every")
-	c := controller.New(cfg)
-	registry.MustRegister(c.Metrics())
-	defer registry.Unregister(c.Metrics())
-	return c.Run(ctx)
+	return cfg
+}
+
+// lead is one term as the leader.
+func lead(ctx context.Context, conn *bus.Conn, c *controller.Controller, o eventlog.Options) error {
+	history, err := eventlog.Open(ctx, conn.JS, o)
+	if err != nil {
+		return err
+	}
+	publisher, err := work.NewPublisher(ctx, conn.JS, o.Epoch)
+	if err != nil {
+		return err
+	}
+	return c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Publisher: publisher})
 }
 
 func embeddedServer(cmd *cobra.Command, log *slog.Logger) (*bus.Server, error) {

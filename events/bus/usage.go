@@ -10,13 +10,14 @@ import (
 
 // Usage is how far a stream has filled what its retention allows.
 type Usage struct {
-	Stream        string
-	First, Last   uint64 // sequences of the oldest and the latest message
-	Bytes         uint64
-	MaxBytes      int64 // negative: no limit
-	Oldest        time.Time
-	MaxAge        time.Duration
-	OldestExpires time.Time // when retention by age removes the oldest message
+	Stream        string        `json:"stream"`
+	First         uint64        `json:"first"` // sequences of the oldest
+	Last          uint64        `json:"last"`  // and the latest message
+	Bytes         uint64        `json:"bytes"`
+	MaxBytes      int64         `json:"maxBytes"` // negative: no limit
+	Oldest        time.Time     `json:"oldest,omitzero"`
+	MaxAge        time.Duration `json:"maxAge"`                 // nanoseconds
+	OldestExpires time.Time     `json:"oldestExpires,omitzero"` // when retention by age removes the oldest message
 }
 
 // warnAt is the part of a limit from which Warnings speaks up.

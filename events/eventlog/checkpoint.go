@@ -87,7 +87,7 @@ func (l *Log) care(ctx context.Context, now time.Time) {
 			l.log.Error("the event log goes on without a checkpoint", "seq", l.last, "error", err)
 		}
 	}
-	if err := l.checkRetention(ctx, now); err != nil {
+	if _, err := l.checkRetention(ctx, now); err != nil {
 		l.log.Warn("could not look at the limits of the event log", "error", err)
 	}
 }
@@ -117,6 +117,19 @@ func (l *Log) checkpoint(ctx context.Context) error {
 	// In a log file elsewhere this line is one more witness.
 	l.log.Info("checkpoint of the event log", "seq", c.Seq, "hash", c.Hash.String(), "key", c.Key)
 	return nil
+}
+
+// LastCheckpoint is the latest that was written, or nil. It is not checked.
+func (l *Log) LastCheckpoint(ctx context.Context) (*Checkpoint, error) {
+	msg, found, err := bus.Last(ctx, l.js, bus.CheckpointsStream, bus.CheckpointsSubject)
+	if err != nil || !found {
+		return nil, err
+	}
+	c := new(Checkpoint)
+	if err := json.Unmarshal(msg.Data, c); err != nil {
+		return nil, fmt.Errorf("reading checkpoint %d: %w", msg.Sequence, err)
+	}
+	return c, nil
 }
 
 // Checkpoints are all that were written, oldest first. They are not checked.

@@ -19,19 +19,22 @@ type retention struct {
 // CheckRetention warns, in the log, when a stream that audits need nears a
 // limit of its retention, at most once a day for each, and says what retention
 // has removed from the event log since the last call. It is done with each
-// checkpoint; a program calls it on a timer too.
-func (l *Log) CheckRetention(ctx context.Context) error {
+// checkpoint; a program calls it on a timer too. It returns how full each
+// stream is, the log first.
+func (l *Log) CheckRetention(ctx context.Context) ([]bus.Usage, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.checkRetention(ctx, time.Now())
 }
 
-func (l *Log) checkRetention(ctx context.Context, now time.Time) error {
+func (l *Log) checkRetention(ctx context.Context, now time.Time) ([]bus.Usage, error) {
+	var all []bus.Usage
 	for _, stream := range []string{bus.EventsStream, bus.WorkStream, bus.ReportsStream} {
 		u, err := bus.StreamUsage(ctx, l.js, stream)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		all = append(all, u)
 		if stream == bus.EventsStream {
 			if was := l.limits.first; was != 0 && u.First > was {
 				l.log.Warn("retention has removed records of the event log", "from", was, "to", u.First-1)
@@ -50,5 +53,5 @@ func (l *Log) checkRetention(ctx context.Context, now time.Time) error {
 		}
 		l.limits.warned[stream] = now
 	}
-	return nil
+	return all, nil
 }

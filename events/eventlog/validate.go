@@ -60,6 +60,8 @@ func body(e *events.Event) (named, known bool) {
 		return e.Join != nil, true
 	case events.EndpointState:
 		return e.Wiring != nil, true
+	case events.TermBegin:
+		return e.Term != nil, true
 	case events.TaskGone, events.HostGone, events.FrameworkGone, events.AppGone:
 		return e.Gone != nil, true
 	}
@@ -70,7 +72,7 @@ func bodies(e *events.Event) int {
 	n := 0
 	for _, set := range []bool{
 		e.Task != nil, e.Host != nil, e.Framework != nil, e.Marathon != nil, e.App != nil, e.Deployment != nil,
-		e.Policy != nil, e.Settings != nil, e.Join != nil, e.Wiring != nil, e.Gone != nil,
+		e.Policy != nil, e.Settings != nil, e.Join != nil, e.Wiring != nil, e.Term != nil, e.Gone != nil,
 	} {
 		if set {
 			n++

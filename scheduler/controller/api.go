@@ -35,17 +35,20 @@ var ErrNoController = errors.New("no controller answers")
 // Status is the answer to SubjectStatus.
 type Status struct {
 	scheduler.View
-	Version string                 `json:"version"`
-	Since   time.Time              `json:"since"` // when this controller began to lead
-	Log     LogStatus              `json:"log"`
-	Agents  map[string]AgentStatus `json:"agents"` // by host
-	Sources []SourceStatus         `json:"sources"`
+	Version string    `json:"version"`
+	Since   time.Time `json:"since"` // when this controller began to lead
+	Log     LogStatus `json:"log"`
+	// Controllers are all that run, the leader, who answers, first.
+	Controllers []ControllerStatus     `json:"controllers"`
+	Agents      map[string]AgentStatus `json:"agents"` // by host
+	Sources     []SourceStatus         `json:"sources"`
 }
 
-// LogStatus says how far the fold is behind the log.
+// LogStatus says how far the fold is behind the log, and how that is kept.
 type LogStatus struct {
 	Last   uint64 `json:"last"`   // sequence of the last entry in the log
-	Folded uint64 `json:"folded"` // and of the last one folded
+	Folded uint64 `json:"folded"` // and of the last one folded and published
+	Keeping
 }
 
 // AgentStatus is what a host's taskwall agent last reported.

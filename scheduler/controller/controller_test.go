@@ -3,9 +3,11 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,10 +48,42 @@ func newPlace(t *testing.T) *place {
 	return &place{t, conn}
 }
 
-// term runs a controller until the returned function is called.
-func (p *place) term(epoch uint64, every uint64) (c *Controller, end func()) {
+// start runs a controller that folds along, until it is stopped.
+func (p *place) start(name string, every uint64) (c *Controller, stop func()) {
 	p.t.Helper()
 	log := slog.New(slog.DiscardHandler)
+	history, err := eventlog.Open(p.t.Context(), p.conn.JS, eventlog.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	c = New(Config{
+		Name: name, Log: history, NATS: p.conn.NATS, Logger: log,
+		Settings: events.DefaultSettings(), SnapshotEvery: every,
+		Sources: func(Sink, *events.Cluster, time.Time) ([]Source, error) { return nil, nil },
+		Reports: func(ctx context.Context, fn func(context.Context, work.Report) error) error {
+			return work.FollowReports(ctx, p.conn.JS, "controller", fn, log)
+		},
+	})
+	return c, p.background(c.Follow, nil)
+}
+
+// background runs a function until the one that it returns is called, and
+// checks how it ends.
+func (p *place) background(run func(context.Context) error, want error) (stop func()) {
+	ctx, cancel := context.WithCancel(p.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- run(ctx) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, want) {
+			p.t.Errorf("it ended with %v", err)
+		}
+	})
+}
+
+// newTerm is a term on the place's message bus.
+func (p *place) newTerm(epoch uint64) Term {
+	p.t.Helper()
 	history, err := eventlog.Open(p.t.Context(), p.conn.JS, eventlog.Options{Epoch: epoch})
 	if err != nil {
 		p.t.Fatal(err)
@@ -58,27 +92,31 @@ func (p *place) term(epoch uint64, every uint64) (c *Controller, end func()) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	c = New(Config{
-		Log: history, Publisher: publisher, NATS: p.conn.NATS, Logger: log,
-		Settings: events.DefaultSettings(), SnapshotEvery: every,
-		Sources: func(Sink, *events.Cluster, time.Time) ([]Source, error) { return nil, nil },
-		Reports: func(ctx context.Context, fn func(context.Context, work.Report) error) error {
-			return work.FollowReports(ctx, p.conn.JS, "controller", fn, log)
-		},
-	})
-	ctx, cancel := context.WithCancel(p.t.Context())
-	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
+	return Term{Epoch: epoch, Log: history, Publisher: publisher}
+}
+
+// lead lets a controller lead, and returns when it does.
+func (p *place) lead(c *Controller, term Term) (stop func()) {
+	p.t.Helper()
+	stop = p.background(func(ctx context.Context) error { return c.Lead(ctx, term) }, nil)
+	p.untilLeads(term.Epoch)
+	return stop
+}
+
+func (p *place) untilLeads(epoch uint64) {
+	p.t.Helper()
 	p.until("a leader", func() bool {
-		_, err := Call[Status](ctx, p.conn, SubjectStatus, struct{}{})
-		return err == nil
+		st, err := Call[Status](p.t.Context(), p.conn, SubjectStatus, struct{}{})
+		return err == nil && st.Controllers[0].Epoch == epoch
 	})
-	return c, func() {
-		cancel()
-		if err := <-done; err != nil {
-			p.t.Error(err)
-		}
-	}
+}
+
+// term runs a controller that leads until the returned function is called.
+func (p *place) term(epoch uint64, every uint64) (c *Controller, end func()) {
+	p.t.Helper()
+	c, stop := p.start(fmt.Sprint("c", epoch), every)
+	resign := p.lead(c, p.newTerm(epoch))
+	return c, func() { resign(); stop() }
 }
 
 func (p *place) until(what string, yes func() bool) {
@@ -130,6 +168,26 @@ func (p *place) items() []*work.Item {
 		items = append(items, s.Item)
 	}
 	return items
+}
+
+// replay checks that exactly what the log makes was published.
+func (p *place) replay() {
+	p.t.Helper()
+	log, err := eventlog.Open(p.t.Context(), p.conn.JS, eventlog.Options{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	published := p.items()
+	r, err := scheduler.Replay(log.Read(p.t.Context(), 1), func(yield func(*work.Item, error) bool) {
+		for _, it := range published {
+			if !yield(it, nil) {
+				return
+			}
+		}
+	}, nil)
+	if err != nil || r.First != nil || r.Equal != len(published) || r.Items != len(published) {
+		p.t.Errorf("replay: %+v, %v", r, err)
+	}
 }
 
 func change(author string) ApplyRequest {
@@ -187,21 +245,7 @@ func TestTermsFollowOnEachOther(t *testing.T) {
 		said, before = len(p.items()), p.status()
 		end()
 	}
-	log, err := eventlog.Open(t.Context(), p.conn.JS, eventlog.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	published := p.items()
-	r, err := scheduler.Replay(log.Read(t.Context(), 1), func(yield func(*work.Item, error) bool) {
-		for _, it := range published {
-			if !yield(it, nil) {
-				return
-			}
-		}
-	}, nil)
-	if err != nil || r.First != nil || r.Equal != len(published) || r.Items != len(published) {
-		t.Errorf("replay: %+v, %v", r, err)
-	}
+	p.replay()
 }
 
 func TestPolicyChangeIsCheckedBeforeTheLog(t *testing.T) {

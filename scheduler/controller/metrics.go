@@ -5,7 +5,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -14,6 +13,13 @@ type Metrics struct {
 	events  *prometheus.CounterVec
 	items   prometheus.Counter
 	seq     prometheus.Gauge
+	behind  prometheus.Gauge
+	leading prometheus.Gauge
+	signed  prometheus.Gauge
+	bytes   *prometheus.GaugeVec
+	limit   *prometheus.GaugeVec
+	first   *prometheus.GaugeVec
+	warned  prometheus.Gauge
 	delay   prometheus.Histogram
 	took    prometheus.Histogram
 	failed  *prometheus.CounterVec
@@ -28,7 +34,21 @@ func newMetrics() *Metrics {
 		items: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "items_total",
 			Help: "Work items made for hosts."}),
 		seq: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "folded_seq",
-			Help: "Log sequence of the last entry folded."}),
+			Help: "Log sequence of the last entry folded, of which everything is published."}),
+		behind: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "log_lag",
+			Help: "Entries of the log that are not yet folded and published."}),
+		leading: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "leading",
+			Help: "1 if this controller leads, 0 if it folds along."}),
+		signed: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "checkpoint_seq",
+			Help: "Log sequence of the last signed checkpoint, as its leader sees it."}),
+		bytes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_bytes",
+			Help: "Size of a stream, as its leader sees it."}, []string{"stream"}),
+		limit: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_max_bytes",
+			Help: "Size from which retention removes the oldest records of a stream; 0: none."}, []string{"stream"}),
+		first: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_first_seq",
+			Help: "Sequence of the oldest record that a stream still holds: what is before, retention has removed."}, []string{"stream"}),
+		warned: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "retention_warnings",
+			Help: "Limits of retention that are near: records will be removed."}),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: ns, Name: "fold_delay_seconds",
 			Help:    "From an event's receipt to the publication of what it causes.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}),
@@ -47,7 +67,8 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.events, m.items, m.seq, m.delay, m.took, m.failed, m.drifted} {
+	for _, c := range []prometheus.Collector{m.events, m.items, m.seq, m.behind, m.leading, m.signed, m.bytes, m.limit, m.first,
+		m.warned, m.delay, m.took, m.failed, m.drifted} {
 		c.Collect(ch)
 	}
 }
@@ -55,11 +76,35 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 // Metrics are the controller's measurements.
 func (c *Controller) Metrics() *Metrics { return c.metrics }
 
-func (m *Metrics) folded(e events.Entry, items []*work.Item) {
-	m.events.WithLabelValues(string(e.Event.Kind)).Inc()
-	m.items.Add(float64(len(items)))
-	m.seq.Set(float64(e.Seq))
-	m.delay.Observe(time.Since(e.Event.Received).Seconds())
+// settled counts what was folded and published.
+func (m *Metrics) settled(batch []step) {
+	now := time.Now()
+	for _, s := range batch {
+		m.events.WithLabelValues(string(s.entry.Event.Kind)).Inc()
+		m.items.Add(float64(len(s.items)))
+		m.seq.Set(float64(s.entry.Seq))
+		m.delay.Observe(now.Sub(s.entry.Event.Received).Seconds())
+	}
+}
+
+func (m *Metrics) lag(last, settled uint64, leads bool) {
+	m.behind.Set(float64(last - min(last, settled)))
+	m.leading.Set(0)
+	if leads {
+		m.leading.Set(1)
+	}
+}
+
+func (m *Metrics) kept(k Keeping) {
+	for _, u := range k.Streams {
+		m.bytes.WithLabelValues(u.Stream).Set(float64(u.Bytes))
+		m.limit.WithLabelValues(u.Stream).Set(float64(max(u.MaxBytes, 0)))
+		m.first.WithLabelValues(u.Stream).Set(float64(u.First))
+	}
+	m.warned.Set(float64(len(k.Warnings)))
+	if k.Checkpoint != nil {
+		m.signed.Set(float64(k.Checkpoint.Seq))
+	}
 }
 
 func (m *Metrics) applied(r work.Report) {

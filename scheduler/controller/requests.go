@@ -21,10 +21,12 @@ func (c *Controller) status(ctx context.Context, _ struct{}) (Status, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.last = max(c.last, last)
 	st := Status{
-		View: c.state.View(), Version: c.cfg.Version, Since: c.since,
-		Log: LogStatus{Last: last, Folded: c.state.Seq()}, Agents: maps.Clone(c.agents),
+		View: c.state.View(), Version: c.cfg.Version, Log: LogStatus{Last: c.last, Folded: c.settled, Keeping: c.keeping},
+		Controllers: c.controllers(time.Now()), Agents: maps.Clone(c.agents),
 	}
+	st.Since = st.Controllers[0].Since
 	for _, s := range c.sources {
 		st.Sources = append(st.Sources, s.Status())
 	}
@@ -54,7 +56,7 @@ func (c *Controller) apply(ctx context.Context, req ApplyRequest) (ApplyResult, 
 		return ApplyResult{}, err
 	}
 	now := time.Now().UTC()
-	seq, err := c.cfg.Log.Append(ctx, events.Event{
+	seq, err := c.appendSeq(ctx, events.Event{
 		Schema: events.Schema, ID: "policy-" + nuid.Next(), Kind: events.PolicyApply,
 		Source: "policy", Time: now, Received: now, Policy: &req.Change,
 	})

@@ -1,0 +1,249 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/backoff"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler"
+)
+
+// step is an entry folded, on its way to be settled.
+type step struct {
+	entry    events.Entry
+	items    []*work.Item
+	snapshot []byte // of the state after it, when one is due
+}
+
+const (
+	// maxSteps bounds how far the fold runs ahead of what is settled.
+	maxSteps = 1024
+	// maxItems is how many items are published at a time when many wait.
+	maxItems = 256
+	// snapshotAfter is the time after which a snapshot is due even if few
+	// entries came.
+	snapshotAfter = time.Hour
+)
+
+// Follow folds the log along until ctx ends, whether this controller leads or
+// not. When the log cannot be followed any more, it ends the term, if there is
+// one, and begins again with the latest snapshot.
+func (c *Controller) Follow(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.listen(ctx) })
+	group.Go(func() error { return c.announce(ctx) })
+	group.Go(func() error { return c.watchEnd(ctx) })
+	group.Go(func() error {
+		pause := backoff.Backoff{Min: time.Second, Max: 30 * time.Second}
+		for {
+			err := c.foldAlong(ctx)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			c.log.Error("the log can't be folded; beginning again with the latest snapshot", "error", err)
+			c.endTerm(err)
+			if pause.Wait(ctx) != nil {
+				return context.Cause(ctx)
+			}
+		}
+	})
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// foldAlong restores the state and folds from there, until something fails.
+func (c *Controller) foldAlong(ctx context.Context) error {
+	if err := c.restore(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	steps := make(chan step, maxSteps)
+	snapshots := make(chan step, 1)
+	group.Go(func() error { return c.fold(ctx, steps) })
+	group.Go(func() error { return c.settle(ctx, steps, snapshots) })
+	group.Go(func() error { return c.save(ctx, snapshots) })
+	return group.Wait()
+}
+
+// restore takes the state from the latest snapshot, if there is one that this
+// program can read; the log has all that a snapshot has.
+func (c *Controller) restore(ctx context.Context) error {
+	seq, data, ok, err := c.cfg.Log.LatestSnapshot(ctx, ^uint64(0))
+	if err != nil {
+		return fmt.Errorf("reading the latest snapshot: %w", err)
+	}
+	state := scheduler.NewState()
+	if ok {
+		if err := state.UnmarshalJSON(data); err != nil {
+			c.log.Warn("the latest snapshot cannot be used; folding the whole log", "seq", seq, "error", err)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// A snapshot is saved when all that came before it is published.
+	c.state, c.settled = state, state.Seq()
+	c.wake()
+	return nil
+}
+
+// fold follows the log.
+func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
+	c.mu.Lock()
+	saved, savedAt := c.state.Seq(), time.Now()
+	c.mu.Unlock()
+	return c.cfg.Log.Follow(ctx, saved+1, func(e events.Entry) error {
+		c.mu.Lock()
+		s := step{entry: e, items: c.state.Apply(e)}
+		leads := c.term != nil
+		c.mu.Unlock()
+		if leads && (e.Seq-saved >= c.cfg.SnapshotEvery || time.Since(savedAt) >= snapshotAfter) {
+			saved, savedAt = e.Seq, time.Now()
+			var err error
+			if s.snapshot, err = c.snapshot(); err != nil {
+				return fmt.Errorf("encoding a snapshot at %d: %w", e.Seq, err)
+			}
+		}
+		select {
+		case steps <- s:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+}
+
+func (c *Controller) snapshot() ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.MarshalJSON()
+}
+
+// settle sees to it that what was folded is published, by this controller or
+// by another.
+func (c *Controller) settle(ctx context.Context, steps <-chan step, snapshots chan<- step) error {
+	for {
+		batch, err := take(ctx, steps)
+		if err != nil {
+			return err
+		}
+		if err := c.publish(ctx, batch); err != nil {
+			return err
+		}
+		c.metrics.settled(batch)
+		c.noteSettled(batch)
+		for _, s := range batch {
+			if s.snapshot == nil {
+				continue
+			}
+			select {
+			case snapshots <- s:
+			default: // the last one is still on its way
+			}
+		}
+	}
+}
+
+// take waits for a step and takes those that are there already.
+func take(ctx context.Context, steps <-chan step) ([]step, error) {
+	var batch []step
+	select {
+	case s := <-steps:
+		batch = append(batch, s)
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	for n := len(batch[0].items); n < maxItems && len(batch) < maxSteps; {
+		select {
+		case s := <-steps:
+			batch = append(batch, s)
+			n += len(s.items)
+		default:
+			return batch, nil
+		}
+	}
+	return batch, nil
+}
+
+// publish returns when the items of all steps are published: by this
+// controller if it leads, else when who leads says so.
+func (c *Controller) publish(ctx context.Context, batch []step) error {
+	var items []*work.Item
+	var last uint64 // the last entry that made any
+	for _, s := range batch {
+		if len(s.items) > 0 {
+			items, last = append(items, s.items...), s.entry.Seq
+		}
+	}
+	for len(items) > 0 {
+		var t *term
+		if err := c.wait(ctx, func() bool { t = c.term; return t != nil || c.said >= last }); err != nil {
+			return err
+		}
+		if t == nil {
+			return nil
+		}
+		err := t.publish(items, c.log)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, work.ErrGap):
+			return err // what was folded doesn't fit what was published: fold again
+		}
+		c.finish(t, fmt.Errorf("publishing what entries up to %d cause: %w", last, err))
+	}
+	return nil
+}
+
+// noteSettled keeps which items a policy change made, for those who wait for
+// it, and wakes them.
+func (c *Controller) noteSettled(batch []step) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range batch {
+		c.settled = s.entry.Seq
+		if s.entry.Event.Kind != events.PolicyApply {
+			continue
+		}
+		revs := make(map[string]uint64, len(s.items))
+		for _, it := range s.items {
+			revs[it.Host] = it.Rev
+		}
+		c.changes = append(c.changes, policyChange{seq: s.entry.Seq, revs: revs})
+		if len(c.changes) > keptChanges {
+			c.changes = c.changes[1:]
+		}
+	}
+	c.last = max(c.last, c.settled)
+	c.wake()
+}
+
+// save saves snapshots, beside the fold.
+func (c *Controller) save(ctx context.Context, snapshots <-chan step) error {
+	for {
+		var s step
+		select {
+		case s = <-snapshots:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		c.mu.Lock()
+		t := c.term
+		c.mu.Unlock()
+		if t == nil {
+			continue
+		}
+		if err := t.Log.SaveSnapshot(ctx, s.entry.Seq, s.snapshot); err != nil {
+			c.log.Warn("a snapshot could not be saved; the next start reads more of the log", "seq", s.entry.Seq, "error", err)
+		}
+	}
+}
