@@ -45,8 +45,17 @@ type EndpointView struct {
 	Posture     string             `json:"posture,omitempty"`
 	Wiring      events.WiringState `json:"wiring,omitempty"`
 	Problem     string             `json:"problem,omitempty"`
+	Refused     []RefusedClaim     `json:"refused,omitempty"`
 	Labels      map[string]string  `json:"labels,omitempty"`
 	Ports       []events.Port      `json:"ports,omitempty"`
+}
+
+// RefusedClaim is a label that a LabelGuard does not let the endpoint carry:
+// policies don't see it.
+type RefusedClaim struct {
+	Label string `json:"label"`
+	Value string `json:"value"`
+	Guard string `json:"guard"`
 }
 
 // PostureView is one posture in use.
@@ -129,6 +138,9 @@ func (s *State) viewEndpoint(e *endpoint) EndpointView {
 	v := EndpointView{
 		ID: e.id, App: e.app, Task: e.task, Environment: e.env, Host: e.host.name, Address: e.address,
 		Posture: s.resolver.Posture(e.id), Wiring: e.wiring, Problem: e.refused, Labels: e.labels, Ports: e.ports,
+	}
+	for _, r := range s.resolver.Refusals(e.id) {
+		v.Refused = append(v.Refused, RefusedClaim{r.Label, r.Value, r.Guard})
 	}
 	for _, key := range events.SortedKeys(s.tasks[e.id]) {
 		if t := s.cluster.Tasks[key]; t.ID == e.task {

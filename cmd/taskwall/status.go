@@ -20,9 +20,11 @@ func statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show hosts, tasks, addresses, postures and lag",
 		Long: `Show what the leading controller knows: hosts and how far each has come with its
-work, tasks with their address and posture, pools, and the sources of events.
+work, tasks with their address and posture, pools, and the sources of events;
+the controllers that fold along, and how the log is kept.
 
-LAG is the number of work items that a host has not yet reported as applied.
+A controller is behind by the entries of the log that it has not folded, or of
+which the work items are not published. LAG is the number of work items that a host has not yet reported as applied.
 A posture is the set of policies that apply to a task.`,
 		Example: `  taskwall status
   taskwall status -o json | jq '.endpoints[] | select(.app == "/shop/web") | .address'`,
@@ -55,8 +57,7 @@ A posture is the set of policies that apply to a task.`,
 }
 
 func printStatus(w io.Writer, st controller.Status, now time.Time) error {
-	fmt.Fprintf(w, "Controller %s, leading for %s. Log at %d, folded to %d.\n",
-		st.Version, age(now.Sub(st.Since)), st.Log.Last, st.Log.Folded)
+	printControllers(w, st, now)
 	for _, s := range st.Sources {
 		state := "connected to " + s.Peer
 		if !s.Connected {
@@ -64,6 +65,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 		}
 		fmt.Fprintf(w, "Source %s: %s, for %s.\n", s.Name, state, age(now.Sub(s.Since)))
 	}
+	printKeeping(w, st.Log, now)
 	if st.Refusal != nil {
 		fmt.Fprintf(w, "The policy change at %d was refused: %s\n", st.Refusal.Seq, st.Refusal.Error)
 	}
@@ -87,6 +89,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	endpoints := slices.Clone(st.Endpoints)
 	slices.SortStableFunc(endpoints, func(a, b scheduler.EndpointView) int { return strings.Compare(a.App, b.App) })
 	var problems []string
+	refused := [][]string{{"REFUSED LABEL", "VALUE", "GUARD", "APP", "TASK"}}
 	for _, e := range endpoints {
 		posture := "closed"
 		if e.Posture != "" {
@@ -94,6 +97,9 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 		}
 		tasks = append(tasks, []string{e.App, dash(e.Environment), e.Host, dash(addr(e.Address)),
 			strings.TrimPrefix(e.State, "TASK_"), dash(string(e.Wiring)), posture, e.Task})
+		for _, r := range e.Refused {
+			refused = append(refused, []string{r.Label, dash(r.Value), r.Guard, e.App, e.Task})
+		}
 		if e.Problem != "" {
 			problems = append(problems, fmt.Sprintf("%s on %s: %s", e.Task, e.Host, e.Problem))
 		}
@@ -106,7 +112,10 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	for _, p := range st.Pools {
 		pools = append(pools, []string{p.Name, p.CIDR.String(), strconv.Itoa(p.Blocks), strconv.Itoa(p.Used), strconv.Itoa(p.Held)})
 	}
-	for _, rows := range [][][]string{hosts, tasks, postures, pools} {
+	for _, rows := range [][][]string{hosts, tasks, postures, pools, refused} {
+		if len(refused) == 1 && &rows[0] == &refused[0] {
+			continue
+		}
 		fmt.Fprintln(w)
 		if err := table(w, rows...); err != nil {
 			return err

@@ -18,6 +18,8 @@ type Keeping struct {
 	// Warnings say what retention will remove soon.
 	Warnings   []string             `json:"warnings,omitempty"`
 	Checkpoint *eventlog.Checkpoint `json:"checkpoint,omitempty"` // the latest
+	// Signs tells whether the leader has a key to sign with.
+	Signs bool `json:"signs"`
 }
 
 // keep signs the log's end and looks at its limits, now and then, also when
@@ -47,7 +49,7 @@ func (c *Controller) checkpoint(ctx context.Context, t *term) {
 }
 
 func (c *Controller) lookAtLog(ctx context.Context, t *term) {
-	var k Keeping
+	k := Keeping{Signs: t.Signs}
 	var err error
 	if k.Streams, err = t.Log.CheckRetention(ctx); err == nil {
 		k.Checkpoint, err = t.Log.LastCheckpoint(ctx)

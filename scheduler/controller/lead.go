@@ -42,6 +42,7 @@ type Publisher interface {
 type Term struct {
 	Epoch     uint64
 	Log       TermLog
+	Signs     bool // the log has a key for checkpoints
 	Publisher Publisher
 }
 
