@@ -114,13 +114,13 @@ func (l *Log) messages(batch []pending) ([]*nats.Msg, Hash, error) {
 		}
 		inBatch[p.id] = struct{}{}
 		seq++
-		r := record{seq: seq, prev: hash, epoch: l.o.Epoch, writer: l.writer, data: p.data}
+		r := Record{Seq: seq, Prev: hash, Epoch: l.o.Epoch, Writer: l.writer, Data: p.data}
 		msg, err := r.message(l.js.Conn(), p.id)
 		if err != nil {
 			return nil, hash, err
 		}
 		msgs = append(msgs, msg)
-		hash = r.hash()
+		hash = r.Hash()
 	}
 	if len(msgs) > 0 {
 		msgs[0].Header.Set(jetstream.ExpectedLastSeqHeader, strconv.FormatUint(l.last, 10))
@@ -143,13 +143,13 @@ func (l *Log) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.epoch > l.o.Epoch || r.epoch == l.o.Epoch && r.writer != l.writer {
-			l.fenced = fmt.Errorf("%w: record %d is of epoch %d, this writer has %d", ErrFenced, r.seq, r.epoch, l.o.Epoch)
+		if r.Epoch > l.o.Epoch || r.Epoch == l.o.Epoch && r.Writer != l.writer {
+			l.fenced = fmt.Errorf("%w: record %d is of epoch %d, this writer has %d", ErrFenced, r.Seq, r.Epoch, l.o.Epoch)
 			return l.fenced
 		}
-		l.last, l.hash = r.seq, r.hash()
+		l.last, l.hash = r.Seq, r.Hash()
 		var e events.Event
-		if json.Unmarshal(r.data, &e) == nil {
+		if json.Unmarshal(r.Data, &e) == nil {
 			l.recent.add(e.ID)
 		}
 	}

@@ -90,11 +90,11 @@ func (l *Log) Export(ctx context.Context, w io.Writer) error {
 
 // export writes the record's line. The event must not pass through an encoder:
 // that could change its bytes.
-func (r *record) export(out *bufio.Writer) error {
-	line := exportLine{Seq: r.seq, Prev: r.prev, Epoch: r.epoch, Writer: r.writer}
-	asIs := json.Valid(r.data) && !bytes.ContainsAny(r.data, "\r\n")
+func (r *Record) export(out *bufio.Writer) error {
+	line := exportLine{Seq: r.Seq, Prev: r.Prev, Epoch: r.Epoch, Writer: r.Writer}
+	asIs := json.Valid(r.Data) && !bytes.ContainsAny(r.Data, "\r\n")
 	if !asIs {
-		line.Raw = r.data
+		line.Raw = r.Data
 	}
 	head, err := json.Marshal(line)
 	if err != nil {
@@ -102,7 +102,7 @@ func (r *record) export(out *bufio.Writer) error {
 	}
 	if asIs {
 		head = append(head[:len(head)-1], `,"event":`...)
-		head = append(head, r.data...)
+		head = append(head, r.Data...)
 		head = append(head, '}')
 	}
 	_, err = out.Write(append(head, '\n'))
@@ -127,7 +127,7 @@ const maxLine = bus.MaxUnpacked + 1<<20
 var errBadCopy = errors.New("not an exported copy of the event log")
 
 // ImportReader reads the beginning of a copy. The records are then read once:
-// by Entries or by Verify.
+// by Entries, by Records or by Verify.
 func ImportReader(r io.Reader) (*Export, error) {
 	x := &Export{lines: bufio.NewScanner(r)}
 	x.lines.Buffer(make([]byte, 0, 1<<16), maxLine)
@@ -176,10 +176,10 @@ func (x *Export) line(v any) error {
 // that. They end with the first error.
 func (x *Export) Entries() iter.Seq2[events.Entry, error] {
 	return func(yield func(events.Entry, error) bool) {
-		for r, err := range x.records() {
+		for r, err := range x.Records() {
 			var e events.Entry
 			if err == nil {
-				e, err = r.entry()
+				e, err = r.Entry()
 			}
 			if err != nil {
 				yield(events.Entry{}, fmt.Errorf("reading the copy of the event log: %w", err))
@@ -192,8 +192,10 @@ func (x *Export) Entries() iter.Seq2[events.Entry, error] {
 	}
 }
 
-func (x *Export) records() iter.Seq2[*record, error] {
-	return func(yield func(*record, error) bool) {
+// Records are the copy's records in order, to be checked (Verifier). They end
+// with the first line that is none.
+func (x *Export) Records() iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
 		if x.used {
 			yield(nil, errors.New("the copy has been read already"))
 			return
@@ -219,7 +221,7 @@ func (x *Export) records() iter.Seq2[*record, error] {
 				yield(nil, fmt.Errorf("line %d: %w: no record", x.n, ErrInvalid))
 				return
 			}
-			if !yield(&record{seq: line.Seq, prev: line.Prev, epoch: line.Epoch, writer: line.Writer, data: data}, nil) {
+			if !yield(&Record{Seq: line.Seq, Prev: line.Prev, Epoch: line.Epoch, Writer: line.Writer, Data: data}, nil) {
 				return
 			}
 			line = nil

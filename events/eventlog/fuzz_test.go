@@ -24,7 +24,7 @@ func FuzzRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if e, err := r.entry(); err == nil {
+		if e, err := r.Entry(); err == nil {
 			if err := Validate(&e.Event); err != nil {
 				t.Fatalf("an invalid event came through: %v", err)
 			}

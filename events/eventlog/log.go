@@ -73,7 +73,7 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Log, error) 
 			if err != nil {
 				return nil, fmt.Errorf("opening the event log: %w", err)
 			}
-			l.last, l.hash = r.seq, r.hash()
+			l.last, l.hash = r.Seq, r.Hash()
 		}
 	}
 	if state.Msgs == 0 && l.last > 0 {

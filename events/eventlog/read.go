@@ -30,7 +30,7 @@ func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[events.Entry, err
 		for r, err := range l.records(ctx, from, state.LastSeq) {
 			var e events.Entry
 			if err == nil {
-				e, err = r.entry()
+				e, err = r.Entry()
 			}
 			if err != nil {
 				yield(events.Entry{}, fmt.Errorf("reading the event log: %w", err))
@@ -43,13 +43,40 @@ func (l *Log) Read(ctx context.Context, from uint64) iter.Seq2[events.Entry, err
 	}
 }
 
+// Records gives what the log holds from a sequence on, up to its end at the
+// time of the call, to be checked (Verifier): a record that can't be read has
+// its Err set, and one that is missing is seen by the sequences alone. It ends
+// with the first failure to read on.
+func (l *Log) Records(ctx context.Context, from uint64) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
+		state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
+		if err != nil {
+			yield(nil, fmt.Errorf("reading the event log: %w", err))
+			return
+		}
+		for msg, err := range bus.Fetch(ctx, l.js, bus.EventsStream, "", max(from, state.FirstSeq), state.LastSeq) {
+			if err != nil {
+				yield(nil, fmt.Errorf("reading the event log: %w", err))
+				return
+			}
+			r, err := recordOf(msg.Sequence, msg.Header, msg.Data)
+			if err != nil {
+				r = &Record{Seq: msg.Sequence, Err: err}
+			}
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
 // records gives each record from one sequence to another, both included, and
 // fails where one is missing.
-func (l *Log) records(ctx context.Context, from, to uint64) iter.Seq2[*record, error] {
-	return func(yield func(*record, error) bool) {
+func (l *Log) records(ctx context.Context, from, to uint64) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
 		next := max(from, 1)
 		for msg, err := range bus.Fetch(ctx, l.js, bus.EventsStream, "", from, to) {
-			var r *record
+			var r *Record
 			if err == nil {
 				err = inOrder(msg.Sequence, next, from)
 			}
@@ -152,7 +179,7 @@ func (l *Log) tail(ctx context.Context, from uint64, next *uint64, fn func(event
 		r, err := recordOf(seq, msg.Headers(), msg.Data())
 		var e events.Entry
 		if err == nil {
-			e, err = r.entry()
+			e, err = r.Entry()
 		}
 		if err != nil {
 			return finalError{fmt.Errorf("following the event log: %w", err)}

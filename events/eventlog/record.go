@@ -36,68 +36,73 @@ const (
 	writerHeader = "Taskwall-Writer"
 )
 
-// record is an event as it lies in the log.
-type record struct {
-	seq    uint64
-	prev   Hash
-	epoch  uint64
-	writer string
-	data   []byte // the event in JSON, exactly as it was appended
+// Record is an event as it lies in the log.
+type Record struct {
+	Seq    uint64
+	Prev   Hash   // of the record before
+	Epoch  uint64 // of the writer (package lease)
+	Writer string
+	Data   []byte // the event in JSON, exactly as it was appended
+	// Err is why a stored record can't be read: then only Seq is known.
+	Err error
 }
 
-// hash is what the next record refers to: see the package comment.
-func (r *record) hash() Hash {
+// Hash is what the next record refers to: see the package comment.
+func (r *Record) Hash() Hash {
 	h := sha256.New()
 	head := make([]byte, 0, 192)
 	head = append(head, "taskwall-record-1\n"...)
-	head = strconv.AppendUint(head, r.seq, 10)
+	head = strconv.AppendUint(head, r.Seq, 10)
 	head = append(head, '\n')
-	head = hex.AppendEncode(head, r.prev[:])
+	head = hex.AppendEncode(head, r.Prev[:])
 	head = append(head, '\n')
-	head = strconv.AppendUint(head, r.epoch, 10)
+	head = strconv.AppendUint(head, r.Epoch, 10)
 	head = append(head, '\n')
-	head = append(head, r.writer...)
+	head = append(head, r.Writer...)
 	head = append(head, '\n')
 	h.Write(head)
-	h.Write(r.data)
+	h.Write(r.Data)
 	return Hash(h.Sum(head[:0]))
 }
 
 // message is the record as it is published.
-func (r *record) message(nc *nats.Conn, id string) (*nats.Msg, error) {
+func (r *Record) message(nc *nats.Conn, id string) (*nats.Msg, error) {
 	msg := &nats.Msg{Subject: bus.EventsSubject, Header: nats.Header{
 		jetstream.MsgIDHeader: {id},
-		prevHeader:            {r.prev.String()},
-		bus.EpochHeader:       {strconv.FormatUint(r.epoch, 10)},
-		writerHeader:          {r.writer},
+		prevHeader:            {r.Prev.String()},
+		bus.EpochHeader:       {strconv.FormatUint(r.Epoch, 10)},
+		writerHeader:          {r.Writer},
 	}}
-	return msg, bus.Pack(nc, msg, r.data)
+	return msg, bus.Pack(nc, msg, r.Data)
 }
 
 // recordOf reads a stored message.
-func recordOf(seq uint64, h nats.Header, data []byte) (*record, error) {
-	r := &record{seq: seq, writer: h.Get(writerHeader)}
-	if err := r.prev.UnmarshalText([]byte(h.Get(prevHeader))); err != nil {
+func recordOf(seq uint64, h nats.Header, data []byte) (*Record, error) {
+	r := &Record{Seq: seq, Writer: h.Get(writerHeader)}
+	if err := r.Prev.UnmarshalText([]byte(h.Get(prevHeader))); err != nil {
 		return nil, fmt.Errorf("record %d: %w: link: %w", seq, ErrInvalid, err)
 	}
 	var err error
-	if r.epoch, err = strconv.ParseUint(h.Get(bus.EpochHeader), 10, 64); err != nil {
+	if r.Epoch, err = strconv.ParseUint(h.Get(bus.EpochHeader), 10, 64); err != nil {
 		return nil, fmt.Errorf("record %d: %w: epoch: %w", seq, ErrInvalid, err)
 	}
-	if r.data, err = bus.Unpack(h, data); err != nil {
+	if r.Data, err = bus.Unpack(h, data); err != nil {
 		return nil, fmt.Errorf("record %d: %w: %w", seq, ErrInvalid, err)
 	}
 	return r, nil
 }
 
-// entry decodes the record's event.
-func (r *record) entry() (events.Entry, error) {
-	e := events.Entry{Seq: r.seq}
-	if err := json.Unmarshal(r.data, &e.Event); err != nil {
-		return events.Entry{}, fmt.Errorf("record %d: %w: %w", r.seq, ErrInvalid, err)
+// Entry decodes and checks the record's event.
+func (r *Record) Entry() (events.Entry, error) {
+	if r.Err != nil {
+		return events.Entry{}, r.Err
+	}
+	e := events.Entry{Seq: r.Seq}
+	if err := json.Unmarshal(r.Data, &e.Event); err != nil {
+		return events.Entry{}, fmt.Errorf("record %d: %w: %w", r.Seq, ErrInvalid, err)
 	}
 	if err := Validate(&e.Event); err != nil {
-		return events.Entry{}, fmt.Errorf("record %d: %w", r.seq, err)
+		return events.Entry{}, fmt.Errorf("record %d: %w", r.Seq, err)
 	}
 	return e, nil
 }

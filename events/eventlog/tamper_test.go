@@ -45,9 +45,9 @@ func verify(t *testing.T, l *Log) *Report {
 
 // stolen is what someone with all rights on the message bus, but without the
 // key, can get hold of: the raw records.
-func stolen(t *testing.T, l *Log) []*record {
+func stolen(t *testing.T, l *Log) []*Record {
 	t.Helper()
-	var all []*record
+	var all []*Record
 	for r, err := range l.records(bustest.Context(t), 1, 10) {
 		if err != nil {
 			t.Fatal(err)
@@ -58,7 +58,7 @@ func stolen(t *testing.T, l *Log) []*record {
 }
 
 // rewrite replaces the whole stream.
-func rewrite(t *testing.T, l *Log, rs []*record) {
+func rewrite(t *testing.T, l *Log, rs []*Record) {
 	t.Helper()
 	ctx := bustest.Context(t)
 	s, err := l.js.Stream(ctx, bus.EventsStream)
@@ -84,11 +84,11 @@ func rewrite(t *testing.T, l *Log, rs []*record) {
 }
 
 // relink makes the chain fit again after a change, as a forger would.
-func relink(rs []*record) {
+func relink(rs []*Record) {
 	var link Hash
 	for i, r := range rs {
-		r.seq, r.prev = uint64(i+1), link
-		link = r.hash()
+		r.Seq, r.Prev = uint64(i+1), link
+		link = r.Hash()
 	}
 }
 
@@ -127,36 +127,36 @@ func TestVerifyOfAnHonestLog(t *testing.T) {
 }
 
 func TestTamperingIsLocated(t *testing.T) {
-	alter := func(r *record) { r.data = bytes.Replace(r.data, []byte("TASK_RUNNING"), []byte("TASK_STAGING"), 1) }
+	alter := func(r *Record) { r.Data = bytes.Replace(r.Data, []byte("TASK_RUNNING"), []byte("TASK_STAGING"), 1) }
 	for name, c := range map[string]struct {
-		tamper func([]*record) []*record
+		tamper func([]*Record) []*Record
 		want   []string
 	}{
 		"a record is altered": {
-			func(rs []*record) []*record { alter(rs[5]); return rs },
+			func(rs []*Record) []*Record { alter(rs[5]); return rs },
 			[]string{"records 6 to 7: altered: the link in 7 does not fit the content of 6"},
 		},
 		"a record is altered and the next is linked to it": {
-			func(rs []*record) []*record { alter(rs[5]); rs[6].prev = rs[5].hash(); return rs },
+			func(rs []*Record) []*Record { alter(rs[5]); rs[6].Prev = rs[5].Hash(); return rs },
 			[]string{"records 7 to 8: altered: the link in 8 does not fit the content of 7"},
 		},
 		"a record is altered and all after it are linked anew": {
-			func(rs []*record) []*record { alter(rs[5]); relink(rs); return rs },
+			func(rs []*Record) []*Record { alter(rs[5]); relink(rs); return rs },
 			[]string{
 				"records 5 to 8: altered: not what the checkpoint",
 				"records 5 to 10: altered: not what the checkpoint",
 			},
 		},
 		"the last record is altered": {
-			func(rs []*record) []*record { alter(rs[9]); return rs },
+			func(rs []*Record) []*Record { alter(rs[9]); return rs },
 			[]string{"records 9 to 10: altered: not what the checkpoint"},
 		},
 		"the epoch of a record is altered": {
-			func(rs []*record) []*record { rs[2].epoch = 9; return rs },
+			func(rs []*Record) []*Record { rs[2].Epoch = 9; return rs },
 			[]string{"records 3 to 4: altered: the link in 4 does not fit the content of 3"},
 		},
 		"a record is taken out and the others close up": {
-			func(rs []*record) []*record { rs = slices.Delete(rs, 2, 3); relink(rs); return rs },
+			func(rs []*Record) []*Record { rs = slices.Delete(rs, 2, 3); relink(rs); return rs },
 			[]string{
 				"records 1 to 4: altered: not what the checkpoint",
 				"records 1 to 8: altered: not what the checkpoint",
@@ -164,18 +164,18 @@ func TestTamperingIsLocated(t *testing.T) {
 			},
 		},
 		"two records change places": {
-			func(rs []*record) []*record { rs[5].data, rs[6].data = rs[6].data, rs[5].data; return rs },
+			func(rs []*Record) []*Record { rs[5].Data, rs[6].Data = rs[6].Data, rs[5].Data; return rs },
 			[]string{
 				"records 6 to 7: altered: the link in 7 does not fit the content of 6",
 				"records 7 to 8: altered: the link in 8 does not fit the content of 7",
 			},
 		},
 		"the end is cut off": {
-			func(rs []*record) []*record { return rs[:6] },
+			func(rs []*Record) []*Record { return rs[:6] },
 			[]string{"records 7 to 8: missing at the end: a checkpoint was signed for them"},
 		},
 		"a record is not an event": {
-			func(rs []*record) []*record { rs[4].data = []byte("{}"); return rs },
+			func(rs []*Record) []*Record { rs[4].Data = []byte("{}"); return rs },
 			[]string{
 				"records 5 to 6: altered: the link in 6 does not fit the content of 5",
 				"record 5: record 5: not a valid event: schema 0, this program knows 1 to 1",
@@ -275,7 +275,7 @@ func TestForgedCheckpointsAreNotBelieved(t *testing.T) {
 	ctx := bustest.Context(t)
 	l := signedLog(t)
 	rs := stolen(t, l)
-	rs[5].data = bytes.Replace(rs[5].data, []byte("a1"), []byte("a2"), 1)
+	rs[5].Data = bytes.Replace(rs[5].Data, []byte("a1"), []byte("a2"), 1)
 	relink(rs)
 	rewrite(t, l, rs)
 
@@ -283,7 +283,7 @@ func TestForgedCheckpointsAreNotBelieved(t *testing.T) {
 	if err := forger.Checkpoint(ctx); err != nil {
 		t.Fatal(err)
 	}
-	c := sign(testKey("forger"), 10, rs[9].hash(), forger.mark.at)
+	c := sign(testKey("forger"), 10, rs[9].Hash(), forger.mark.at)
 	c.Key = KeyName(testKey("log").Public().(ed25519.PublicKey)) // signed with one key, in the name of another
 	data := fmt.Appendf(nil, `{"seq":10,"hash":"%s","time":"%s","key":"%s","signature":"%s"}`, c.Hash, c.Time.Format("2006-01-02T15:04:05Z"), c.Key, c.Signature)
 	if _, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: bus.CheckpointsSubject, Data: data}); err != nil {

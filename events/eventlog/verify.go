@@ -58,27 +58,25 @@ func (l *Log) Verify(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verifying the event log: %w", err)
 	}
-	v := newVerifier(checkpoints, l.o.Trust)
+	v := NewVerifier(checkpoints, l.o.Trust...)
 	if state.Msgs > 0 {
-		v.expect(state.FirstSeq)
+		v.Expect(state.FirstSeq)
 	}
-	for msg, err := range bus.Fetch(ctx, l.js, bus.EventsStream, "", state.FirstSeq, state.LastSeq) {
+	last := state.LastSeq
+	for r, err := range l.Records(ctx, state.FirstSeq) {
 		if err != nil {
 			return nil, fmt.Errorf("verifying the event log: %w", err)
 		}
-		r, err := recordOf(msg.Sequence, msg.Header, msg.Data)
-		if err != nil {
-			v.unreadable(msg.Sequence, err)
-			continue
+		if v.Record(r); r.Seq > last {
+			last = r.Seq
 		}
-		v.record(r)
 	}
-	return v.end(state.LastSeq), nil
+	return v.End(last), nil
 }
 
-// verifier checks records as they come, in order, against each other and
+// Verifier checks records as they come, in order, against each other and
 // against checkpoints.
-type verifier struct {
+type Verifier struct {
 	rep         Report
 	trust       []ed25519.PublicKey
 	checkpoints []Checkpoint // by sequence; those before the current record are done
@@ -87,8 +85,10 @@ type verifier struct {
 	linked      bool         // link is known
 }
 
-func newVerifier(checkpoints []Checkpoint, trust []ed25519.PublicKey) *verifier {
-	v := &verifier{trust: trust}
+// NewVerifier checks against those of the checkpoints that a trusted key
+// signed.
+func NewVerifier(checkpoints []Checkpoint, trust ...ed25519.PublicKey) *Verifier {
+	v := &Verifier{trust: trust}
 	for _, c := range checkpoints {
 		switch err := c.check(trust); {
 		case err == nil:
@@ -103,17 +103,17 @@ func newVerifier(checkpoints []Checkpoint, trust []ed25519.PublicKey) *verifier 
 	return v
 }
 
-func (v *verifier) problem(from, to uint64, what string) {
+func (v *Verifier) problem(from, to uint64, what string) {
 	if len(v.rep.Problems) < maxProblems {
 		v.rep.Problems = append(v.rep.Problems, Problem{from, to, what})
 	}
 }
 
-// expect says which record comes first.
-func (v *verifier) expect(seq uint64) { v.next = seq }
+// Expect says which record comes first. Otherwise it may be any.
+func (v *Verifier) Expect(seq uint64) { v.next = seq }
 
 // arrive notes a record's place, readable or not.
-func (v *verifier) arrive(seq uint64) {
+func (v *Verifier) arrive(seq uint64) {
 	switch {
 	case v.next != 0 && seq > v.next:
 		v.problem(v.next, seq-1, "missing")
@@ -137,32 +137,37 @@ func (v *verifier) arrive(seq uint64) {
 	v.next = seq + 1
 }
 
-func (v *verifier) unreadable(seq uint64, err error) {
+func (v *Verifier) unreadable(seq uint64, err error) {
 	v.arrive(seq)
 	v.problem(seq, seq, err.Error())
 	v.linked = false
 }
 
-func (v *verifier) record(r *record) {
-	v.arrive(r.seq)
+// Record takes the next record.
+func (v *Verifier) Record(r *Record) {
+	if r.Err != nil {
+		v.unreadable(r.Seq, r.Err)
+		return
+	}
+	v.arrive(r.Seq)
 	switch {
-	case v.rep.Records == 1 && r.seq > 1:
+	case v.rep.Records == 1 && r.Seq > 1:
 		// The oldest record that is kept vouches for the one before it.
-		v.witness(r.seq-1, r.prev)
-	case v.linked && r.prev != v.link && r.seq == 1:
+		v.witness(r.Seq-1, r.Prev)
+	case v.linked && r.Prev != v.link && r.Seq == 1:
 		v.problem(1, 1, "altered: it is not linked to the beginning")
-	case v.linked && r.prev != v.link:
-		v.problem(r.seq-1, r.seq, fmt.Sprintf("altered: the link in %d does not fit the content of %d", r.seq, r.seq-1))
+	case v.linked && r.Prev != v.link:
+		v.problem(r.Seq-1, r.Seq, fmt.Sprintf("altered: the link in %d does not fit the content of %d", r.Seq, r.Seq-1))
 	}
-	if _, err := r.entry(); err != nil {
-		v.problem(r.seq, r.seq, err.Error())
+	if _, err := r.Entry(); err != nil {
+		v.problem(r.Seq, r.Seq, err.Error())
 	}
-	v.link, v.linked = r.hash(), true
-	v.witness(r.seq, v.link)
+	v.link, v.linked = r.Hash(), true
+	v.witness(r.Seq, v.link)
 }
 
 // witness compares a record's hash with the checkpoints at its sequence.
-func (v *verifier) witness(seq uint64, hash Hash) {
+func (v *Verifier) witness(seq uint64, hash Hash) {
 	for len(v.checkpoints) > 0 && v.checkpoints[0].Seq <= seq {
 		c := v.checkpoints[0]
 		v.checkpoints = v.checkpoints[1:]
@@ -178,8 +183,11 @@ func (v *verifier) witness(seq uint64, hash Hash) {
 	}
 }
 
-// end closes the report; last is where the log says that it ends.
-func (v *verifier) end(last uint64) *Report {
+// Found counts the problems so far.
+func (v *Verifier) Found() int { return len(v.rep.Problems) }
+
+// End closes the report; last is where the log says that it ends.
+func (v *Verifier) End(last uint64) *Report {
 	if v.next != 0 && v.next <= last {
 		v.problem(v.next, last, "missing")
 	}
@@ -195,12 +203,12 @@ func (v *verifier) end(last uint64) *Report {
 
 // Verify is Log.Verify for a copy. It reads the copy to its end.
 func (x *Export) Verify(trust ...ed25519.PublicKey) (*Report, error) {
-	v := newVerifier(x.Checkpoints, trust)
-	for r, err := range x.records() {
+	v := NewVerifier(x.Checkpoints, trust...)
+	for r, err := range x.Records() {
 		if err != nil {
 			return nil, fmt.Errorf("verifying the copy of the event log: %w", err)
 		}
-		v.record(r)
+		v.Record(r)
 	}
-	return v.end(v.rep.Last), nil
+	return v.End(v.rep.Last), nil
 }
