@@ -13,6 +13,7 @@ import (
 	marathon "github.com/gambol99/go-marathon"
 
 	"github.com/taskwall/taskwall/e2e/probe"
+	"github.com/taskwall/taskwall/e2e/proc"
 	"github.com/taskwall/taskwall/e2e/sim"
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/scheduler"
@@ -67,7 +68,7 @@ func (s *Stage) createWith(id, cmd string, labels map[string]string) error {
 func (s *Stage) WaitRunning(ctx context.Context, app string, n int) error {
 	tasks, err := s.Cluster.WaitRunning(ctx, app, n)
 	if err != nil {
-		return fmt.Errorf("waiting for %d tasks of %s: %w%s", n, app, err, s.lastWords())
+		return fmt.Errorf("waiting for %d tasks of %s: %w%s", n, app, err, s.procs.LastWords())
 	}
 	s.tasks[app] = tasks
 	return s.until(ctx, fmt.Sprintf("%d tasks of %s to be attached", n, app), func() (bool, error) {
@@ -95,7 +96,7 @@ func (s *Stage) routeOutside(ctx context.Context) error {
 	for _, m := range Machines {
 		for _, h := range st.Hosts {
 			for _, b := range h.Blocks {
-				if _, err := output(ctx, s.outside[m.Name], "ip", "route", "replace", b.String(),
+				if _, err := proc.Output(ctx, s.outside[m.Name], "ip", "route", "replace", b.String(),
 					"via", h.Address.String(), "src", m.Address); err != nil {
 					return err
 				}
@@ -245,7 +246,7 @@ func (s *Stage) Traces(ctx context.Context, address string) ([]string, error) {
 			{"filter rule", []string{"iptables-save"}},
 			{"tracked connection", []string{"conntrack", "-L"}},
 		} {
-			out, err := output(ctx, s.Cluster.Host(name).NS, look.argv[0], look.argv[1:]...)
+			out, err := proc.Output(ctx, s.Cluster.Host(name).NS, look.argv[0], look.argv[1:]...)
 			if err != nil {
 				return nil, err
 			}
@@ -280,7 +281,7 @@ func mentions(line, address string) bool {
 
 // Interfaces counts the task interfaces of a host.
 func (s *Stage) Interfaces(ctx context.Context, host string) (int, error) {
-	out, err := output(ctx, s.Cluster.Host(host).NS, "ip", "-o", "link")
+	out, err := proc.Output(ctx, s.Cluster.Host(host).NS, "ip", "-o", "link")
 	if err != nil {
 		return 0, err
 	}

@@ -1,7 +1,6 @@
 package story
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
@@ -12,14 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	marathon "github.com/gambol99/go-marathon"
 
 	"github.com/taskwall/taskwall/e2e/netns"
+	"github.com/taskwall/taskwall/e2e/proc"
 	"github.com/taskwall/taskwall/e2e/sim"
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/scheduler/controller"
@@ -54,23 +52,14 @@ type Stage struct {
 	Cluster  *sim.Cluster
 	Marathon marathon.Marathon
 
-	procs []*process
-	ended string                // what those printed that ended on the way
+	procs proc.Group
 	tasks map[string][]sim.Task // by app, as last seen
-}
-
-// process is one of our programs on the stage.
-type process struct {
-	name string
-	cmd  *netns.Command
-	out  *bytes.Buffer
-	done chan struct{}
 }
 
 // Set builds the hosts, starts the simulated cluster and the machines outside,
 // one controller and an agent per host. It returns when all hosts are ready.
 func Set(ctx context.Context, opt Options) (s *Stage, err error) {
-	s = &Stage{opt: opt, tasks: map[string][]sim.Task{}, outside: map[string]*netns.Host{}}
+	s = &Stage{opt: opt, procs: proc.Group{Log: opt.Log}, tasks: map[string][]sim.Task{}, outside: map[string]*netns.Host{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Strike())
@@ -261,33 +250,8 @@ func (s *Stage) StartAgent(ctx context.Context, i int) error {
 func (s *Stage) NATS() string { return "nats://" + controlAddress + ":4222" }
 
 func (s *Stage) start(ctx context.Context, host *netns.Host, name, path string, args ...string) error {
-	p := &process{name: name, cmd: host.Command(ctx, path, args...), out: &bytes.Buffer{}, done: make(chan struct{})}
-	var sink io.Writer = p.out
-	if s.opt.Log != nil {
-		sink = io.MultiWriter(p.out, &prefixed{name: name, w: s.opt.Log})
-	}
-	p.cmd.Stdout, p.cmd.Stderr = sink, sink
-	if err := p.cmd.Start(); err != nil {
-		return fmt.Errorf("starting %s: %w", name, err)
-	}
-	go func() {
-		defer close(p.done)
-		_ = p.cmd.Wait() // an early end shows in what then does not work, with the output
-	}()
-	s.procs = append(s.procs, p)
-	return nil
-}
-
-// output runs a command on a host and returns what it printed.
-func output(ctx context.Context, host *netns.Host, name string, args ...string) (string, error) {
-	cmd := host.Command(ctx, name, args...)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s %s on %s: %w: %s", filepath.Base(name), strings.Join(args, " "), host.Name,
-			err, strings.TrimSpace(errs.String()))
-	}
-	return out.String(), nil
+	_, err := s.procs.Start(ctx, host, name, path, args...)
+	return err
 }
 
 // Taskwall runs a taskwall command beside the controller, as an operator or, for
@@ -298,7 +262,7 @@ func (s *Stage) Taskwall(ctx context.Context, args ...string) (string, error) {
 	if args[0] == "audit" {
 		credentials = []string{"--nats-url", s.NATS(), "--nats-nkey", s.key("auditor")}
 	}
-	return output(ctx, s.control, filepath.Join(s.opt.Bin, "taskwall"), append(args, credentials...)...)
+	return proc.Output(ctx, s.control, filepath.Join(s.opt.Bin, "taskwall"), append(args, credentials...)...)
 }
 
 // Status asks the controller.
@@ -343,19 +307,9 @@ func (s *Stage) until(ctx context.Context, what string, ask func() (bool, error)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for %s: %w%s", what, errors.Join(ctx.Err(), err), s.lastWords())
+			return fmt.Errorf("waiting for %s: %w%s", what, errors.Join(ctx.Err(), err), s.procs.LastWords())
 		}
 	}
-}
-
-// lastWords are the last lines of each process, for an error message.
-func (s *Stage) lastWords() string {
-	var b strings.Builder
-	for _, p := range s.procs {
-		lines := strings.Split(strings.TrimSpace(p.out.String()), "\n")
-		fmt.Fprintf(&b, "\n%s said last:\n  %s", p.name, strings.Join(lines[max(0, len(lines)-8):], "\n  "))
-	}
-	return b.String()
 }
 
 // Strike ends every process and removes everything; it can be called twice.
@@ -365,11 +319,7 @@ func (s *Stage) Strike() error {
 		errs = append(errs, s.Cluster.Close())
 		s.Cluster = nil
 	}
-	for i := len(s.procs) - 1; i >= 0; i-- {
-		errs = append(errs, s.procs[i].stop())
-		s.ended += s.procs[i].out.String()
-	}
-	s.procs = nil
+	errs = append(errs, s.procs.StopAll())
 	if s.fabric != nil {
 		errs = append(errs, s.fabric.Close())
 	}
@@ -379,48 +329,8 @@ func (s *Stage) Strike() error {
 	return errors.Join(errs...)
 }
 
-func (p *process) stop() error {
-	select {
-	case <-p.done:
-		return nil
-	default:
-	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("ending %s: %w", p.name, err)
-	}
-	select {
-	case <-p.done:
-		return nil
-	case <-time.After(10 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.done
-		return fmt.Errorf("%s did not end within 10 s of being asked to, and was killed", p.name)
-	}
-}
-
-// prefixed writes lines with a name before each.
-type prefixed struct {
-	name string
-	w    io.Writer
-	rest []byte
-}
-
-func (p *prefixed) Write(b []byte) (int, error) {
-	p.rest = append(p.rest, b...)
-	for {
-		i := bytes.IndexByte(p.rest, '\n')
-		if i < 0 {
-			return len(b), nil
-		}
-		if _, err := fmt.Fprintf(p.w, "%-12s %s\n", p.name, p.rest[:i]); err != nil {
-			return len(b), err
-		}
-		p.rest = p.rest[i+1:]
-	}
-}
-
 // Output is all that our processes printed that have ended.
-func (s *Stage) Output() string { return s.ended }
+func (s *Stage) Output() string { return s.procs.Ended() }
 
 // RestartAgent kills the agent of the i-th host as kill -9 does, starts it
 // again, and waits until it has the host's whole picture in the kernel.
@@ -429,17 +339,9 @@ func (s *Stage) RestartAgent(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	n := slices.IndexFunc(s.procs, func(p *process) bool { return p.name == agentName(i) })
-	if n < 0 {
-		return fmt.Errorf("%s does not run", agentName(i))
+	if err := s.procs.Kill(agentName(i)); err != nil {
+		return err
 	}
-	p := s.procs[n]
-	if err := p.cmd.Process.Kill(); err != nil {
-		return fmt.Errorf("killing %s: %w", p.name, err)
-	}
-	<-p.done
-	s.ended += p.out.String()
-	s.procs = slices.Delete(s.procs, n, n+1)
 	if err := s.StartAgent(ctx, i); err != nil {
 		return err
 	}
@@ -453,7 +355,7 @@ func (s *Stage) RestartAgent(ctx context.Context, i int) error {
 func (s *Stage) Rules(ctx context.Context, i int) (string, error) {
 	var all strings.Builder
 	for _, argv := range [][]string{{"iptables-save"}, {"ip6tables-save"}, {"ipset", "-s", "save"}} {
-		out, err := output(ctx, s.Cluster.Host(Hosts[i]).NS, argv[0], argv[1:]...)
+		out, err := proc.Output(ctx, s.Cluster.Host(Hosts[i]).NS, argv[0], argv[1:]...)
 		if err != nil {
 			return "", err
 		}
