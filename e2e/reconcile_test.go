@@ -105,7 +105,7 @@ func (h *history) start(ctx context.Context) (err error) {
 	cfg := sim.Config{
 		Seed: h.seed, Masters: 1 + h.rng.IntN(2), Marathons: 1 + h.rng.IntN(2), TaskKilling: h.rng.IntN(2) == 0,
 		LegacyTaskIDs: h.rng.IntN(4) == 0,
-		RootLag: time.Duration(h.rng.IntN(20)) * time.Millisecond, AttachLag: time.Duration(h.rng.IntN(20)) * time.Millisecond,
+		RootLag:       time.Duration(h.rng.IntN(20)) * time.Millisecond, AttachLag: time.Duration(h.rng.IntN(20)) * time.Millisecond,
 		KeepAlive: 200 * time.Millisecond, Heartbeat: 200 * time.Millisecond, PingTimeout: 300 * time.Millisecond,
 		NotReadyFor: time.Duration(h.rng.IntN(50)) * time.Millisecond, Outstanding: 4 + h.rng.IntN(1000),
 		PaperIP: func(host string, n int) string {
