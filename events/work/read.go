@@ -64,3 +64,42 @@ func storedOf(msg *jetstream.RawStreamMsg) (Stored, error) {
 	}
 	return Stored{Item: it, Seq: msg.Sequence, Epoch: epoch, Time: msg.Time}, nil
 }
+
+// StoredReport is a report as it lies in the REPORTS stream, which leaves no
+// gaps between its sequences.
+type StoredReport struct {
+	Report
+	Stored time.Time // by the server's clock
+	// Err is why the report can't be read: then only Host, Seq and Stored are
+	// known.
+	Err error
+}
+
+// ReadReports gives the stored reports of all hosts in the order in which they
+// were stored, from a stream sequence (0: the oldest kept) up to the end at the
+// time of the call. One that can't be read has its Err set; the list ends with
+// the first failure to read on.
+func ReadReports(ctx context.Context, js jetstream.JetStream, from uint64) iter.Seq2[StoredReport, error] {
+	return func(yield func(StoredReport, error) bool) {
+		state, err := bus.StreamState(ctx, js, bus.ReportsStream)
+		if err != nil {
+			yield(StoredReport{}, fmt.Errorf("reading reports: %w", err))
+			return
+		}
+		for msg, err := range bus.Fetch(ctx, js, bus.ReportsStream, "", from, state.LastSeq) {
+			if err != nil {
+				yield(StoredReport{}, fmt.Errorf("reading reports: %w", err))
+				return
+			}
+			st := StoredReport{Stored: msg.Time}
+			if st.Report, st.Err = decodeReport(msg.Subject, msg.Header, msg.Data); st.Err != nil {
+				host, _ := bus.HostOf(msg.Subject) // "" when the subject is the fault
+				st.Report = Report{Host: host}
+			}
+			st.Seq = msg.Sequence
+			if !yield(st, nil) {
+				return
+			}
+		}
+	}
+}
