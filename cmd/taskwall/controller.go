@@ -54,6 +54,8 @@ deployments; without --marathon a policy cannot select by taskwall/app.`,
 	f.Int("replicas", 1, "copies of each stream in an external NATS cluster: 1, 3 or 5")
 	f.Duration("retention", bus.DefaultMaxAge, "how long the log and the work items are kept")
 	f.Int64("retention-bytes", 0, "bound on the size of each stream in bytes; 0: none. The oldest goes first")
+	f.String("checkpoint-key", "", "PEM `file` with the Ed25519 key that signs the log's checkpoints; see docs/nats.md")
+	f.Duration("checkpoint-every", 10*time.Minute, "how often the log's end is signed, if it has grown")
 	d := events.DefaultSettings()
 	f.StringSlice("networks", d.Networks, "Mesos `network`s whose tasks get an address")
 	f.String("environment-label", d.EnvironmentLabel, "`label` that names a task's environment")
@@ -69,6 +71,10 @@ func runController(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	sources, err := sourceConfig(cmd, log)
+	if err != nil {
+		return err
+	}
+	term, err := logOptions(cmd, log)
 	if err != nil {
 		return err
 	}
@@ -104,7 +110,9 @@ func runController(cmd *cobra.Command, _ []string) error {
 	group.Go(func() error { return c.Follow(ctx) })
 	group.Go(func() error {
 		return contend(ctx, cmd, conn, func(ctx context.Context, epoch uint64) error {
-			return lead(ctx, conn, c, eventlog.Options{Epoch: epoch, Logger: log})
+			term := term
+			term.Epoch = epoch
+			return lead(ctx, conn, c, term)
 		}, log)
 	})
 	return group.Wait()
@@ -141,6 +149,39 @@ func name() string {
 	hostname, _ := os.Hostname() // a name without it is good enough
 	return fmt.Sprintf("%s/%d", hostname, os.Getpid())
 }
+
+// logOptions are those of the log that a leader writes.
+func logOptions(cmd *cobra.Command, log *slog.Logger) (eventlog.Options, error) {
+	o := eventlog.Options{Logger: log}
+	o.CheckpointAfter, _ = cmd.Flags().GetDuration("checkpoint-every")
+	if o.CheckpointAfter <= 0 {
+		return o, usageError{fmt.Errorf("--checkpoint-every %s: must be more than zero", o.CheckpointAfter)}
+	}
+	age, _ := cmd.Flags().GetDuration("retention")
+	size, _ := cmd.Flags().GetInt64("retention-bytes")
+	if age < minRetention || size != 0 && size < minRetentionBytes {
+		return o, usageError{fmt.Errorf("--retention %s, --retention-bytes %d: the log must hold more than what lies between two snapshots: "+
+			"at least %s, and %d MiB if its size is bounded", age, size, minRetention, minRetentionBytes>>20)}
+	}
+	file, _ := cmd.Flags().GetString("checkpoint-key")
+	if file == "" {
+		log.Warn("the log is not signed: who can write to NATS could change the past unseen; give --checkpoint-key")
+		return o, nil
+	}
+	var err error
+	if o.Key, err = eventlog.ReadPrivateKey(file); err != nil {
+		return o, usageError{err}
+	}
+	return o, nil
+}
+
+// The least that retention leaves: a controller that starts reads the log from
+// the last snapshot on, and there is one at least every hour or --snapshot-every
+// entries, of some 500 bytes each.
+const (
+	minRetention      = 24 * time.Hour
+	minRetentionBytes = 64 << 20
+)
 
 // openLog waits for a NATS that can hold the streams: an external one may still
 // be electing its leaders.
@@ -182,6 +223,7 @@ func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log,
 	cfg.Settings.Networks, _ = f.GetStringSlice("networks")
 	cfg.Settings.EnvironmentLabel, _ = f.GetString("environment-label")
 	cfg.Settings.Hold, _ = f.GetDuration("address-hold")
+	cfg.CheckpointEvery, _ = f.GetDuration("checkpoint-every")
 	cfg.SnapshotEvery, _ = f.GetUint64("snapshot-every")
 	return cfg
 }
@@ -196,7 +238,7 @@ func lead(ctx context.Context, conn *bus.Conn, c *controller.Controller, o event
 	if err != nil {
 		return err
 	}
-	return c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Publisher: publisher})
+	return c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Signs: o.Key != nil, Publisher: publisher})
 }
 
 func embeddedServer(cmd *cobra.Command, log *slog.Logger) (*bus.Server, error) {

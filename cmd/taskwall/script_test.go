@@ -1,6 +1,9 @@
 package main
 
 import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"net"
 	"os"
@@ -27,7 +30,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TASKWALL_NATS_URL", "nats://"+address)
 			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "keys": keys},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "keys": keys, "checkpointkey": checkpointKey},
 	})
 }
 
@@ -63,6 +66,18 @@ func keys(ts *testscript.TestScript, neg bool, args []string) {
 	users := bus.Users{Controller: key("controller"), Auditor: key("auditor"), Operators: map[string]string{"ann": key("operator")},
 		Viewers: map[string]string{"dashboard": key("viewer")}, Agents: map[string]string{"h1": key("agent")}}
 	ts.Check(users.Save(ts.MkAbs("users.yaml")))
+}
+
+// checkpointKey makes a key that signs checkpoints.
+func checkpointKey(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: checkpointkey file")
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600))
 }
 
 func freeAddress() (string, error) {
