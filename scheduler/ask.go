@@ -59,3 +59,23 @@ func (s *State) Holder(a netip.Addr) (endpoint string, held bool) {
 	}
 	return "", false
 }
+
+// On are the ids of the endpoints, or of what may become one, whose tasks are
+// on a Mesos agent; Of of those that a framework launched. Both are sorted.
+func (s *State) On(agent string) []string { return events.SortedKeys(s.byAgent[agent]) }
+
+// Of is described at On.
+func (s *State) Of(framework string) []string { return events.SortedKeys(s.byFramework[framework]) }
+
+// Marathon is what Marathon said of itself; nil before that.
+func (s *State) Marathon() *events.Marathon { return s.cluster.Marathon }
+
+// App is a Marathon app or pod by its id.
+func (s *State) App(id string) (events.App, bool) {
+	a, ok := s.cluster.Apps[id]
+	return a, ok
+}
+
+// Refusal is the last policy change that could not be applied; nil when there
+// was none.
+func (s *State) Refusal() *Refusal { return s.refusal }

@@ -1,0 +1,76 @@
+package timeline
+
+import (
+	"iter"
+	"net/netip"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/scheduler"
+)
+
+// Holding is an address in the hands of one endpoint, from when it got it until
+// its host said that nothing of it is left.
+type Holding struct {
+	Address netip.Addr             `json:"address"`
+	Holder  scheduler.EndpointView `json:"holder"` // as it was last known
+	From    Place                  `json:"from"`
+	// Known is false when the endpoint held the address already where the story
+	// begins: From is that place.
+	Known bool `json:"known"`
+	// Until is absent while it still holds the address where the story ends.
+	Until *Place `json:"until,omitempty"`
+}
+
+// Place is a place in the log.
+type Place struct {
+	Seq  uint64    `json:"seq"`
+	Time time.Time `json:"time"` // when the entry was received
+}
+
+// Holdings are the holdings of an address, in order, from a state on, which is
+// folded along; those that have not ended come last. It ends with the log's
+// first error.
+func Holdings(s *scheduler.State, a netip.Addr, log iter.Seq2[events.Entry, error]) ([]Holding, error) {
+	var list []Holding
+	var now *Holding
+	look := func(known bool) {
+		id, held := s.Holder(a)
+		if now != nil && (!held || id != now.Holder.ID) {
+			now.Until = &Place{s.Seq(), s.Now()}
+			list = append(list, *now)
+			now = nil
+		}
+		if !held {
+			return
+		}
+		if now == nil {
+			now = &Holding{Address: a, Holder: scheduler.EndpointView{ID: id, Task: taskOf(id), Address: a}, From: Place{s.Seq(), s.Now()}, Known: known}
+		}
+		if e, live := s.Endpoint(id); live {
+			now.Holder = e
+		}
+	}
+	look(false)
+	for e, err := range log {
+		if err != nil {
+			return nil, err
+		}
+		s.Apply(e)
+		look(true)
+	}
+	if now != nil {
+		list = append(list, *now)
+	}
+	return list, nil
+}
+
+// At is the holding at a place of the log, nil when nobody held the address.
+func At(list []Holding, seq uint64) *Holding {
+	for i := range list {
+		if h := &list[i]; h.From.Seq <= seq && (h.Until == nil || seq < h.Until.Seq) {
+			return h
+		}
+	}
+	return nil
+}
