@@ -66,6 +66,12 @@ func (r *Resolver) Apply(put []events.Resource, del []events.ResourceKey) error 
 		case resource.KindLabelGuard:
 			guards = true
 			r.putGuard(c)
+		case resource.KindBGPConfiguration, resource.KindBGPPeer, resource.KindBGPFilter:
+			if c.typed == nil {
+				delete(r.bgp, c.key)
+			} else {
+				r.bgp[c.key] = c.typed
+			}
 		}
 	}
 	if guards {
@@ -111,6 +117,7 @@ func (r *Resolver) check(put []events.Resource, del []events.ResourceKey) ([]cha
 		next[raw.ResourceKey] = c
 	}
 	problems = append(problems, r.checkTiers(next)...)
+	problems = append(problems, r.checkFilters(next)...)
 	if err := problems.Err(); err != nil {
 		return nil, err
 	}

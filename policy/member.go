@@ -29,6 +29,13 @@ func hostMember(a netip.Addr) (member, bool) {
 	return member{addr: binary.BigEndian.Uint32(b[:]), bits: 32}, true
 }
 
+// network is the network that the member is or, with a port, the address of it.
+func (m member) network() netip.Prefix {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], m.addr)
+	return netip.PrefixFrom(netip.AddrFrom4(b), int(m.bits))
+}
+
 // netMembers are the members for a network. The kernel's set type cannot hold
 // 0.0.0.0/0, so it is two halves. IPv6 has none: endpoints are closed to it.
 func netMembers(p netip.Prefix) []member {
@@ -43,9 +50,7 @@ func netMembers(p netip.Prefix) []member {
 }
 
 func (m member) append(b []byte) []byte {
-	var a [4]byte
-	binary.BigEndian.PutUint32(a[:], m.addr)
-	b = netip.AddrFrom4(a).AppendTo(b)
+	b = m.network().Addr().AppendTo(b)
 	switch {
 	case m.proto != 0:
 		b = append(b, ',')

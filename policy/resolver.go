@@ -22,6 +22,7 @@ type Resolver struct {
 	netsets   map[events.ResourceKey]*item
 	guards    guardSet
 	pools     map[string]Pool
+	bgp       map[events.ResourceKey]resource.Typed
 
 	endpoints map[string]*item
 	index     index
@@ -53,6 +54,7 @@ func NewResolver() *Resolver {
 		netsets:          map[events.ResourceKey]*item{},
 		guards:           guardSet{},
 		pools:            map[string]Pool{},
+		bgp:              map[events.ResourceKey]resource.Typed{},
 		endpoints:        map[string]*item{},
 		index:            index{keys: map[string]*labelKey{}},
 		queries:          map[string]*query{},

@@ -136,8 +136,6 @@ func (s *Set) check(c *checker) {
 	c.nets(strict.Path{"spec", "nets"}, s.Spec.Nets)
 }
 
-func (b *BGP) check(c *checker) { c.header(&b.Header, false) }
-
 func (g *Guard) check(c *checker) {
 	c.header(&g.Header, false)
 	spec := strict.Path{"spec"}
@@ -185,7 +183,7 @@ func (p *Pool) check(c *checker) {
 		c.fail(spec.Under("natOutgoing"), "addresses are never translated", "write false, or remove it")
 	}
 	if p.Spec.DisableBGPExport {
-		c.fail(spec.Under("disableBGPExport"), "every block that a host holds is announced", "write false; filter with a BGPFilter")
+		c.fail(spec.Under("disableBGPExport"), "every block that a host holds is announced", "write false, and keep it from a peer with a BGPFilter")
 	}
 	if s := p.Spec.NodeSelector; s != "" && s != "all()" {
 		c.fail(spec.Under("nodeSelector"), "pools are chosen by endpoint, not by host", "write all() here, and the annotation "+PoolSelector+" with a selector such as taskwall/host == 'h1'")

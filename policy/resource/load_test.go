@@ -135,7 +135,7 @@ func TestReadNormalises(t *testing.T) {
 		}
 	}
 	want := []row{
-		{"BGPPeer tor", "more.yml", 10, `{"apiVersion":"projectcalico.org/v3","kind":"BGPPeer","metadata":{"name":"tor"},"spec":{"asNumber":64512,"peerIP":"192.0.2.1"}}`},
+		{"BGPPeer tor", "more.yml", 10, `{"apiVersion":"projectcalico.org/v3","kind":"BGPPeer","metadata":{"name":"tor"},"spec":{"peerIP":"192.0.2.1","asNumber":64512}}`},
 		{"LabelGuard pci", "more.yml", 5, `{"apiVersion":"taskwall/v1","kind":"LabelGuard","metadata":{"name":"pci"},"spec":{"label":"pci","apps":["/shop/pay"]}}`},
 		{"NetworkPolicy production/front", "sub/list.yaml", 5, `{"apiVersion":"projectcalico.org/v3","kind":"NetworkPolicy","metadata":{"name":"front","namespace":"production","labels":{"team":"web"},"annotations":{"why":"it must"}},` +
 			`"spec":{"tier":"security","order":100.5,"selector":"app == 'front'","types":["Ingress","Egress"],"ingress":[` +

@@ -32,8 +32,12 @@ func blank(kind string) Typed {
 		return &Pool{}
 	case KindLabelGuard:
 		return &Guard{}
-	case KindBGPConfiguration, KindBGPPeer, KindBGPFilter:
-		return &BGP{}
+	case KindBGPConfiguration:
+		return &BGPConfiguration{}
+	case KindBGPPeer:
+		return &BGPPeer{}
+	case KindBGPFilter:
+		return &BGPFilter{}
 	}
 	return nil
 }

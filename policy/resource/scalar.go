@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/taskwall/taskwall/policy/strict"
 )
@@ -140,4 +141,60 @@ func unquote(b []byte) string {
 
 func wrongValue(message, instead string) error {
 	return &strict.ValueError{Message: message, Instead: instead}
+}
+
+// ASNumber is the number of an autonomous system, 1 to 4294967294; 0 is absent.
+// In files it is a number, or in dotted form such as "1.10" (RFC 5396).
+type ASNumber uint32
+
+// asTrans and asLast are reserved (RFC 6793, RFC 7300): nobody can have them.
+const (
+	asTrans = 23456
+	asLast  = 1<<32 - 1
+)
+
+// MarshalJSON writes the plain number.
+func (a ASNumber) MarshalJSON() ([]byte, error) { return json.Marshal(uint32(a)) }
+
+// UnmarshalJSON reads a number or the dotted form.
+func (a *ASNumber) UnmarshalJSON(b []byte) error {
+	text := unquote(b)
+	if b[0] != '"' && strings.Contains(text, ".") { // 1.10 would have been read as 1.1
+		return wrongValue(fmt.Sprintf("%s is a decimal number", text), "write the dotted form in quotes")
+	}
+	high, low, dotted := strings.Cut(text, ".")
+	bits := 16
+	if !dotted {
+		high, low, bits = "0", text, 32
+	}
+	h, errHigh := strconv.ParseUint(high, 10, 16)
+	l, errLow := strconv.ParseUint(low, 10, bits)
+	if errHigh != nil || errLow != nil || strings.HasPrefix(low, "+") {
+		return wrongValue(fmt.Sprintf("%q is no AS number", text), "write 1 to 4294967294, or \"high.low\" in quotes")
+	}
+	switch n := h<<16 | l; n {
+	case 0, asTrans, asLast:
+		return wrongValue(fmt.Sprintf("the AS number %d is reserved", n), "write a private one, 64512 to 65534 or 4200000000 to 4294967294, or your own")
+	default:
+		*a = ASNumber(n)
+		return nil
+	}
+}
+
+// Duration is a time span; 0 is absent. In files it is written as "90s" or
+// "2m".
+type Duration time.Duration
+
+// MarshalJSON writes it as people do.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// UnmarshalJSON reads a positive time span.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	text := unquote(b)
+	parsed, err := time.ParseDuration(text)
+	if err != nil || parsed <= 0 {
+		return wrongValue(fmt.Sprintf("%q is no time span", text), "write one such as 90s or 2m")
+	}
+	*d = Duration(parsed)
+	return nil
 }

@@ -41,7 +41,8 @@ const (
 // from it.
 const PoolSelector = "taskwall/selector"
 
-// Typed is a checked resource: *Policy, *Tier, *Set, *Pool, *Guard or *BGP.
+// Typed is a checked resource: *Policy, *Tier, *Set, *Pool, *Guard,
+// *BGPConfiguration, *BGPPeer or *BGPFilter.
 type Typed interface {
 	Key() events.ResourceKey
 	check(*checker)
@@ -183,11 +184,4 @@ type GuardSpec struct {
 	Values []string `json:"values,omitempty"` // the guarded values; none means every value
 	Apps   []string `json:"apps,omitempty"`   // e.g. /shop/pay
 	Groups []string `json:"groups,omitempty"` // e.g. /shop
-}
-
-// BGP is a BGPConfiguration, BGPPeer or BGPFilter. Its fields are read by the
-// part that speaks BGP; here only its head is checked.
-type BGP struct {
-	Header
-	Spec map[string]any `json:"spec"`
 }
