@@ -42,7 +42,7 @@ const MeshName = "mesh"
 // The defaults, which are Calico's.
 const (
 	DefaultASN  ASNumber = 64512
-	DefaultPort          = 179
+	DefaultPort int      = 179
 )
 
 // BGPConfiguration says how hosts speak BGP: "default" all, "node.<host>" one;
