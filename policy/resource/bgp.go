@@ -84,20 +84,20 @@ type BGPPassword struct {
 	SecretKeyRef *SecretKeyRef `json:"secretKeyRef"`
 }
 
-// SecretKeyRef names a file on the host: <name>/<key> under the directory of
-// passwords.
+// SecretKeyRef names a file on the host: <name>.<key> in the agent's directory
+// of secrets.
 type SecretKeyRef struct {
 	Name string `json:"name"`
 	Key  string `json:"key"`
 }
 
-// File is the password's file, relative to the directory of passwords; "" for
-// none.
+// File is the name of the password's file in the agent's directory of secrets;
+// "" for none.
 func (p *BGPPassword) File() string {
 	if p == nil || p.SecretKeyRef == nil {
 		return ""
 	}
-	return p.SecretKeyRef.Name + "/" + p.SecretKeyRef.Key
+	return p.SecretKeyRef.Name + "." + p.SecretKeyRef.Key
 }
 
 // BGPPeer says which hosts have sessions with whom: with a router, or with the

@@ -92,7 +92,7 @@ func TestBGPThroughTheLog(t *testing.T) {
 	}, conf.Spec); diff != "" {
 		t.Error(diff)
 	}
-	if conf.Host() != "" || conf.Metadata.Time(resource.HoldTime) != 9*time.Second || conf.Spec.NodeMeshPassword.File() != "bgp/mesh" {
+	if conf.Host() != "" || conf.Metadata.Time(resource.HoldTime) != 9*time.Second || conf.Spec.NodeMeshPassword.File() != "bgp.mesh" {
 		t.Errorf("%+v", conf)
 	}
 	node := byName["node.h1.example.com"].(*resource.BGPConfiguration)
@@ -100,7 +100,7 @@ func TestBGPThroughTheLog(t *testing.T) {
 		t.Errorf("%+v", node)
 	}
 	peer := byName["tor"].(*resource.BGPPeer)
-	if peer.Peer().String() != "192.0.2.1:1179" || !peer.Spec.KeepOriginalNextHop || peer.Spec.Password.File() != "bgp/tor.key" {
+	if peer.Peer().String() != "192.0.2.1:1179" || !peer.Spec.KeepOriginalNextHop || peer.Spec.Password.File() != "bgp.tor.key" {
 		t.Errorf("%+v", peer)
 	}
 	rules := byName["only-blocks"].(*resource.BGPFilter).Spec

@@ -313,15 +313,15 @@ func (c *checker) password(p strict.Path, w *BGPPassword) {
 	}
 	ref := w.SecretKeyRef
 	if ref == nil {
-		c.fail(p.Under("secretKeyRef"), "no secretKeyRef", "write the name and key of a file with the password on the host, never the password")
+		c.fail(p.Under("secretKeyRef"), "no secretKeyRef", "write the name and key of a file name.key with the password on the host, never the password")
 		return
 	}
 	p = p.Under("secretKeyRef")
 	if !validName.MatchString(ref.Name) {
-		c.fail(p.Under("name"), fmt.Sprintf("%q is no name", ref.Name), "write the name of a directory with passwords on the host")
+		c.fail(p.Under("name"), fmt.Sprintf("%q is no name", ref.Name), "write the first part of the name of a file with the password on the host: name.key")
 	}
 	if !validSecretKey.MatchString(ref.Key) {
-		c.fail(p.Under("key"), fmt.Sprintf("%q is no key", ref.Key), "write the name of a file in that directory")
+		c.fail(p.Under("key"), fmt.Sprintf("%q is no key", ref.Key), "write the last part of the name of a file with the password on the host: name.key")
 	}
 }
 
