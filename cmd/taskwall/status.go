@@ -85,18 +85,11 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 			strconv.Itoa(h.Postures), strconv.Itoa(h.Sets), strconv.FormatUint(h.Rev, 10), lag, took, dash(strings.Join(blocks, " ")),
 		})
 	}
-	tasks := [][]string{{"APP", "ENVIRONMENT", "HOST", "ADDRESS", "STATE", "WIRING", "POSTURE", "TASK"}}
 	endpoints := slices.Clone(st.Endpoints)
 	slices.SortStableFunc(endpoints, func(a, b scheduler.EndpointView) int { return strings.Compare(a.App, b.App) })
 	var problems []string
 	refused := [][]string{{"REFUSED LABEL", "VALUE", "GUARD", "APP", "TASK"}}
 	for _, e := range endpoints {
-		posture := "closed"
-		if e.Posture != "" {
-			posture = e.Posture
-		}
-		tasks = append(tasks, []string{e.App, dash(e.Environment), e.Host, dash(addr(e.Address)),
-			strings.TrimPrefix(e.State, "TASK_"), dash(string(e.Wiring)), posture, e.Task})
 		for _, r := range e.Refused {
 			refused = append(refused, []string{r.Label, dash(r.Value), r.Guard, e.App, e.Task})
 		}
@@ -104,14 +97,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 			problems = append(problems, fmt.Sprintf("%s on %s: %s", e.Task, e.Host, e.Problem))
 		}
 	}
-	postures := [][]string{{"POSTURE", "TASKS", "HOSTS", "POLICIES"}}
-	for _, p := range st.Postures {
-		postures = append(postures, []string{p.ID, strconv.Itoa(p.Endpoints), strconv.Itoa(p.Hosts), strings.Join(p.Policies, ", ")})
-	}
-	pools := [][]string{{"POOL", "NETWORK", "BLOCKS", "IN USE", "HELD BACK"}}
-	for _, p := range st.Pools {
-		pools = append(pools, []string{p.Name, p.CIDR.String(), strconv.Itoa(p.Blocks), strconv.Itoa(p.Used), strconv.Itoa(p.Held)})
-	}
+	tasks, postures, pools := taskRows(endpoints), postureRows(st.Postures), poolRows(st.Pools)
 	for _, rows := range [][][]string{hosts, tasks, postures, pools, refused} {
 		if len(refused) == 1 && &rows[0] == &refused[0] {
 			continue
@@ -128,6 +114,38 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 		fmt.Fprintln(w, "  "+p)
 	}
 	return nil
+}
+
+// taskRows is a table of tasks.
+func taskRows(endpoints []scheduler.EndpointView) [][]string {
+	rows := [][]string{{"APP", "ENVIRONMENT", "HOST", "ADDRESS", "STATE", "WIRING", "POSTURE", "TASK"}}
+	for _, e := range endpoints {
+		posture := "closed"
+		if e.Posture != "" {
+			posture = e.Posture
+		}
+		rows = append(rows, []string{e.App, dash(e.Environment), e.Host, dash(addr(e.Address)),
+			strings.TrimPrefix(e.State, "TASK_"), dash(string(e.Wiring)), posture, e.Task})
+	}
+	return rows
+}
+
+// postureRows is a table of postures.
+func postureRows(postures []scheduler.PostureView) [][]string {
+	rows := [][]string{{"POSTURE", "TASKS", "HOSTS", "POLICIES"}}
+	for _, p := range postures {
+		rows = append(rows, []string{p.ID, strconv.Itoa(p.Endpoints), strconv.Itoa(p.Hosts), strings.Join(p.Policies, ", ")})
+	}
+	return rows
+}
+
+// poolRows is a table of pools.
+func poolRows(pools []scheduler.PoolView) [][]string {
+	rows := [][]string{{"POOL", "NETWORK", "BLOCKS", "IN USE", "HELD BACK"}}
+	for _, p := range pools {
+		rows = append(rows, []string{p.Name, p.CIDR.String(), strconv.Itoa(p.Blocks), strconv.Itoa(p.Used), strconv.Itoa(p.Held)})
+	}
+	return rows
 }
 
 func addr(a interface {
