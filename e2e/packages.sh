@@ -9,6 +9,7 @@ need ipset ipset
 need conntrack conntrack
 need iproute2 ip
 need procps sysctl
+need bird2 bird
 need docker-compose docker-compose
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
