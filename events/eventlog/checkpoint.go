@@ -45,7 +45,8 @@ func (c *Checkpoint) text() []byte {
 	return fmt.Appendf(nil, "taskwall-checkpoint-1\n%d\n%s\n%s\n", c.Seq, c.Hash, c.Time.UTC().Format(time.RFC3339Nano))
 }
 
-func sign(key ed25519.PrivateKey, seq uint64, hash Hash, now time.Time) Checkpoint {
+// Sign makes a checkpoint.
+func Sign(key ed25519.PrivateKey, seq uint64, hash Hash, now time.Time) Checkpoint {
 	c := Checkpoint{Seq: seq, Hash: hash, Time: now.UTC(), Key: KeyName(key.Public().(ed25519.PublicKey))}
 	c.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, c.text()))
 	return c
@@ -105,7 +106,7 @@ func (l *Log) Checkpoint(ctx context.Context) error {
 }
 
 func (l *Log) checkpoint(ctx context.Context) error {
-	c := sign(l.o.Key, l.last, l.hash, time.Now())
+	c := Sign(l.o.Key, l.last, l.hash, time.Now())
 	data, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)

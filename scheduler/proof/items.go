@@ -1,0 +1,204 @@
+package proof
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// items compares the items that the log makes with those that were published,
+// both in the order in which they are made: by cause, then by host.
+type items struct {
+	rep   *Report
+	late  time.Duration
+	until time.Time // nothing stored later is read; zero: no bound
+	next  func() (work.Stored, error, bool)
+	stop  func()
+	took  func(work.Stored) error // sees every published item
+
+	head *work.Stored // the next published item
+	itemsAtRest
+}
+
+type itemsAtRest struct {
+	Seq     uint64                `json:"seq"`     // in the stream, of the last one read
+	Rev     map[string]uint64     `json:"rev"`     // of the last one compared, by host
+	Missing map[string]*work.Item `json:"missing"` // made and not published, by host and revision
+	Unsent  []*work.Item          `json:"unsent"`  // those since the last one that was published
+}
+
+func newItems(rep *Report, o Options, took func(work.Stored) error) *items {
+	return &items{rep: rep, late: o.Late, until: o.To, took: took, itemsAtRest: itemsAtRest{Rev: map[string]uint64{}, Missing: map[string]*work.Item{}}}
+}
+
+// read begins to read the published items.
+func (i *items) read(list iter.Seq2[work.Stored, error]) error {
+	i.next, i.stop = iter.Pull2(list)
+	return i.advance()
+}
+
+// atRest is what to go on with. The item that was read ahead is read again.
+func (i *items) atRest() itemsAtRest {
+	rest := i.itemsAtRest
+	if i.head != nil {
+		rest.Seq = i.head.Seq - 1
+	}
+	return rest
+}
+
+// advance reads the next published item.
+func (i *items) advance() error {
+	i.head = nil
+	st, err, ok := i.next()
+	switch {
+	case !ok:
+		return nil
+	case err != nil:
+		return fmt.Errorf("reading the published items: %w", err)
+	case !i.until.IsZero() && st.Time.After(i.until):
+		return nil
+	}
+	if st.Seq <= i.Seq {
+		i.rep.note(Finding{Kind: KindItem, Problem: true, Host: st.Item.Host, Since: st.Time, Until: st.Time, First: st.Item.Rev, Last: st.Item.Rev,
+			Cause: st.Item.Cause, What: fmt.Sprintf("stored at %d, after what was stored at %d: out of place", st.Seq, i.Seq)})
+	}
+	i.Seq = max(i.Seq, st.Seq)
+	i.rep.Items.Published++
+	i.head = &st
+	return i.took(st)
+}
+
+// compare takes an item that the log makes.
+func (i *items) compare(made *work.Item) error {
+	i.rep.Items.Made++
+	for i.head != nil && before(i.head.Item, made) {
+		if err := i.unexpected(); err != nil {
+			return err
+		}
+	}
+	if i.head == nil || i.head.Item.Cause != made.Cause || i.head.Item.Host != made.Host {
+		i.Unsent = append(i.Unsent, made)
+		if len(i.Unsent) > maxPending {
+			i.flush("made by the log, and not published when many later ones were")
+		}
+		return nil
+	}
+	i.flush("made by the log, but never published")
+	f := Finding{Kind: KindItem, Problem: true, Host: made.Host, Since: i.head.Time, Until: i.head.Time, First: made.Rev, Last: made.Rev, Cause: made.Cause}
+	switch what := differ(made, i.head.Item); {
+	case what != "":
+		f.What = what
+		i.rep.note(f)
+	default:
+		i.rep.Items.Equal++
+		if behind := i.head.Time.Sub(made.Time); behind > i.late {
+			f.Kind, f.Problem, f.Since = KindLate, false, made.Time
+			f.What = "published long after the event that made it"
+			i.rep.note(f)
+		}
+	}
+	i.Rev[made.Host] = made.Rev
+	return i.advance()
+}
+
+// maxPending bounds the items that may be made and not yet published.
+const maxPending = 100_000
+
+// flush tells of items that were made and not published, though later ones were.
+func (i *items) flush(what string) {
+	for _, it := range i.Unsent {
+		if len(i.Missing) < maxPending {
+			i.Missing[key(it)] = it
+		}
+		i.rep.note(Finding{Kind: KindItem, Problem: true, Host: it.Host, Since: it.Time, First: it.Rev, Last: it.Rev, Cause: it.Cause, What: what})
+	}
+	i.Unsent = nil
+}
+
+// unexpected tells of a published item that the log does not make here.
+func (i *items) unexpected() error {
+	it := i.head.Item
+	f := Finding{Kind: KindItem, Problem: true, Host: it.Host, Since: i.head.Time, Until: i.head.Time, First: it.Rev, Last: it.Rev, Cause: it.Cause,
+		What: "published, but the log does not make it"}
+	switch made := i.Missing[key(it)]; {
+	case made != nil && differ(made, it) == "":
+		f.What = "published out of order, after later ones"
+		delete(i.Missing, key(it))
+	case it.Rev <= i.Rev[it.Host]:
+		f.What = fmt.Sprintf("published again, after revision %d", i.Rev[it.Host])
+	}
+	i.rep.note(f)
+	return i.advance()
+}
+
+// end takes what is left. When the fold stopped early, the rest is only read.
+func (i *items) end(folded bool) error {
+	for i.head != nil {
+		if folded {
+			if err := i.unexpected(); err != nil {
+				return err
+			}
+		} else if err := i.advance(); err != nil {
+			return err
+		}
+	}
+	if !folded {
+		i.Unsent = nil // what was published for them may lie behind the break
+	}
+	return nil
+}
+
+// pending tells of items that were to be published by now.
+func (i *items) pending(now time.Time) {
+	for _, it := range i.Unsent {
+		if i.rep.Items.Pending++; now.Sub(it.Time) > i.late {
+			i.rep.note(Finding{Kind: KindItem, Problem: true, Host: it.Host, Since: it.Time, First: it.Rev, Last: it.Rev, Cause: it.Cause,
+				What: "made by the log, and not published by the end"})
+		}
+	}
+}
+
+func key(it *work.Item) string { return fmt.Sprintf("%d %s", it.Rev, it.Host) }
+
+func before(a, b *work.Item) bool {
+	return a.Cause < b.Cause || a.Cause == b.Cause && a.Host < b.Host
+}
+
+// differ says how what was published differs from what the log makes; "" when
+// it does not.
+func differ(made, published *work.Item) string {
+	if made.Rev != published.Rev {
+		return fmt.Sprintf("the log makes revision %d, published was %d", made.Rev, published.Rev)
+	}
+	a, errA := json.Marshal(made)
+	b, errB := json.Marshal(published)
+	if errA != nil || errB != nil {
+		return fmt.Sprintf("cannot be compared: %v, %v", errA, errB)
+	}
+	if bytes.Equal(a, b) {
+		return ""
+	}
+	return "altered: " + parts(a, b)
+}
+
+// parts names the fields of two items in which they differ.
+func parts(a, b []byte) string {
+	var x, y map[string]json.RawMessage
+	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
+		return "the published item differs from the one that the log makes"
+	}
+	names := ""
+	for _, name := range []string{"time", "snapshot", "sets", "members", "programs", "endpoints", "routes", "bgp", "delete"} {
+		if !bytes.Equal(x[name], y[name]) {
+			names += ", " + name
+		}
+	}
+	if names == "" {
+		return "the published item differs from the one that the log makes"
+	}
+	return "the published item differs from the one that the log makes in its " + names[2:]
+}

@@ -1,0 +1,49 @@
+package proof
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler"
+)
+
+// Source is where the past is read from. The lists begin at a sequence of
+// their stream, or at the oldest that is kept, and end with the first failure
+// to read on. What is missing, out of place or not readable is no failure: it
+// is what Verify is to find.
+type Source interface {
+	Checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error)
+	Records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error]
+	Items(ctx context.Context, from uint64) iter.Seq2[work.Stored, error]
+	Reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error]
+	// Start is the state to fold on from when the log's beginning is no longer
+	// kept: a snapshot, which is taken on trust.
+	Start(ctx context.Context, first uint64) (*scheduler.State, error)
+}
+
+// Options say what to look for.
+type Options struct {
+	// From and To bound the time of what is told; zero: no bound. The log is
+	// read from its beginning all the same: a fold needs all that was before.
+	From, To time.Time
+	// Late is how long an item may be without an answer; zero: DefaultLate.
+	Late time.Duration
+	// Now is the time up to which a live source is looked at; zero for a copy,
+	// which ends with what it holds.
+	Now time.Time
+	// Progress, which may be nil, is called now and then.
+	Progress func(Progress)
+}
+
+// DefaultLate is longer than a controller takes to be replaced by another.
+const DefaultLate = time.Minute
+
+// Progress is how far Verify has come.
+type Progress struct {
+	Records uint64
+	Last    uint64    // record that was read
+	Time    time.Time // when it was received
+}
