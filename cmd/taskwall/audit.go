@@ -17,7 +17,7 @@ func auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Ask the past: replay the log and compare",
 	}
-	cmd.AddCommand(replayCommand())
+	cmd.AddCommand(replayCommand(), verifyCommand(), keyCommand())
 	return cmd
 }
 
