@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler"
 )
@@ -38,25 +37,21 @@ published is not what the log says.`,
 			if err != nil {
 				return err
 			}
-			conn, err := connectReader(cmd, "taskwall audit")
+			past, release, err := openHistory(cmd)
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
+			defer release()
 			ctx := cmd.Context()
-			log, err := eventlog.Open(ctx, conn.JS, eventlog.Options{})
-			if err != nil {
-				return err
-			}
 			start := time.Now()
 			items := func(yield func(*work.Item, error) bool) {
-				for p, err := range work.ReadItems(ctx, conn.JS, 1) {
+				for p, err := range past.Items(ctx, 0) {
 					if !yield(p.Item, err) {
 						return
 					}
 				}
 			}
-			result, err := scheduler.Replay(log.Read(ctx, 1), items, func(n int) {
+			result, err := scheduler.Replay(past.Entries(ctx, 1), items, func(n int) {
 				fmt.Fprintf(cmd.ErrOrStderr(), "\r%d events folded", n)
 			})
 			if err != nil {
@@ -73,7 +68,7 @@ published is not what the log says.`,
 			return err
 		},
 	}
-	natsFlags(cmd)
+	historyFlags(cmd)
 	outputFlag(cmd)
 	return cmd
 }

@@ -59,11 +59,7 @@ func (l *Log) Records(ctx context.Context, from uint64) iter.Seq2[*Record, error
 				yield(nil, fmt.Errorf("reading the event log: %w", err))
 				return
 			}
-			r, err := recordOf(msg.Sequence, msg.Header, msg.Data)
-			if err != nil {
-				r = &Record{Seq: msg.Sequence, Err: err}
-			}
-			if !yield(r, nil) {
+			if !yield(RecordOf(msg), nil) {
 				return
 			}
 		}

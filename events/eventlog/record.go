@@ -76,6 +76,16 @@ func (r *Record) message(nc *nats.Conn, id string) (*nats.Msg, error) {
 	return msg, bus.Pack(nc, msg, r.Data)
 }
 
+// RecordOf reads a record from a message of the EVENTS stream. One that can't
+// be read has its Err set.
+func RecordOf(msg *jetstream.RawStreamMsg) *Record {
+	r, err := recordOf(msg.Sequence, msg.Header, msg.Data)
+	if err != nil {
+		return &Record{Seq: msg.Sequence, Err: err}
+	}
+	return r
+}
+
 // recordOf reads a stored message.
 func recordOf(seq uint64, h nats.Header, data []byte) (*Record, error) {
 	r := &Record{Seq: seq, Writer: h.Get(writerHeader)}

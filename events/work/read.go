@@ -36,7 +36,7 @@ func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Se
 				if msg.Subject == bus.FenceSubject {
 					continue
 				}
-				st, err = storedOf(msg)
+				st, err = StoredOf(msg)
 			}
 			if err != nil {
 				yield(Stored{}, fmt.Errorf("reading work items: %w", err))
@@ -49,7 +49,8 @@ func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Se
 	}
 }
 
-func storedOf(msg *jetstream.RawStreamMsg) (Stored, error) {
+// StoredOf reads an item from a message of the WORK stream that is no claim.
+func StoredOf(msg *jetstream.RawStreamMsg) (Stored, error) {
 	host, err := bus.HostOf(msg.Subject)
 	if err != nil {
 		return Stored{}, fmt.Errorf("at %d: %w", msg.Sequence, err)
@@ -91,15 +92,20 @@ func ReadReports(ctx context.Context, js jetstream.JetStream, from uint64) iter.
 				yield(StoredReport{}, fmt.Errorf("reading reports: %w", err))
 				return
 			}
-			st := StoredReport{Stored: msg.Time}
-			if st.Report, st.Err = decodeReport(msg.Subject, msg.Header, msg.Data); st.Err != nil {
-				host, _ := bus.HostOf(msg.Subject) // "" when the subject is the fault
-				st.Report = Report{Host: host}
-			}
-			st.Seq = msg.Sequence
-			if !yield(st, nil) {
+			if !yield(ReportOf(msg), nil) {
 				return
 			}
 		}
 	}
+}
+
+// ReportOf reads a report from a message of the REPORTS stream.
+func ReportOf(msg *jetstream.RawStreamMsg) StoredReport {
+	st := StoredReport{Stored: msg.Time}
+	if st.Report, st.Err = decodeReport(msg.Subject, msg.Header, msg.Data); st.Err != nil {
+		host, _ := bus.HostOf(msg.Subject) // "" when the subject is the fault
+		st.Report = Report{Host: host}
+	}
+	st.Seq = msg.Sequence
+	return st
 }

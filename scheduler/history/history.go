@@ -1,0 +1,250 @@
+package history
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler"
+)
+
+// ErrBeyond means that the asked moment is after the end of what is kept.
+var ErrBeyond = errors.New("the log does not reach that far")
+
+// ErrDamaged means that a copy on disk is not what was written.
+var ErrDamaged = errors.New("damaged")
+
+// History is the past. Its methods may be called by several goroutines.
+type History struct {
+	src  source
+	bare bool // without snapshots
+}
+
+// source is where a past is kept. Lists begin at a sequence of their stream,
+// or at the oldest kept, and end at the end at the time of the call.
+type source interface {
+	bounds(ctx context.Context) (first, last uint64, err error)
+	records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error]
+	items(ctx context.Context, from uint64) iter.Seq2[work.Stored, error]
+	reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error]
+	checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error)
+	// snapshot is the last whole one at or before a record.
+	snapshot(ctx context.Context, notAfter uint64) (seq uint64, data []byte, ok bool, err error)
+	seqAt(ctx context.Context, t time.Time) (uint64, error)
+	workAt(ctx context.Context, cause uint64) (uint64, error)
+	reportsAt(ctx context.Context, t time.Time) (uint64, error)
+	close() error
+}
+
+// Close ends the use of the history. The connection of a live one stays open.
+func (h *History) Close() error { return h.src.close() }
+
+// IgnoreSnapshots has states folded from the log's beginning alone.
+func (h *History) IgnoreSnapshots() { h.bare = true }
+
+// Bounds say what of the log is kept.
+type Bounds struct {
+	First uint64    `json:"first"` // 0: nothing
+	Last  uint64    `json:"last"`
+	From  time.Time `json:"from,omitzero"` // when First was received
+	To    time.Time `json:"to,omitzero"`   // when Last was received
+}
+
+// Bounds are the first and the last record of the log, and when they were
+// received.
+func (h *History) Bounds(ctx context.Context) (Bounds, error) {
+	var b Bounds
+	var err error
+	if b.First, b.Last, err = h.src.bounds(ctx); err != nil || b.First == 0 {
+		return Bounds{}, err
+	}
+	if b.From, err = h.received(ctx, b.First); err == nil {
+		b.To, err = h.received(ctx, b.Last)
+	}
+	return b, err
+}
+
+func (h *History) received(ctx context.Context, seq uint64) (time.Time, error) {
+	for r, err := range h.src.records(ctx, seq) {
+		if err != nil {
+			return time.Time{}, err
+		}
+		e, err := r.Entry()
+		return e.Event.Received, err
+	}
+	return time.Time{}, fmt.Errorf("record %d: %w", seq, eventlog.ErrMissing)
+}
+
+// SeqAt is the last record that was received at or before a time; 0 when there
+// is none. Records lie in the log nearly in the order in which they were
+// received; of live streams it relies on that.
+func (h *History) SeqAt(ctx context.Context, t time.Time) (uint64, error) {
+	seq, err := h.src.seqAt(ctx, t)
+	if err != nil {
+		return 0, fmt.Errorf("searching the log for %s: %w", t.UTC().Format(time.RFC3339Nano), err)
+	}
+	return seq, nil
+}
+
+// WorkAt is the place in the WORK stream, for Items, of the first item that a
+// record or a later one caused, or the place after all items.
+func (h *History) WorkAt(ctx context.Context, cause uint64) (uint64, error) {
+	seq, err := h.src.workAt(ctx, cause)
+	if err != nil {
+		return 0, fmt.Errorf("searching the work items for those of record %d: %w", cause, err)
+	}
+	return seq, nil
+}
+
+// ReportsAt is the place in the REPORTS stream, for Reports, of the first
+// report that was stored at or after a time, or the place after all reports.
+func (h *History) ReportsAt(ctx context.Context, t time.Time) (uint64, error) {
+	seq, err := h.src.reportsAt(ctx, t)
+	if err != nil {
+		return 0, fmt.Errorf("searching the reports for %s: %w", t.UTC().Format(time.RFC3339Nano), err)
+	}
+	return seq, nil
+}
+
+// StateAt is the state after a record; before the first, 0, it is empty. It
+// starts from the nearest snapshot at or before the record and folds the rest.
+// It is ErrBeyond when the log ends before, and eventlog.ErrGone when the
+// records to fold are no longer kept.
+func (h *History) StateAt(ctx context.Context, seq uint64) (*scheduler.State, error) {
+	first, last, err := h.src.bounds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if seq > last {
+		return nil, fmt.Errorf("the state after record %d: %w: it ends with record %d", seq, ErrBeyond, last)
+	}
+	s, err := h.Start(ctx, seq)
+	if err != nil {
+		return nil, err
+	}
+	if s.Seq() == seq {
+		return s, nil
+	}
+	if s.Seq()+1 < first {
+		return nil, fmt.Errorf("the state after record %d: records %d to %d: %w", seq, s.Seq()+1, first-1, eventlog.ErrGone)
+	}
+	for e, err := range h.Entries(ctx, s.Seq()+1) {
+		if err != nil {
+			return nil, fmt.Errorf("the state after record %d: %w", seq, err)
+		}
+		s.Apply(e)
+		if e.Seq == seq {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("the state after record %d: the log was read to record %d only: %w", seq, s.Seq(), eventlog.ErrMissing)
+}
+
+// Start is the nearest state at or before a record that need not be folded: of
+// a snapshot, which is taken on trust, or the empty one.
+func (h *History) Start(ctx context.Context, seq uint64) (*scheduler.State, error) {
+	for at := seq; at > 0 && !h.bare; at-- {
+		found, data, ok, err := h.src.snapshot(ctx, at)
+		if err != nil {
+			return nil, fmt.Errorf("searching for a snapshot: %w", err)
+		}
+		if !ok {
+			break
+		}
+		s := scheduler.NewState()
+		if err := s.UnmarshalJSON(data); err == nil && s.Seq() == found {
+			return s, nil
+		}
+		at = found // of another version: an older one, or the log alone
+	}
+	return scheduler.NewState(), nil
+}
+
+// Records are the log's records from a sequence on (0: the oldest kept), to be
+// checked (eventlog.Verifier): one that can't be read has its Err set, and one
+// that is missing is seen by the sequences alone.
+func (h *History) Records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error] {
+	return h.src.records(ctx, from)
+}
+
+// Entries are the log's events from a sequence on (0: the oldest kept). They
+// end with the first error, which is eventlog.ErrGone or ErrMissing where
+// records are no longer there.
+func (h *History) Entries(ctx context.Context, from uint64) iter.Seq2[events.Entry, error] {
+	return func(yield func(events.Entry, error) bool) {
+		fail := func(err error) { yield(events.Entry{}, fmt.Errorf("reading the log: %w", err)) }
+		next := from
+		for r, err := range h.src.records(ctx, from) {
+			if err != nil {
+				fail(err)
+				return
+			}
+			if next != 0 && r.Seq != next {
+				kind := eventlog.ErrMissing
+				if next == from {
+					kind = eventlog.ErrGone
+				}
+				fail(fmt.Errorf("records %d to %d: %w", next, r.Seq-1, kind))
+				return
+			}
+			e, err := r.Entry()
+			if err != nil {
+				fail(err)
+				return
+			}
+			if !yield(e, nil) {
+				return
+			}
+			next = r.Seq + 1
+		}
+	}
+}
+
+// Items are the published work items from a place in the WORK stream on (0:
+// the oldest kept), in the order in which they were published.
+func (h *History) Items(ctx context.Context, from uint64) iter.Seq2[work.Stored, error] {
+	return h.src.items(ctx, from)
+}
+
+// Reports are the hosts' reports from a place in the REPORTS stream on (0: the
+// oldest kept), in the order in which they were stored.
+func (h *History) Reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error] {
+	return h.src.reports(ctx, from)
+}
+
+// Checkpoints are all of the log, oldest first. They are not checked.
+func (h *History) Checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error) {
+	return h.src.checkpoints(ctx)
+}
+
+// Verify checks each link of the log's chain and each checkpoint against the
+// keys to trust; see eventlog.Log.Verify.
+func (h *History) Verify(ctx context.Context, trust ...ed25519.PublicKey) (*eventlog.Report, error) {
+	// Checkpoints first: those written meanwhile are beyond the end that we read to.
+	checkpoints, err := h.src.checkpoints(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("verifying the log: %w", err)
+	}
+	first, last, err := h.src.bounds(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("verifying the log: %w", err)
+	}
+	v := eventlog.NewVerifier(checkpoints, trust...)
+	if first > 0 {
+		v.Expect(first)
+	}
+	for r, err := range h.src.records(ctx, first) {
+		if err != nil {
+			return nil, fmt.Errorf("verifying the log: %w", err)
+		}
+		v.Record(r)
+		last = max(last, r.Seq)
+	}
+	return v.End(last), nil
+}
