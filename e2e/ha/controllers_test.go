@@ -21,6 +21,7 @@ const takeoverBound = 30 * time.Second
 // NATS, while tasks and policies change: another takes over, nothing is lost or
 // doubled, and the old leader's late words are refused.
 func TestControllers(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t, 1, 3, *faultSeed)
 	kinds := []func() func(*contender) (mend func()){p.killed, p.stopped, p.cutOff}
 	names := []string{"killed", "stopped", "cut off"}

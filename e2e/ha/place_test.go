@@ -96,10 +96,6 @@ func newPlace(t *testing.T, nodes, contenders int, seed uint64) *place {
 }
 
 func (p *place) startNATS(n int) {
-	exe, err := os.Executable()
-	if err != nil {
-		p.t.Fatal(err)
-	}
 	listen, routes := make([]string, n), make([]string, n)
 	for i := range n {
 		listen[i], routes[i] = freeAddress(p.t), freeAddress(p.t)
@@ -113,16 +109,27 @@ func (p *place) startNATS(n int) {
 				o.Cluster.Routes = append(o.Cluster.Routes, "nats://"+r)
 			}
 		}
-		text, err := json.Marshal(o)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		node := newProcess(p.t, o.Name, exe)
-		node.env = []string{natsVariable + "=" + string(text)}
+		node := natsServer(p.t, o)
 		node.start()
 		p.nodes = append(p.nodes, node)
 	}
 	p.conn = p.connect()
+}
+
+// natsServer is a NATS server in a process of its own.
+func natsServer(t testing.TB, o bus.ServerOptions) *process {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := newProcess(t, o.Name, exe)
+	node.env = []string{natsVariable + "=" + string(text)}
+	return node
 }
 
 func (p *place) connect() *bus.Conn {
@@ -235,7 +242,7 @@ func (p *place) startChurn(seed uint64) {
 	p.t.Cleanup(p.stopChurn)
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

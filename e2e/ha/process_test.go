@@ -15,7 +15,7 @@ import (
 
 // process is one of our programs; it can be started again after it was killed.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	path string
 	args []string
@@ -27,7 +27,7 @@ type process struct {
 	done chan error
 }
 
-func newProcess(t *testing.T, name, path string, args ...string) *process {
+func newProcess(t testing.TB, name, path string, args ...string) *process {
 	p := &process{t: t, name: name, path: path, args: args, log: filepath.Join(t.TempDir(), name+".log")}
 	t.Cleanup(func() {
 		p.kill()
