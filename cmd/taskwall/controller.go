@@ -216,7 +216,7 @@ func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log,
 	f := cmd.Flags()
 	cfg := controller.Config{
 		Name: name(), Log: history, Sources: sources, NATS: conn.NATS, Version: version, Logger: log,
-		Reports: func(ctx context.Context, fn func(context.Context, work.Report) error) error {
+		Reports: func(ctx context.Context, fn func(context.Context, []work.Report) error) error {
 			return work.FollowReports(ctx, conn.JS, "controller", fn, log)
 		},
 	}

@@ -222,9 +222,9 @@ func TestAgentWithItsOwnRightsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := errors.New("done")
-	err := work.FollowReports(ctx, controller.JS, "controller", func(_ context.Context, rep work.Report) error {
-		if rep.Join == nil || rep.Join.Host != "node.1" {
-			return fmt.Errorf("the report is %+v", rep)
+	err := work.FollowReports(ctx, controller.JS, "controller", func(_ context.Context, reps []work.Report) error {
+		if len(reps) != 1 || reps[0].Join == nil || reps[0].Join.Host != "node.1" {
+			return fmt.Errorf("the reports are %+v", reps)
 		}
 		return done
 	}, nil)

@@ -14,10 +14,11 @@ import (
 	"github.com/taskwall/taskwall/events/bus"
 )
 
-// FollowReports calls fn with each report, in the order in which they were
-// stored, until ctx ends or fn fails. follower names who follows: where it
-// stopped, the next call goes on. What was under way when a follower died
-// comes again, up to the last few hundred reports, so fn must bear repetition.
+// FollowReports calls fn with the reports in the order in which they were
+// stored, until ctx ends or fn fails: each time with all that are there, up to
+// MaxReports. follower names who follows: where it stopped, the next call goes
+// on. What was under way when a follower died comes again, up to the last few
+// hundred reports, so fn must bear repetition.
 //
 // The report's Host, and that in its Join or Wiring, is the one that the
 // server let publish it. Malformed reports are logged and passed over.
@@ -25,7 +26,7 @@ import (
 // It keeps a position instead of acknowledging each report, since a consumer
 // with acknowledgements gives what was not acknowledged again only after a
 // while, and then out of order.
-func FollowReports(ctx context.Context, js jetstream.JetStream, follower string, fn func(context.Context, Report) error, log *slog.Logger) error {
+func FollowReports(ctx context.Context, js jetstream.JetStream, follower string, fn func(context.Context, []Report) error, log *slog.Logger) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -53,13 +54,16 @@ func FollowReports(ctx context.Context, js jetstream.JetStream, follower string,
 // finalError ends following; other errors are tried again.
 type finalError struct{ error }
 
+// MaxReports is the most that a follower is given at once.
+const MaxReports = 256
+
 // positionEvery bounds how many reports are followed again after a crash.
 const positionEvery = 256
 
 type reportFollower struct {
 	js      jetstream.JetStream
 	subject string
-	fn      func(context.Context, Report) error
+	fn      func(context.Context, []Report) error
 	log     *slog.Logger
 
 	done  uint64 // the last report that fn has taken
@@ -88,26 +92,37 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 			f.log.Debug("keeping the position among the reports", "error", saveErr)
 		}
 	}()
+	seen := f.done
+	var batch []Report
 	for {
 		msg, err := it.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return err
+			return err // what is in the batch comes again
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
 			return err
 		}
-		if meta.Sequence.Stream <= f.done {
+		if meta.Sequence.Stream <= seen {
 			continue
 		}
+		seen = meta.Sequence.Stream
 		rep, err := decodeReport(msg.Subject(), msg.Headers(), msg.Data())
-		rep.Seq = meta.Sequence.Stream
+		rep.Seq = seen
 		if err != nil {
-			f.log.Error("passing over a report", "subject", msg.Subject(), "seq", meta.Sequence.Stream, "error", err)
-		} else if err := f.fn(ctx, rep); err != nil {
-			return finalError{err}
+			f.log.Error("passing over a report", "subject", msg.Subject(), "seq", seen, "error", err)
+		} else {
+			batch = append(batch, rep)
 		}
-		f.done = meta.Sequence.Stream
+		if meta.NumPending > 0 && len(batch) < MaxReports {
+			continue
+		}
+		if len(batch) > 0 {
+			if err := f.fn(ctx, batch); err != nil {
+				return finalError{err}
+			}
+		}
+		f.done, batch = seen, nil
 		if meta.NumPending == 0 || f.done-f.saved >= positionEvery {
 			if err := f.save(ctx); err != nil {
 				return err

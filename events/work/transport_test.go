@@ -204,7 +204,14 @@ func TestReports(t *testing.T) {
 	boom := errors.New("boom")
 	var got []work.Report
 	follow := func(fn func(work.Report) error) error {
-		return work.FollowReports(ctx, c.JS, "controller", func(_ context.Context, r work.Report) error { return fn(r) }, bustest.Log(t))
+		return work.FollowReports(ctx, c.JS, "controller", func(_ context.Context, rs []work.Report) error {
+			for _, r := range rs {
+				if err := fn(r); err != nil {
+					return err
+				}
+			}
+			return nil
+		}, bustest.Log(t))
 	}
 	if err := follow(func(r work.Report) error { return boom }); !errors.Is(err, boom) {
 		t.Fatalf("following ended with %v", err)

@@ -24,8 +24,9 @@ type Log interface {
 	LatestSnapshot(ctx context.Context, notAfter uint64) (seq uint64, data []byte, ok bool, err error)
 }
 
-// Reports calls with every report of every host, each at least once.
-type Reports func(ctx context.Context, fn func(context.Context, work.Report) error) error
+// Reports calls with every report of every host, some at a time, each at least
+// once.
+type Reports func(ctx context.Context, fn func(context.Context, []work.Report) error) error
 
 // Source watches a part of the cluster and appends what it sees.
 type Source interface {

@@ -3,10 +3,12 @@ package controller
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 )
@@ -146,4 +148,25 @@ func TestADeposedLeaderStops(t *testing.T) {
 func stamped(ev events.Event) events.Event {
 	ev.Schema, ev.Source, ev.Time, ev.Received = events.Schema, "mesos", time.Now().UTC(), time.Now().UTC()
 	return ev
+}
+
+// TestAHostCannotHoldUpTheOthers: a report that can't go into the log is passed
+// over, and those beside it are not.
+func TestAHostCannotHoldUpTheOthers(t *testing.T) {
+	p := newPlace(t)
+	c, end := p.term(1, 1000)
+	defer end()
+	p.populate(c)
+	before := p.status().Log.Last
+	wired := func(id, text string) work.Report {
+		return work.Report{ID: id, Host: "h1", Wiring: &events.Wiring{Endpoint: "fw/web.1", State: events.Failed, Error: text}}
+	}
+	if err := c.report(t.Context(), []work.Report{
+		wired(strings.Repeat("x", 2000), ""), wired("a bell \a", ""), wired("large", strings.Repeat("x", bus.MaxUnpacked)), wired("good", ""),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if now := p.status().Log.Last; now != before+1 {
+		t.Errorf("the log went from %d to %d, by more or less than the good report", before, now)
+	}
 }

@@ -3,16 +3,74 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 )
 
-// report takes in one report of a host. What changes the network's state goes
-// into the log; what was merely measured is kept for the status.
-func (c *Controller) report(ctx context.Context, r work.Report) error {
-	ev := events.Event{
+// report takes in reports of hosts. What changes the network's state goes into
+// the log, all in one piece; what was merely measured is kept for the status.
+func (c *Controller) report(ctx context.Context, rs []work.Report) error {
+	var evs []events.Event
+	for _, r := range rs {
+		ev, ok := c.reported(r)
+		if !ok {
+			continue
+		}
+		// A host says what it likes: it must not hold up the others.
+		if err := eventlog.Validate(&ev); err != nil {
+			c.log.Error("passing over a report", "host", r.Host, "seq", r.Seq, "error", err)
+			continue
+		}
+		evs = append(evs, ev)
+	}
+	return c.record(ctx, evs)
+}
+
+// recordRetry is the pause before appending again what could not be.
+const recordRetry = 200 * time.Millisecond
+
+// record appends what hosts reported. While the log is away it tries on, for
+// as long as the term lasts.
+func (c *Controller) record(ctx context.Context, evs []events.Event) error {
+	for said := false; len(evs) > 0; said = true {
+		err := c.append(ctx, evs...)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, eventlog.ErrFenced), errors.Is(err, errNotLeading):
+			return err
+		case errors.Is(err, eventlog.ErrTooLarge) && len(evs) > 1:
+			for _, ev := range evs {
+				if err := c.record(ctx, []events.Event{ev}); err != nil {
+					return err
+				}
+			}
+			return nil
+		case errors.Is(err, eventlog.ErrTooLarge):
+			c.log.Error("passing over a report", "source", evs[0].Source, "id", evs[0].ID, "error", err)
+			return nil
+		}
+		if !said {
+			c.log.Warn("reports of hosts could not be put into the log; trying on", "reports", len(evs), "error", err)
+		}
+		select {
+		case <-time.After(recordRetry):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// reported is the event that a report becomes; ok is false if it becomes none.
+func (c *Controller) reported(r work.Report) (ev events.Event, ok bool) {
+	ev = events.Event{
 		Schema: events.Schema, ID: "report-" + r.ID, Source: "agent/" + r.Host,
 		Time: r.Time, Received: time.Now().UTC(),
 	}
@@ -29,21 +87,21 @@ func (c *Controller) report(ctx context.Context, r work.Report) error {
 		}
 	case r.Applied != nil:
 		c.applied(r)
-		return nil
+		return ev, false
 	case r.Drift != nil:
 		c.metrics.drift(r.Host)
 		c.log.Warn("drift mended", "host", r.Host, "what", r.Drift.What)
-		return nil
+		return ev, false
 	case r.Logged != nil:
 		l := r.Logged
 		c.log.Info("packets "+string(l.Action), "host", r.Host, "policy", l.Policy, "rule", l.Index, "direction", l.Direction,
 			"source", l.Source, "dest", l.Dest, "protocol", l.Protocol, "port", l.Port, "from", l.SourceTask, "to", l.DestTask, "count", l.Count)
-		return nil
+		return ev, false
 	default:
 		c.log.Warn("a report says nothing this program knows", "host", r.Host, "id", r.ID)
-		return nil
+		return ev, false
 	}
-	return c.append(ctx, ev)
+	return ev, true
 }
 
 func (c *Controller) applied(r work.Report) {
