@@ -96,15 +96,18 @@ func mayClaim(g *resource.Guard, e policy.Endpoint) bool {
 // Allowed says whether the packet passes: every end that is an endpoint must
 // allow it.
 func (c *Cluster) Allowed(p policy.Packet) bool {
+	out, in := c.Ends(p)
+	return out && in
+}
+
+// Ends says whether the sender's end lets the packet out, and the receiver's
+// lets it in. An end that is no endpoint allows everything.
+func (c *Cluster) Ends(p policy.Packet) (out, in bool) {
 	from, source := c.party(p.From)
 	to, target := c.party(p.To)
-	if from != nil && !c.direction(from, false, p, source, target) {
-		return false
-	}
-	if to != nil && !c.direction(to, true, p, source, target) {
-		return false
-	}
-	return true
+	out = from == nil || c.direction(from, false, p, source, target)
+	in = to == nil || c.direction(to, true, p, source, target)
+	return out, in
 }
 
 func (c *Cluster) party(p policy.Party) (*policy.Endpoint, netip.Addr) {

@@ -117,8 +117,13 @@ func inNets(nets []string, addr netip.Addr) bool {
 
 func hasPort(e *policy.Endpoint, name string, proto resource.Protocol, number uint16) bool {
 	for _, p := range e.Ports {
-		if p.Name == name && p.Number == int(number) && strings.EqualFold(p.Protocol, proto.String()) {
-			return true
+		if p.Name != name || p.Number != int(number) {
+			continue
+		}
+		for _, spoken := range strings.Split(p.Protocol, ",") { // Marathon has "udp,tcp"
+			if strings.EqualFold(spoken, proto.String()) {
+				return true
+			}
 		}
 	}
 	return false

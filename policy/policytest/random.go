@@ -1,9 +1,11 @@
 package policytest
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"path"
 	"strings"
 
 	"github.com/taskwall/taskwall/events"
@@ -16,7 +18,7 @@ import (
 // shrinking source such as rapid.
 type Gen struct {
 	Pick func(n int) int
-	// Protocols of packets; TCP, UDP, ICMP, SCTP and GRE when empty.
+	// Protocols of packets; those with ports, ICMP, GRE, ESP and UDPLite when empty.
 	Protocols []int
 }
 
@@ -62,7 +64,21 @@ func (g *Gen) Cluster(endpoints, policies int) Cluster {
 	if g.Pick(3) == 1 {
 		c.Resources = append(c.Resources, g.Guard(0))
 	}
+	if g.Pick(4) == 1 {
+		c.Resources = append(c.Resources, g.Staged(0))
+	}
 	return c
+}
+
+// Staged makes the policy number i, not in force.
+func (g *Gen) Staged(i int) events.Resource {
+	var p resource.Policy
+	if err := json.Unmarshal(g.Policy(i).Body, &p); err != nil {
+		panic("policytest: decoding a policy: " + err.Error()) // it was just encoded
+	}
+	p.Kind = "Staged" + p.Kind
+	p.Spec.StagedAction = pick(g, []string{"", "Set", "Delete", "Ignore"})
+	return Encode(&p)
 }
 
 // Tiers are the names of the tiers that policies are in, beside the default
@@ -70,13 +86,18 @@ func (g *Gen) Cluster(endpoints, policies int) Cluster {
 var Tiers = []string{"security", "platform"}
 
 var (
-	keys         = []string{"app", "env", "uses/db", "taskwall/app", "zone"}
+	keys         = []string{"app", "env", "uses/db", "zone", "taskwall/app", "taskwall/group"}
 	values       = []string{"web", "db", "w", ""}
+	apps         = []string{"/x/web", "/x/y/db", "/web", ""}
 	environments = []string{"prod", "dev", ""}
 	portNames    = []string{"http", "admin"}
-	portNumbers  = []uint16{80, 8080, 443, 9000}
-	nets         = []string{"10.0.0.0/29", "10.0.0.4/30", "10.0.0.5", "192.0.2.0/24", "0.0.0.0/0", "10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32"}
-	outside      = []string{"192.0.2.7", "192.0.2.200", "198.51.100.1", "10.0.0.250"}
+	portNumbers  = []uint16{80, 8080, 443, 9000, 65535}
+	portSpeech   = []string{"tcp", "udp", "sctp", "udp,tcp"}
+	// Protocols that rules name beside those with ports: GRE, ESP, UDPLite.
+	bareNumbers = []resource.Protocol{47, 50, resource.UDPLite}
+	icmpTypes   = []int{8, 0, 13, 3}
+	nets        = []string{"10.0.0.0/29", "10.0.0.4/30", "10.0.0.5", "192.0.2.0/24", "0.0.0.0/0", "10.0.0.0/8", "2001:db8::/32", "192.0.2.7/32"}
+	outside     = []string{"192.0.2.7", "192.0.2.200", "198.51.100.1", "10.0.0.250"}
 )
 
 func pick[T any](g *Gen, list []T) T { return list[g.Pick(len(list))] }
@@ -84,16 +105,38 @@ func pick[T any](g *Gen, list []T) T { return list[g.Pick(len(list))] }
 // maybe is true once in n.
 func (g *Gen) maybe(n int) bool { return g.Pick(n) == n-1 }
 
-// Labels makes labels.
+// Labels makes labels that apps may claim.
 func (g *Gen) Labels() map[string]string {
 	labels := map[string]string{}
 	for _, k := range keys {
-		if g.maybe(2) {
+		if g.maybe(2) && !strings.HasPrefix(k, "taskwall/") {
 			labels[k] = pick(g, values)
 		}
 	}
 	return labels
 }
+
+// Environment makes the name of an environment, "" for none.
+func (g *Gen) Environment() string { return pick(g, environments) }
+
+// Outside are the addresses of packets that no endpoint has.
+func Outside() []netip.Addr {
+	list := make([]netip.Addr, len(outside))
+	for i, a := range outside {
+		list[i] = netip.MustParseAddr(a)
+	}
+	return list
+}
+
+// Pool is an IPPool whose addresses are those of random rules.
+func Pool() events.Resource {
+	p := resource.Pool{Header: header(resource.KindIPPool, "main", "")}
+	p.Spec.CIDR, p.Spec.BlockSize = "10.0.0.0/24", 28
+	return Encode(&p)
+}
+
+// App makes the id of a Marathon app, "" for none.
+func (g *Gen) App() string { return pick(g, apps) }
 
 // Endpoint makes the endpoint number i, from 0 to 199. Number and address
 // belong together, the rest is random.
@@ -103,12 +146,22 @@ func (g *Gen) Endpoint(i int) policy.Endpoint {
 		e.Labels["taskwall.environment"] = e.Environment
 	}
 	e.Address = netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})
-	for _, name := range portNames {
+	if app := g.App(); app != "" {
+		e.Labels["taskwall/app"], e.Labels["taskwall/group"] = app, path.Dir(app)
+	}
+	e.Ports = g.Ports()
+	return e
+}
+
+// Ports makes an endpoint's named ports. A name may stand for two ports.
+func (g *Gen) Ports() []events.Port {
+	var ports []events.Port
+	for _, name := range append(portNames, portNames[0]) {
 		if g.maybe(2) {
-			e.Ports = append(e.Ports, events.Port{Name: name, Number: int(pick(g, portNumbers)), Protocol: pick(g, []string{"tcp", "udp"})})
+			ports = append(ports, events.Port{Name: name, Number: int(pick(g, portNumbers)), Protocol: pick(g, portSpeech)})
 		}
 	}
-	return e
+	return ports
 }
 
 // Tier makes a tier.
@@ -126,7 +179,6 @@ func (g *Gen) Set(i int) events.Resource {
 		s.Header = header(resource.KindNetworkSet, fmt.Sprintf("set-%d", i), environments[i/2%2])
 	}
 	s.Metadata.Labels = g.Labels()
-	delete(s.Metadata.Labels, "taskwall/app")
 	for range g.Pick(3) {
 		s.Spec.Nets = append(s.Spec.Nets, pick(g, nets))
 	}
@@ -141,7 +193,10 @@ func (g *Gen) Guard(i int) events.Resource {
 		l.Spec.Values = []string{pick(g, []string{"web", "prod"})}
 	}
 	if g.maybe(2) {
-		l.Spec.Groups = []string{"/" + pick(g, []string{"", "x"})}
+		l.Spec.Groups = []string{"/" + pick(g, []string{"", "x", "x/y"})}
+	}
+	if g.maybe(3) {
+		l.Spec.Apps = []string{pick(g, apps[:3])}
 	}
 	return Encode(&l)
 }
@@ -190,21 +245,23 @@ func (g *Gen) order() *float64 {
 
 func (g *Gen) rule() resource.Rule {
 	r := resource.Rule{Action: pick(g, []string{"Allow", "Allow", "Allow", "Allow", "Deny", "Pass", "Log"})}
-	switch g.Pick(6) {
+	switch g.Pick(7) {
 	case 1, 2:
 		r.Protocol = resource.TCP
 	case 3:
 		r.Protocol = resource.UDP
 	case 4:
-		r.NotProtocol = pick(g, []resource.Protocol{resource.TCP, resource.UDP, 47})
+		r.NotProtocol = pick(g, append([]resource.Protocol{resource.TCP, resource.UDP, resource.ICMPv4, resource.SCTP}, bareNumbers...))
 	case 5:
-		r.Protocol = pick(g, []resource.Protocol{resource.ICMPv4, resource.SCTP, 47, resource.ICMPv6})
+		r.Protocol = pick(g, []resource.Protocol{resource.ICMPv4, resource.SCTP, resource.ICMPv6})
+	case 6:
+		r.Protocol = pick(g, bareNumbers)
 	}
 	if r.Protocol == resource.ICMPv4 {
 		if g.maybe(2) {
 			r.ICMP = g.icmp()
 		}
-		if g.maybe(3) {
+		if g.maybe(2) {
 			r.NotICMP = g.icmp()
 		}
 	}
@@ -216,7 +273,7 @@ func (g *Gen) rule() resource.Rule {
 }
 
 func (g *Gen) icmp() *resource.ICMP {
-	kind, code := g.Pick(2)*8, g.Pick(2)
+	kind, code := pick(g, icmpTypes), g.Pick(2)
 	i := &resource.ICMP{Type: &kind}
 	if g.maybe(2) {
 		i.Code = &code
@@ -245,6 +302,11 @@ func (g *Gen) entity(p resource.Protocol) resource.Entity {
 	}
 	if p.HasPorts() {
 		if g.maybe(3) {
+			if g.maybe(4) { // more than the kernel compares at a time
+				for i := range uint16(20) {
+					e.Ports = append(e.Ports, resource.Port{First: 2000 + 2*i, Last: 2000 + 3*i})
+				}
+			}
 			for range 1 + g.Pick(3) {
 				e.Ports = append(e.Ports, g.port())
 			}
@@ -257,12 +319,15 @@ func (g *Gen) entity(p resource.Protocol) resource.Entity {
 }
 
 func (g *Gen) port() resource.Port {
-	switch g.Pick(3) {
+	switch g.Pick(4) {
 	case 0:
 		n := pick(g, portNumbers)
 		return resource.Port{First: n, Last: n}
 	case 1:
 		return resource.Port{First: 80, Last: pick(g, portNumbers[:2])}
+	case 2:
+		a, b := pick(g, portNumbers), pick(g, portNumbers)
+		return resource.Port{First: min(a, b), Last: max(a, b)}
 	}
 	return resource.Port{Name: pick(g, portNames)}
 }
@@ -287,14 +352,21 @@ func (g *Gen) Selector(depth int) string {
 		}
 	}
 	key := pick(g, append(keys, "projectcalico.org/namespace"))
-	value := "'" + pick(g, append(values, "prod")) + "'"
+	domain := append(values, "prod")
+	switch key {
+	case "taskwall/app":
+		domain = append(apps, "/x")
+	case "taskwall/group":
+		domain = []string{"/x", "/", "/x/y"}
+	}
+	value := "'" + pick(g, domain) + "'"
 	switch g.Pick(10) {
 	case 0, 1:
 		return key + " == " + value
 	case 2:
 		return key + " != " + value
 	case 3:
-		return fmt.Sprintf("%s in {%s, %q}", key, value, pick(g, values))
+		return fmt.Sprintf("%s in {%s, %q}", key, value, pick(g, domain))
 	case 4:
 		return fmt.Sprintf("%s not in {%s}", key, value)
 	case 5:
@@ -313,7 +385,7 @@ func (g *Gen) Selector(depth int) string {
 func (g *Gen) Packet(endpoints []policy.Endpoint) policy.Packet {
 	protocols := g.Protocols
 	if len(protocols) == 0 {
-		protocols = []int{6, 17, 1, 132, 47}
+		protocols = []int{6, 6, 17, 17, 1, 1, 132, int(pick(g, bareNumbers))}
 	}
 	p := policy.Packet{Protocol: pick(g, protocols)}
 	p.From, p.To = g.party(endpoints), g.party(endpoints)
@@ -324,7 +396,7 @@ func (g *Gen) Packet(endpoints []policy.Endpoint) policy.Packet {
 			p.SrcPort = 40000
 		}
 	case 1:
-		p.ICMPType, p.ICMPCode = g.Pick(2)*8, g.Pick(2)
+		p.ICMPType, p.ICMPCode = pick(g, icmpTypes), g.Pick(2)
 	}
 	return p
 }

@@ -71,6 +71,9 @@ func (n *Namespace) Remove() {
 	os.Remove(n.Path)
 }
 
+// FD is the namespace as an open file, for as long as it is there.
+func (n *Namespace) FD() int { return int(n.h) }
+
 // Do runs f on a thread inside the namespace and fails the test on its error.
 func (n *Namespace) Do(f func() error) {
 	n.t.Helper()
@@ -131,7 +134,7 @@ func Join(t testing.TB, here, hereAddr string, there *Namespace, thereName, ther
 	t.Helper()
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = here
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: thereName, PeerNamespace: netlink.NsFd(int(there.h))}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: thereName, PeerNamespace: netlink.NsFd(there.FD())}
 	if err := netlink.LinkAdd(veth); err != nil {
 		t.Fatalf("making a veth pair: %v", err)
 	}
