@@ -33,3 +33,12 @@ type RouteRefusal struct {
 	// Report is the place of the host's report; see Wiring.Report.
 	Report uint64 `json:"report,omitempty"`
 }
+
+// Drain is an operator's word on a host: take traffic off it before work on
+// it, or use it again.
+type Drain struct {
+	Host   string `json:"host"`
+	On     bool   `json:"on"`
+	By     string `json:"by"`
+	Reason string `json:"reason,omitempty"`
+}

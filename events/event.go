@@ -30,6 +30,9 @@ const (
 	AgentJoin     Kind = "agent.join"     // body: Join
 	EndpointState Kind = "endpoint.state" // body: Wiring
 	TermBegin     Kind = "term.begin"     // body: Term
+	BGPSession    Kind = "bgp.session"    // body: Session
+	BGPRefused    Kind = "bgp.refused"    // body: RouteRefusal
+	HostDrain     Kind = "host.drain"     // body: Drain
 )
 
 // Event is one entry's content in the log: something that happened. Exactly
@@ -40,8 +43,8 @@ type Event struct {
 	// log keeps the first (JetStream's message id).
 	ID   string `json:"id"`
 	Kind Kind   `json:"kind"`
-	// Source names who said it: "mesos", "marathon", "policy", "controller" or
-	// "agent/<host>".
+	// Source names who said it: "mesos", "marathon", "policy", "controller",
+	// "operator" or "agent/<host>".
 	Source string `json:"source"`
 	// Time is the source's own time of the happening where it gives one, else
 	// equal to Received. Received is when this system first saw it. Both UTC.
@@ -58,6 +61,9 @@ type Event struct {
 	Settings   *Settings     `json:"settings,omitempty"`
 	Join       *Join         `json:"join,omitempty"`
 	Wiring     *Wiring       `json:"wiring,omitempty"`
+	Session    *Session      `json:"session,omitempty"`
+	Refused    *RouteRefusal `json:"refused,omitempty"`
+	Drain      *Drain        `json:"drain,omitempty"`
 	Term       *Term         `json:"term,omitempty"`
 	Gone       *Gone         `json:"gone,omitempty"`
 }

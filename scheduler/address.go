@@ -25,6 +25,8 @@ type block struct {
 	Freed map[netip.Addr]time.Time `json:"freed,omitempty"`
 	// Next is the first address never given out; invalid when all were.
 	Next netip.Addr `json:"next,omitzero"`
+
+	before string // the gone host that it was taken over from, until hosts are told
 }
 
 // take gives the endpoint an address: one never used before if there is any,
@@ -135,7 +137,7 @@ func (a *addresses) newBlock(p policy.Pool, host string, now time.Time, hold tim
 		b := a.blocks[prefix]
 		if b.Pool == p.Name && p.CIDR.Overlaps(prefix) && gone(b.Host) && b.idle(now, hold) {
 			a.drop(b)
-			return a.put(&block{Prefix: prefix, Pool: p.Name, Host: host})
+			return a.put(&block{Prefix: prefix, Pool: p.Name, Host: host, before: b.Host})
 		}
 	}
 	return nil

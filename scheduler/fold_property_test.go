@@ -21,7 +21,7 @@ func step(t *rapid.T, now *time.Time) events.Event {
 	host := pick("host", "h1", "h2", "h3")
 	id := pick("task", "a", "b", "c", "d", "e", "f")
 	ev := events.Event{Schema: events.Schema, Time: *now, Received: *now}
-	switch pick("kind", "task", "task", "task", "task", "gone", "host", "lost", "join", "wiring", "wiring", "policy", "marathon") {
+	switch pick("kind", "task", "task", "task", "task", "gone", "host", "lost", "join", "wiring", "wiring", "policy", "marathon", "bgp", "bgp", "session", "drain") {
 	case "task":
 		tk := task(id, host, pick("state", "TASK_STAGING", "TASK_RUNNING", "TASK_RUNNING", "TASK_UNREACHABLE", "TASK_KILLED", "TASK_LOST"),
 			"app="+pick("app", "web", "db", "other"))
@@ -33,7 +33,8 @@ func step(t *rapid.T, now *time.Time) events.Event {
 		ev.Kind, ev.Gone = events.TaskGone, &events.Gone{Key: "fw/" + id}
 	case "host":
 		ev.Kind, ev.Host = events.HostPut, &events.Host{Agent: "agent-" + host, Name: host,
-			Address: hostAddress(host), Reachable: rapid.Bool().Draw(t, "reachable")}
+			Address: hostAddress(host), Reachable: rapid.Bool().Draw(t, "reachable"),
+			Attributes: map[string]string{"rack": pick("rack", "a", "b")}}
 	case "lost":
 		ev.Kind, ev.Gone = events.HostGone, &events.Gone{Key: "agent-" + host}
 	case "join":
@@ -58,6 +59,13 @@ func step(t *rapid.T, now *time.Time) events.Event {
 			change.Delete = append(change.Delete, events.ResourceKey{Kind: "GlobalNetworkPolicy", Name: "db"})
 		}
 		ev.Kind, ev.Policy = events.PolicyApply, change
+	case "bgp":
+		ev.Kind, ev.Policy = events.PolicyApply, bgpStep(t)
+	case "session":
+		ev.Kind, ev.Session = events.BGPSession, &events.Session{Host: host, Peer: pick("peer", "mesh/h1", "mesh/h2", "tor", "racks/h1"),
+			State: pick("state", "established", "idle"), Received: 3, Flaps: 1}
+	case "drain":
+		ev.Kind, ev.Drain = events.HostDrain, &events.Drain{Host: host, On: rapid.Bool().Draw(t, "on"), By: "ann"}
 	case "marathon":
 		ev.Kind, ev.Marathon = events.MarathonPut, &events.Marathon{Framework: pick("framework", "fw", "other")}
 	}
@@ -66,7 +74,7 @@ func step(t *rapid.T, now *time.Time) events.Event {
 
 func must(text string) events.Resource {
 	var t testing.T
-	return resource(&t, text)
+	return parse(&t, text)
 }
 
 // TestFoldOfAnyHistory draws histories and checks, after each event: no address
@@ -164,15 +172,18 @@ func checkHosts(t *rapid.T, s *State, hosts map[string]*work.State) {
 			continue
 		}
 		w := work.NewState()
-		w.Rev = h.rev
+		it := &work.Item{Rev: h.rev, Snapshot: true, BGP: bgpOracle(s, h)}
 		for p, b := range s.addrs.blocks {
 			r := work.Route{Prefix: p, Host: b.Host}
 			if b.Host != name {
 				r.Via = s.hosts[b.Host].address
 			}
-			if b.Host == name || r.Via.IsValid() {
-				w.Routes[p] = r
+			if b.Host == name || r.Via.IsValid() && !(speaksOracle(s, h) && speaksOracle(s, s.hosts[b.Host])) {
+				it.Routes = append(it.Routes, r)
 			}
+		}
+		if err := w.Apply(it); err != nil {
+			t.Fatal(err)
 		}
 		want[name] = w
 	}

@@ -90,13 +90,13 @@ func (w *world) apply(resources ...string) map[string]*work.Item {
 	w.t.Helper()
 	change := &events.PolicyChange{Author: "ann"}
 	for _, text := range resources {
-		change.Put = append(change.Put, resource(w.t, text))
+		change.Put = append(change.Put, parse(w.t, text))
 	}
 	return w.say(events.Event{Kind: events.PolicyApply, Policy: change})
 }
 
-// resource is a policy resource given as JSON.
-func resource(t *testing.T, text string) events.Resource {
+// parse makes a policy resource of JSON.
+func parse(t *testing.T, text string) events.Resource {
 	t.Helper()
 	var head struct {
 		Kind     string
@@ -372,7 +372,7 @@ func TestInvalidPolicyChangeIsRefusedAsAWhole(t *testing.T) {
 	before, _ := json.Marshal(w.state.Resources())
 	bad := strings.Replace(webToDB, "app == 'db'", "app = 'db'", 1)
 	w.say(events.Event{Kind: events.PolicyApply, Policy: &events.PolicyChange{
-		Put: []events.Resource{resource(t, pool("other", "10.10.0.0/24", 28, "")), resource(t, bad)}}})
+		Put: []events.Resource{parse(t, pool("other", "10.10.0.0/24", 28, "")), parse(t, bad)}}})
 	after, _ := json.Marshal(w.state.Resources())
 	if string(before) != string(after) {
 		t.Error("a part of the change was applied")
@@ -418,7 +418,7 @@ func mustJSON(t *testing.T, v any) string {
 func TestCommitsNameWhoChangedAPolicy(t *testing.T) {
 	w := newWorld(t)
 	say := func(author, commit, text string, line int) {
-		r := resource(t, text)
+		r := parse(t, text)
 		r.File, r.Line = "shop.yaml", line
 		w.say(events.Event{Kind: events.PolicyApply, Policy: &events.PolicyChange{Author: author, Commit: commit, Put: []events.Resource{r}}})
 	}

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // snapshotVersion is raised when the form below changes. A snapshot of another
 // version is not read: the state is then folded from the log instead.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // snapshot is the form of a State at rest. It holds what the log says and what
 // depends on the past; all else is derived again.
@@ -38,6 +39,11 @@ type hostAtRest struct {
 	Address netip.Addr            `json:"address,omitzero"`
 	Agents  []string              `json:"agents,omitempty"`
 	Ending  map[string]netip.Addr `json:"ending,omitempty"`
+	// Attributes outlive the Mesos agents that had them.
+	Attributes map[string]string   `json:"attributes,omitempty"`
+	Drain      *drained            `json:"drain,omitempty"`
+	Sessions   map[string]session  `json:"sessions,omitempty"`
+	Refusals   map[string]refusals `json:"refusals,omitempty"`
 }
 
 type endpointAtRest struct {
@@ -72,6 +78,7 @@ func (s *State) MarshalJSON() ([]byte, error) {
 		snap.Hosts = append(snap.Hosts, hostAtRest{
 			Name: h.name, Rev: h.rev, Joined: h.joined, Address: h.address,
 			Agents: events.SortedKeys(h.agents), Ending: h.ending,
+			Attributes: h.attributes, Drain: h.drain, Sessions: h.sessions, Refusals: h.refusals,
 		})
 	}
 	for _, id := range events.SortedKeys(s.endpoints) {
@@ -130,6 +137,9 @@ func (s *State) UnmarshalJSON(data []byte) (err error) {
 		for id, addr := range at.Ending {
 			h.ending[id] = addr
 		}
+		h.attributes, h.drain = at.Attributes, at.Drain
+		maps.Copy(h.sessions, at.Sessions)
+		maps.Copy(h.refusals, at.Refusals)
 	}
 	b := newBatch(s.span, s.resolver) // says again what the hosts were told; its items are not wanted
 	for _, at := range snap.Endpoints {
@@ -146,5 +156,7 @@ func (s *State) UnmarshalJSON(data []byte) (err error) {
 		b.consider = append(b.consider, e.id)
 	}
 	s.spread(b)
+	s.loadBGP(b)
+	s.speak(b)
 	return nil
 }

@@ -18,6 +18,15 @@ type host struct {
 	joined  bool   // its agent has asked for work at least once
 	address netip.Addr
 	agents  map[string]bool // Mesos agent ids on it; none: the host is gone
+	// attributes are those of its Mesos agents, also after they are gone.
+	attributes map[string]string
+
+	speaks   bool      // BGP; else its routes are static
+	seat     *seat     // nil: it takes no part in BGP
+	bgp      *work.BGP // as it was told; nil: it speaks none
+	drain    *drained  // the last word on draining it, if any
+	sessions map[string]session
+	refusals map[string]refusals
 
 	endpoints map[string]work.Endpoint // what it is told of its own endpoints
 	ending    map[string]netip.Addr    // endpoints deleted, their Detached not yet heard
@@ -33,6 +42,8 @@ func newHost(name string) *host {
 		ending:    map[string]netip.Addr{},
 		programs:  map[string]int{},
 		sets:      map[string]int{},
+		sessions:  map[string]session{},
+		refusals:  map[string]refusals{},
 	}
 }
 
@@ -77,6 +88,8 @@ type change struct {
 	hadSet     map[string]bool // touched → in use before
 	edits      []work.SetEdit
 	routes     map[netip.Prefix]work.Route // put
+	noRoutes   map[netip.Prefix]bool       // deleted
+	bgp        bool                        // to be told anew
 }
 
 func (b *batch) of(h *host) *change {
@@ -85,7 +98,7 @@ func (b *batch) of(h *host) *change {
 		c = &change{
 			endpoints: map[string]bool{}, programs: map[string]bool{},
 			hadProgram: map[string]bool{}, hadSet: map[string]bool{},
-			routes: map[netip.Prefix]work.Route{},
+			routes: map[netip.Prefix]work.Route{}, noRoutes: map[netip.Prefix]bool{},
 		}
 		b.changes[h] = c
 	}
@@ -229,7 +242,16 @@ func (b *batch) edit(e work.SetEdit) {
 
 // putRoute tells a host the way to a block.
 func (b *batch) putRoute(h *host, r work.Route) {
-	b.of(h).routes[r.Prefix] = r
+	c := b.of(h)
+	c.routes[r.Prefix] = r
+	delete(c.noRoutes, r.Prefix)
+}
+
+// dropRoute tells a host that there is no static way to a block any more.
+func (b *batch) dropRoute(h *host, p netip.Prefix) {
+	c := b.of(h)
+	delete(c.routes, p)
+	c.noRoutes[p] = true
 }
 
 // items makes the gathered changes the next items of the hosts, in the order
@@ -301,10 +323,14 @@ func (b *batch) step(h *host, c *change, it *work.Item) bool {
 	for _, p := range sortedPrefixes(c.routes) {
 		it.Routes = append(it.Routes, c.routes[p])
 	}
-	if len(del.Endpoints)+len(del.Programs)+len(del.Sets) > 0 {
+	del.Routes = sortedPrefixes(c.noRoutes)
+	if c.bgp {
+		it.BGP = h.bgp
+	}
+	if len(del.Routes)+len(del.Endpoints)+len(del.Programs)+len(del.Sets) > 0 {
 		it.Delete = &del
 	}
-	return it.Delete != nil || len(it.Sets)+len(it.Members)+len(it.Programs)+len(it.Endpoints)+len(it.Routes) > 0
+	return it.Delete != nil || it.BGP != nil || len(it.Sets)+len(it.Members)+len(it.Programs)+len(it.Endpoints)+len(it.Routes) > 0
 }
 
 // whole fills an item with all that the host needs. The routes of the change
@@ -322,6 +348,7 @@ func (b *batch) whole(h *host, c *change, it *work.Item) {
 	for _, p := range sortedPrefixes(c.routes) {
 		it.Routes = append(it.Routes, c.routes[p])
 	}
+	it.BGP = h.bgp
 	if len(h.ending) > 0 {
 		it.Delete = &work.Deletions{Endpoints: slices.Sorted(maps.Keys(h.ending))}
 	}

@@ -26,6 +26,7 @@ type State struct {
 	hosts     map[string]*host
 	endpoints map[string]*endpoint
 	span      *span
+	bgp       *bgp
 	refusal   *Refusal
 	commits   map[string]events.Origin // of the resources in force, by their keys as text
 	reports   uint64                   // place of the last report folded
@@ -55,6 +56,7 @@ func NewState() *State {
 		hosts:       map[string]*host{},
 		endpoints:   map[string]*endpoint{},
 		span:        newSpan(),
+		bgp:         newBGPState(),
 		commits:     map[string]events.Origin{},
 		tasks:       map[string]map[string]bool{},
 		byAgent:     map[string]map[string]bool{},
@@ -109,6 +111,7 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 			s.refusal = &Refusal{Seq: e.Seq, Error: err.Error()}
 		} else {
 			s.credit(ev.Policy, commits)
+			s.reconfigure(b, ev.Policy)
 		}
 		dirty = append(dirty, events.SortedKeys(s.waiting)...) // a pool may be new
 	case events.SettingsPut:
@@ -121,6 +124,12 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 		if s.wire(*ev.Wiring) {
 			dirty = append(dirty, events.SortedKeys(s.waiting)...) // an address came back
 		}
+	case events.BGPSession:
+		s.session(*ev.Session)
+	case events.BGPRefused:
+		s.refuseRoute(*ev.Refused)
+	case events.HostDrain:
+		s.drain(*ev.Drain)
 	}
 	slices.Sort(dirty)
 	for _, id := range slices.Compact(dirty) {
@@ -130,6 +139,12 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 		s.loseHost(b, was)
 	}
 	s.spread(b)
+	s.speak(b)
+	for h, c := range b.changes {
+		if c.snapshot {
+			c.routes = s.routes(h)
+		}
+	}
 	return b.items(work.Item{Cause: e.Seq, Time: e.Event.Received})
 }
 
@@ -142,6 +157,10 @@ func (s *State) repeated(ev events.Event) bool {
 		place = ev.Join.Report
 	case events.EndpointState:
 		place = ev.Wiring.Report
+	case events.BGPSession:
+		place = ev.Session.Report
+	case events.BGPRefused:
+		place = ev.Refused.Report
 	}
 	if place == 0 {
 		return false
@@ -211,10 +230,13 @@ func (s *State) host(name string) *host {
 
 func (s *State) putHost(b *batch, was, m events.Host) {
 	if was.Name != "" && was.Name != m.Name {
-		delete(s.host(was.Name).agents, m.Agent)
+		old := s.host(was.Name)
+		delete(old.agents, m.Agent)
+		s.look(b, old)
 	}
 	h := s.host(m.Name)
 	h.agents[m.Agent] = true
+	s.look(b, h)
 	// What the host's own agent says of its address outweighs what Mesos says.
 	if addr, err := netip.ParseAddr(m.Address); err == nil && !h.joined {
 		s.moveHost(b, h, addr)
@@ -229,9 +251,7 @@ func (s *State) join(b *batch, j events.Join) {
 		s.moveHost(b, h, addr)
 	}
 	b.of(h).snapshot = true
-	for _, p := range sortedPrefixes(s.addrs.blocks) {
-		s.route(b, h, s.addrs.blocks[p])
-	}
+	s.look(b, h)
 }
 
 // moveHost sets the address by which other hosts reach this one's blocks.
@@ -240,28 +260,10 @@ func (s *State) moveHost(b *batch, h *host, addr netip.Addr) {
 		return
 	}
 	h.address = addr
+	s.bgp.moved[h] = true
 	for _, block := range s.addrs.byHost[h.name] {
 		s.announce(b, block)
 	}
-}
-
-// announce tells every host the way to a block.
-func (s *State) announce(b *batch, block *block) {
-	for _, h := range s.hosts {
-		s.route(b, h, block)
-	}
-}
-
-// route tells one host the way to a block: to the block's host, or, for its
-// own, nowhere else. A block whose host has no known address has no way.
-func (s *State) route(b *batch, h *host, block *block) {
-	r := work.Route{Prefix: block.Prefix, Host: block.Host}
-	if block.Host != h.name {
-		if r.Via = s.hosts[block.Host].address; !r.Via.IsValid() {
-			return
-		}
-	}
-	b.putRoute(h, r)
 }
 
 // evaluate brings one endpoint up to what its tasks now say.
@@ -295,6 +297,9 @@ func (s *State) evaluate(b *batch, id string) {
 	s.endpoints[id] = want
 	s.resolver.PutEndpoint(want.resolved())
 	b.consider = append(b.consider, id)
+	if want.host.speaks && s.strays(want.host, want.address) {
+		s.bgp.dirty[want.host] = true
+	}
 }
 
 // address gives an endpoint its address, or the reason why it has none.
@@ -348,6 +353,9 @@ func (s *State) end(b *batch, e *endpoint) {
 	delete(s.waiting, e.id)
 	s.resolver.DeleteEndpoint(e.id)
 	b.deleteEndpoint(e.host, e.id)
+	if e.host.speaks && s.strays(e.host, e.address) {
+		s.bgp.dirty[e.host] = true
+	}
 	if e.wiring == events.Detached || !e.host.joined {
 		s.settle(e.host, e.id)
 	}
@@ -394,6 +402,7 @@ func (s *State) loseHost(b *batch, was events.Host) {
 			s.settle(h, id)
 		}
 	}
+	s.look(b, h)
 }
 
 // spread brings the resolver's differences to the hosts that they concern.

@@ -62,6 +62,12 @@ func body(e *events.Event) (named, known bool) {
 		return e.Wiring != nil, true
 	case events.TermBegin:
 		return e.Term != nil, true
+	case events.BGPSession:
+		return e.Session != nil, true
+	case events.BGPRefused:
+		return e.Refused != nil, true
+	case events.HostDrain:
+		return e.Drain != nil, true
 	case events.TaskGone, events.HostGone, events.FrameworkGone, events.AppGone:
 		return e.Gone != nil, true
 	}
@@ -73,6 +79,7 @@ func bodies(e *events.Event) int {
 	for _, set := range []bool{
 		e.Task != nil, e.Host != nil, e.Framework != nil, e.Marathon != nil, e.App != nil, e.Deployment != nil,
 		e.Policy != nil, e.Settings != nil, e.Join != nil, e.Wiring != nil, e.Term != nil, e.Gone != nil,
+		e.Session != nil, e.Refused != nil, e.Drain != nil,
 	} {
 		if set {
 			n++

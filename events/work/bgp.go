@@ -40,14 +40,17 @@ type Announcement struct {
 
 // BGPPeer is one session.
 type BGPPeer struct {
-	// Name is the resource's name, or "mesh/" and the other host's name.
+	// Name is the resource's name, for a session with another host followed by
+	// "/" and its name; those of the mesh begin with "mesh/".
 	Name    string     `json:"name"`
 	Address netip.Addr `json:"address"`
 	Port    uint16     `json:"port,omitempty"` // 0: 179
 	ASN     uint32     `json:"asn"`
-	// Source is the address that the session starts from; absent: RouterID.
+	// Source is the address that the session starts from; absent: RouterID,
+	// 0.0.0.0: the kernel chooses.
 	Source netip.Addr `json:"source,omitzero"`
-	// Password names the file of the TCP MD5 key (RFC 2385) on the host.
+	// Password names the file of the TCP MD5 key (RFC 2385) in the host's
+	// directory of secrets.
 	Password string `json:"password,omitempty"`
 	// HoldTime and Keepalive are in nanoseconds; 0: 90 s and a third of the
 	// hold time (RFC 4271, 10).

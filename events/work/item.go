@@ -28,7 +28,11 @@ type Item struct {
 	Members   []SetEdit  `json:"members,omitempty"`   // additions come now, removals after Endpoints
 	Programs  []Program  `json:"programs,omitempty"`  // to create or replace
 	Endpoints []Endpoint `json:"endpoints,omitempty"` // to create or replace
-	Routes    []Route    `json:"routes,omitempty"`    // to create or replace
+	// Routes are static ones, to create or replace: the way to the blocks of
+	// every other host or, between two hosts that both speak BGP, none. A host
+	// that begins to speak BGP is told by a snapshot without these routes: it
+	// keeps what the kernel has until it has learned the same network by BGP.
+	Routes []Route `json:"routes,omitempty"`
 	// BGP replaces how the host speaks BGP; absent, that stays as it is. In a
 	// snapshot, absent means that the host speaks none: its routes are static.
 	BGP    *BGP       `json:"bgp,omitempty"`

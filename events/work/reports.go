@@ -82,7 +82,8 @@ func (r *Reporter) send(ctx context.Context, msg *nats.Msg) error {
 // validate checks that a report says one thing.
 func validate(r *Report) error {
 	n := 0
-	for _, set := range []bool{r.Join != nil, r.Wiring != nil, r.Applied != nil, r.Drift != nil, r.Logged != nil} {
+	for _, set := range []bool{r.Join != nil, r.Wiring != nil, r.Applied != nil, r.Drift != nil, r.Logged != nil,
+		r.Session != nil, r.Refused != nil} {
 		if set {
 			n++
 		}
@@ -115,6 +116,12 @@ func decodeReport(subject string, h nats.Header, data []byte) (Report, error) {
 	}
 	if rep.Wiring != nil {
 		rep.Wiring.Host = host
+	}
+	if rep.Session != nil {
+		rep.Session.Host = host
+	}
+	if rep.Refused != nil {
+		rep.Refused.Host = host
 	}
 	return rep, nil
 }

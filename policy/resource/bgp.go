@@ -2,6 +2,7 @@ package resource
 
 import (
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -181,4 +182,10 @@ func parsePeerIP(text string) (netip.AddrPort, error) {
 func (m *Metadata) Time(annotation string) time.Duration {
 	d, _ := time.ParseDuration(m.Annotations[annotation])
 	return d
+}
+
+// Number is a number annotation of a checked resource; 0 when it is absent.
+func (m *Metadata) Number(annotation string) uint64 {
+	n, _ := strconv.ParseUint(m.Annotations[annotation], 10, 64)
+	return n
 }
