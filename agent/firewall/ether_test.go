@@ -170,7 +170,6 @@ type shot struct {
 	policy.Packet
 	src, dst netip.Addr
 	from, to link
-	due      bool // it should arrive
 	arrived  bool
 }
 
