@@ -52,7 +52,9 @@ func TestReconciliation(t *testing.T) {
 			seed := *firstSeed + uint64(i)
 			h := &history{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7))}
 			h.play()
-			sum.add(h)
+			if n := sum.add(h); n%100 == 0 {
+				t.Logf("%d histories played", n)
+			}
 		})
 		if t.Failed() {
 			break
@@ -326,7 +328,8 @@ type tally struct {
 	ops                        map[string]int
 }
 
-func (s *tally) add(h *history) {
+// add counts a history in, and says how many there are now.
+func (s *tally) add(h *history) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.histories++
@@ -338,6 +341,7 @@ func (s *tally) add(h *history) {
 	for op, n := range h.ops {
 		s.ops[op] += n
 	}
+	return s.histories
 }
 
 func (s *tally) total() (n int) {

@@ -85,7 +85,8 @@ type Agent struct {
 	updates     *updates
 	running     sync.WaitGroup // container goroutines, beyond Kill
 
-	down   context.CancelFunc // ends the daemon part
+	life   sync.Mutex         // held by who starts or kills the daemon part
+	down   context.CancelFunc // ends it
 	daemon sync.WaitGroup
 	wake   chan struct{} // closed to look again at leader and partition
 	inbox  *mailbox
@@ -140,6 +141,8 @@ func (a *Agent) cniRoot() string {
 
 // Start brings the agent up: recovery, HTTP, registration.
 func (a *Agent) Start() error {
+	a.life.Lock()
+	defer a.life.Unlock()
 	a.mu.Lock()
 	if a.up {
 		a.mu.Unlock()
@@ -164,7 +167,7 @@ func (a *Agent) Start() error {
 	if a.cfg.Listen != nil {
 		l, err := a.cfg.Listen()
 		if err != nil {
-			a.Kill()
+			a.kill()
 			return fmt.Errorf("mesos agent %s: %w", a.cfg.Hostname, err)
 		}
 		srv := &http.Server{Handler: a}
@@ -181,6 +184,12 @@ func (a *Agent) Start() error {
 // Kill ends the agent as a SIGKILL does: its containers run on, the master
 // starts to count missed pings.
 func (a *Agent) Kill() {
+	a.life.Lock()
+	defer a.life.Unlock()
+	a.kill()
+}
+
+func (a *Agent) kill() {
 	a.mu.Lock()
 	if !a.up {
 		a.mu.Unlock()
