@@ -62,6 +62,7 @@ func filterBase(hostPorts []uint16) base {
 		hooks: []hook{{"FORWARD", chainForward}, {"INPUT", chainInput}, {"OUTPUT", chainOutput}},
 		chains: chains{
 			chainForward: {
+				"! -i " + tasks + " -o " + tasks + " -m set --match-set " + setOwn + " src" + comment("address of a task of this host, from elsewhere") + " -g " + chainClosed,
 				noSender + comment("closed, or not the address of this interface") + " -g " + chainClosed,
 				noReceiver + comment("closed, or not the address of this interface") + " -g " + chainClosed,
 				"-i " + tasks + " -j " + chainTask,

@@ -4,7 +4,8 @@
 //
 //	packet ─▶ mangle  tw-mark: (source, interface)      ─ set tw-src ─▶ mark bits 0-13  = the sender's posture
 //	                           (destination, interface) ─ set tw-dst ─▶ mark bits 14-27 = the receiver's posture
-//	       ─▶ filter  tw-forward: bits empty? nobody vouched for it: dropped
+//	       ─▶ filter  tw-forward: a task's source (set tw-own), not from a task's interface? dropped
+//	                              bits empty? nobody vouched for it: dropped
 //	                  tw-task:    its verdict holds (established)? accepted
 //	                  tw-egress  ─ tree over bits 0-13  ─▶ tw-e-<posture> ─ allowed ─▶ tw-allowed
 //	                  tw-ingress ─ tree over bits 14-27 ─▶ tw-i-<posture> ─ allowed ─▶ tw-accept

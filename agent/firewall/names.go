@@ -23,6 +23,7 @@ const tasks = IfacePrefix + "+" // every task's interface, in a rule
 const (
 	setSrc = Prefix + "src" // (address, interface) of each endpoint, with its egress posture
 	setDst = Prefix + "dst" // the same, with its ingress posture
+	setOwn = Prefix + "own" // the address of each endpoint, to know it when it comes from elsewhere
 
 	chainMark    = Prefix + "mark"
 	chainForward = Prefix + "forward"

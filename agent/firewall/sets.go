@@ -156,7 +156,7 @@ func (f *Firewall) sweepSets(want map[string]*work.SetState) (swept []string, er
 	}
 	for _, h := range hs {
 		id, ours := strings.CutPrefix(h.Name, Prefix)
-		if !ours || h.Name == setSrc || h.Name == setDst {
+		if !ours || h.Name == setSrc || h.Name == setDst || h.Name == setOwn {
 			continue
 		}
 		if id, ok := strings.CutPrefix(id, "s-"); ok && want[id] != nil {

@@ -35,8 +35,8 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 		return nil, nil, err
 	}
 	drift = append(drift, found...)
-	for _, name := range []string{setSrc, setDst} {
-		if err := f.bulk.Create(name, ipset.NetIface); err != nil {
+	for name, typ := range map[string]ipset.Type{setSrc: ipset.NetIface, setDst: ipset.NetIface, setOwn: ipset.Net} {
+		if err := f.bulk.Create(name, typ); err != nil {
 			return drift, nil, err
 		}
 	}

@@ -41,11 +41,13 @@ func (f *Firewall) Unwire(ws ...Wire) error {
 func (f *Firewall) edits(ws []Wire, remove bool) []ipset.Edit {
 	src := ipset.Edit{Set: setSrc, Type: ipset.NetIface, Remove: remove}
 	dst := ipset.Edit{Set: setDst, Type: ipset.NetIface, Remove: remove}
+	own := ipset.Edit{Set: setOwn, Type: ipset.Net, Remove: remove}
 	for _, w := range ws {
 		src.Entries = append(src.Entries, f.entry(w, egress))
 		dst.Entries = append(dst.Entries, f.entry(w, ingress))
+		own.Entries = append(own.Entries, ipset.Entry{Prefix: netip.PrefixFrom(w.Address, 32)})
 	}
-	return []ipset.Edit{src, dst}
+	return []ipset.Edit{own, src, dst}
 }
 
 func (f *Firewall) entry(w Wire, d direction) ipset.Entry {

@@ -1,0 +1,176 @@
+package agent_test
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/taskwall/taskwall/agent"
+	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/internal/netlab"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// veth is the host's side of a task's interface.
+func (tk *task) veth() string { return attach.Name("fw/"+tk.executor, "taskwall") }
+
+// end is a packet that is allowed: all that was sent before it came before it,
+// or never.
+const end = "the end"
+
+func isEnd(p []byte) bool { return bytes.HasSuffix(p, []byte(end)) }
+
+// noReversePath turns the kernel's own check of source addresses off: the
+// firewall must do without.
+func noReversePath(t *testing.T, ifaces ...string) {
+	t.Helper()
+	for _, i := range append(ifaces, "all") {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+i+"/rp_filter", []byte("0"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Another machine cannot speak with the address of a task of this host: not to
+// open a connection, and not into one that is open.
+func TestUplinkSpoofing(t *testing.T) {
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, func(c *agent.Config) { c.Backend = backend })
+			far := neighbourHost(t)
+			l.must(work.Item{
+				Sets:     []work.Set{nets("peers", "10.0.0.1", "10.0.1.7")},
+				Programs: []work.Program{posture("db", tier(allow(17, "peers", 53)), nil), posture("out", nil, tier(allow(0, "")))},
+				Routes:   blocks(),
+			})
+			web, db := l.run("web", "10.0.0.1", "out"), l.run("db", "10.0.0.2", "db")
+			db.Serve("udp", "10.0.0.2:53")
+			c, err := web.DialFrom("udp", "10.0.0.1", "10.0.0.2:53")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if err := netlab.Echo(c, netlab.Wait); err != nil { // an open flow
+				t.Fatal(err)
+			}
+			noReversePath(t, "up0")
+			inside, uplink := openWire(t, db.Namespace, "eth0", db.veth()), openWire(t, far, "up0", "up0")
+			uplink.ip(ipv4(17, "10.0.0.1", "10.0.0.2", 1, 0, udp(4000, 53, "forged")))
+			uplink.ip(ipv4(17, "10.0.0.1", "10.0.0.2", 2, 0, udp(uint16(c.LocalAddr().(*net.UDPAddr).Port), 53, "forged")))
+			uplink.ip(ipv4(17, "10.0.1.7", "10.0.0.2", 3, 0, udp(4000, 53, end)))
+			for _, p := range inside.until(isEnd) {
+				if bytes.HasSuffix(p, []byte("forged")) {
+					t.Errorf("a forged packet reached the task: % x", p)
+				}
+			}
+			if err := netlab.Echo(c, netlab.Wait); err != nil {
+				t.Errorf("the honest flow broke: %v", err)
+			}
+		})
+	}
+}
+
+// A task that claims a neighbour's address, or the gateway's, by ARP attracts
+// nothing: neither the host's packets nor its neighbours'.
+func TestForgedARP(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
+	victim, thief, client := l.run("victim", "10.0.0.1", "open"), l.run("thief", "10.0.0.2", "open"), l.run("client", "10.0.0.3", "open")
+	victim.Serve("udp", "10.0.0.1:53")
+	w := openWire(t, thief.Namespace, "eth0", thief.veth())
+	everyone := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	for _, who := range []string{"10.0.0.1", "169.254.1.1", netlab.Host} {
+		for op := uint16(1); op <= 2; op++ {
+			for _, to := range []net.HardwareAddr{everyone, w.peer} {
+				w.send(ethernet(to, w.mac, etherARP, arp(op, w.mac, who, who)))
+				w.send(ethernet(to, w.mac, etherARP, arp(op, w.mac, who, "10.0.0.3")))
+			}
+		}
+	}
+	client.reaches("udp", "10.0.0.1:53")
+	if err := netlab.ReachHere("udp", "10.0.0.1:53"); err != nil {
+		t.Errorf("the host no longer reaches the victim: %v", err)
+	}
+	neighbours, err := os.ReadFile("/proc/net/arp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(neighbours)) {
+		if f := strings.Fields(line); f[0] == "10.0.0.1" && f[len(f)-1] != victim.veth() {
+			t.Errorf("the host believed the thief: %s", line)
+		}
+	}
+	client.send("10.0.0.2", 9, end) // what came to the thief until now
+	for _, p := range w.until(isEnd) {
+		if bytes.Equal(p[16:20], addr4("10.0.0.1")) {
+			t.Errorf("the thief got the victim's packet % x", p)
+		}
+	}
+}
+
+// send sends one datagram.
+func (tk *task) send(to string, port int, data string) {
+	tk.l.t.Helper()
+	tk.Do(func() error {
+		c, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: net.ParseIP(to), Port: port})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write([]byte(data))
+		return err
+	})
+}
+
+// Fragments meet the policy of the packet that they are parts of; a later part
+// whose first never came goes nowhere. A packet that belongs to no connection
+// and opens none is dropped though its port is open.
+func TestOddPackets(t *testing.T) {
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, func(c *agent.Config) { c.Backend = backend })
+			l.must(work.Item{
+				Sets: []work.Set{nets("client", "10.0.0.1")},
+				Programs: []work.Program{
+					posture("db", tier(allow(17, "client", 53), allow(6, "client", 80)), nil),
+					posture("out", nil, tier(allow(0, ""))),
+				},
+			})
+			client, db := l.run("client", "10.0.0.1", "out"), l.run("db", "10.0.0.2", "db")
+			from, to := openWire(t, client.Namespace, "eth0", client.veth()), openWire(t, db.Namespace, "eth0", db.veth())
+
+			big := udp(4000, 53, strings.Repeat("x", 1592))
+			closed := udp(4000, 54, strings.Repeat("y", 1592))
+			const more = 0x2000
+			for i, whole := range [][]byte{big, closed} {
+				id := uint16(10 + i)
+				from.ip(ipv4(17, "10.0.0.1", "10.0.0.2", id, more, whole[:800]))
+				from.ip(ipv4(17, "10.0.0.1", "10.0.0.2", id, 800/8, whole[800:]))
+			}
+			from.ip(ipv4(17, "10.0.0.1", "10.0.0.2", 20, 800/8, bytes.Repeat([]byte("z"), 100))) // without a first part
+			const synAck, rst, syn = 0x12, 0x04, 0x02
+			from.ip(ipv4(6, "10.0.0.1", "10.0.0.2", 30, 0, tcp("10.0.0.1", "10.0.0.2", 4001, 80, synAck)))
+			from.ip(ipv4(6, "10.0.0.1", "10.0.0.2", 31, 0, tcp("10.0.0.1", "10.0.0.2", 4002, 80, rst)))
+			from.ip(ipv4(6, "10.0.0.1", "10.0.0.2", 32, 0, tcp("10.0.0.1", "10.0.0.2", 4003, 80, 0xff)))
+			from.ip(ipv4(6, "10.0.0.1", "10.0.0.2", 33, 0, tcp("10.0.0.1", "10.0.0.2", 4004, 80, syn)))
+			from.ip(ipv4(17, "10.0.0.1", "10.0.0.2", 40, 0, udp(4000, 53, end)))
+
+			parts, opened := 0, false
+			for _, p := range to.until(isEnd) {
+				switch {
+				case bytes.HasSuffix(p, []byte("x")):
+					parts++
+				case p[9] == 6 && p[20+13] == syn:
+					opened = true
+				case !isEnd(p):
+					t.Errorf("this reached the task: % x", p[:min(len(p), 60)])
+				}
+			}
+			if parts == 0 || !opened {
+				t.Errorf("what is allowed did not come: %d parts of a large packet, opened %v", parts, opened)
+			}
+		})
+	}
+}
