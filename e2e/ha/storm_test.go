@@ -8,14 +8,15 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus"
@@ -71,7 +72,6 @@ func storm(t testing.TB, hosts, apps, bulk int, length time.Duration) (f stormFi
 	p.start(m.url)
 	p.policies(apps)
 	p.answer()
-	p.join()
 	p.rests(bulk)
 
 	f.rest = uint64(p.sample()["process_resident_memory_bytes"])
@@ -181,21 +181,29 @@ func (p *stormPlace) policies(apps int) {
 	}
 }
 
-// answer reports for all hosts what their agents would.
+// answer reports for all hosts what their agents would, and as they do: each
+// report once the one before is durable, and of those that wait about applied
+// items only the newest.
 func (p *stormPlace) answer() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var agents sync.WaitGroup
+	queues := map[string]chan *work.Item{}
+	for i := range p.hosts {
+		name, items := hostName(i), make(chan *work.Item, 1<<14)
+		queues[name] = items
+		agents.Go(func() { p.agent(ctx, name, i, items) })
+	}
 	msgs := make(chan *nats.Msg, 1<<20)
 	sub, err := p.conn.NATS.ChanSubscribe("taskwall.work.*", msgs)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	agents.Go(func() {
 		for msg := range msgs {
 			data, err := bus.Unpack(msg.Header, msg.Data)
-			var it work.Item
+			it := new(work.Item)
 			if err == nil {
-				err = json.Unmarshal(data, &it)
+				err = json.Unmarshal(data, it)
 			}
 			if err != nil {
 				p.t.Error(err)
@@ -205,37 +213,48 @@ func (p *stormPlace) answer() {
 			if it.Rev == 1 {
 				p.joined.Add(1)
 			}
-			for i, r := range answers(it.Host, &it) {
-				p.report(it.Host, fmt.Sprintf("%s-%d-%d", it.Host, it.Rev, i), r)
-			}
+			queues[it.Host] <- it
 		}
-	}()
+	})
 	p.t.Cleanup(func() {
+		cancel()
 		if err := sub.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
 			p.t.Error(err)
 		}
 		close(msgs)
-		<-done
+		agents.Wait()
 	})
 }
 
-func (p *stormPlace) report(host, id string, r work.Report) {
-	r.ID, r.Host = id, host
-	data, err := json.Marshal(r)
-	if err == nil {
-		_, err = p.conn.JS.PublishMsgAsync(&nats.Msg{Subject: bus.ReportsSubject(host), Data: data,
-			Header: nats.Header{jetstream.MsgIDHeader: {id}}}, jetstream.WithStallWait(10*time.Second))
-	}
-	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-		p.t.Error(err)
-	}
-}
-
-func (p *stormPlace) join() {
-	for i := range p.hosts {
-		name := hostName(i)
-		p.report(name, "join-"+name, work.Report{Time: time.Now().UTC(),
-			Join: &events.Join{Host: name, Address: fmt.Sprintf("192.168.%d.%d", i>>8, i&255)}})
+func (p *stormPlace) agent(ctx context.Context, name string, i int, items <-chan *work.Item) {
+	reporter := work.NewReporter(p.conn, name)
+	waiting := []work.Report{{Time: time.Now().UTC(),
+		Join: &events.Join{Host: name, Address: fmt.Sprintf("192.168.%d.%d", i>>8, i&255)}}}
+	for {
+		if len(waiting) == 0 {
+			select {
+			case it := <-items:
+				waiting = answers(name, it)
+			case <-ctx.Done():
+				return
+			}
+		}
+		for more := true; more; {
+			select {
+			case it := <-items:
+				waiting = slices.DeleteFunc(waiting, func(r work.Report) bool { return r.Applied != nil })
+				waiting = append(waiting, answers(name, it)...)
+			default:
+				more = false
+			}
+		}
+		if err := reporter.Report(ctx, waiting[0]); err != nil {
+			if ctx.Err() == nil {
+				p.t.Errorf("host %s: %v", name, err)
+			}
+			return
+		}
+		waiting = waiting[1:]
 	}
 }
 

@@ -184,12 +184,15 @@ func TestAuditorReadsAndCannotWrite(t *testing.T) {
 	s := newSite(t, "node.1")
 	auditor, controller := s.connect(t, "auditor"), s.connect(t, "controller")
 	ctx := bustest.Context(t)
-	for i := range 2500 {
-		if _, err := controller.JS.PublishAsync(bus.EventsSubject, fmt.Append(nil, i)); err != nil {
+	for i := 0; i < 2500; i += 500 { // synced once each: disks may be slow
+		msgs := make([]*nats.Msg, 500)
+		for j := range msgs {
+			msgs[j] = &nats.Msg{Subject: bus.EventsSubject, Header: nats.Header{}, Data: fmt.Append(nil, i+j)}
+		}
+		if _, err := bus.PublishAtomic(ctx, controller.JS, msgs); err != nil {
 			t.Fatal(err)
 		}
 	}
-	<-controller.JS.PublishAsyncComplete()
 	if state, err := bus.StreamState(ctx, auditor.JS, bus.EventsStream); err != nil || state.LastSeq != 2500 {
 		t.Errorf("the auditor sees %+v, %v", state, err)
 	}

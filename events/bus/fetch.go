@@ -144,10 +144,14 @@ func Last(ctx context.Context, js jetstream.JetStream, stream, subject string) (
 }
 
 // Tail is a consumer of a stream's messages in order, from a sequence on, that
-// lasts no longer than it is used.
+// lasts no longer than it is used. When the consumer is lost and another can't
+// be made at once, it fails, and the caller makes a new one: the library would
+// try for ever to make one of the same name, which a cluster may have given to a
+// server that is down.
 func Tail(ctx context.Context, js jetstream.JetStream, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.MessagesContext, error) {
 	ctx, cancel := Timeout(ctx)
 	defer cancel()
+	cfg.MaxResetAttempts = 1
 	cons, err := js.OrderedConsumer(ctx, stream, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("following stream %s: %w", stream, err)

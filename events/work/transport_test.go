@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/bus/bustest"
@@ -54,6 +56,16 @@ func catchup(t *testing.T, c *bus.Conn) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- work.ServeCatchup(ctx, c, bustest.Log(t)) }()
+	for { // until it is there to be asked
+		_, err := c.NATS.RequestWithContext(bustest.Context(t), bus.CatchupSubject("nobody"), []byte("0"))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, nats.ErrNoResponders) {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
