@@ -26,6 +26,12 @@ type HostView struct {
 	State   string         `json:"state"` // "ready", "no taskwall agent", "unreachable", "gone"
 	Rev     uint64         `json:"rev"`   // of the last item made for it
 	Blocks  []netip.Prefix `json:"blocks,omitempty"`
+	// Routing is "bgp" or "static"; Sessions counts the BGP sessions that the
+	// host should have, Established those that it has.
+	Routing     string     `json:"routing"`
+	Sessions    int        `json:"sessions,omitempty"`
+	Established int        `json:"established,omitempty"`
+	Drain       *DrainView `json:"drain,omitempty"`
 	// Endpoints counts those that live; Ending those whose end it has not confirmed.
 	Endpoints int `json:"endpoints"`
 	Ending    int `json:"ending"`
@@ -82,15 +88,7 @@ func (s *State) View() View {
 		Hosts: []HostView{}, Endpoints: []EndpointView{}, Postures: []PostureView{}, Pools: []PoolView{},
 	}
 	for _, name := range events.SortedKeys(s.hosts) {
-		h := s.hosts[name]
-		hv := HostView{
-			Name: name, Address: h.address, State: s.hostState(h), Rev: h.rev,
-			Endpoints: len(h.endpoints), Ending: len(h.ending), Postures: len(h.programs), Sets: len(h.sets),
-		}
-		for _, b := range s.addrs.byHost[name] {
-			hv.Blocks = append(hv.Blocks, b.Prefix)
-		}
-		v.Hosts = append(v.Hosts, hv)
+		v.Hosts = append(v.Hosts, s.viewHost(s.hosts[name]))
 	}
 	for _, id := range events.SortedKeys(s.endpoints) {
 		v.Endpoints = append(v.Endpoints, s.viewEndpoint(s.endpoints[id]))
@@ -115,6 +113,31 @@ func (s *State) View() View {
 		v.Pools = append(v.Pools, pv)
 	}
 	return v
+}
+
+// HostView pictures one host.
+func (s *State) HostView(name string) (HostView, bool) {
+	h := s.hosts[name]
+	if h == nil {
+		return HostView{}, false
+	}
+	return s.viewHost(h), true
+}
+
+func (s *State) viewHost(h *host) HostView {
+	hv := HostView{
+		Name: h.name, Address: h.address, State: s.hostState(h), Rev: h.rev,
+		Endpoints: len(h.endpoints), Ending: len(h.ending), Postures: len(h.programs), Sets: len(h.sets),
+		Routing: "static", Drain: h.drained(),
+	}
+	if h.speaks {
+		hv.Routing = "bgp"
+		hv.Sessions, hv.Established = h.countSessions()
+	}
+	for _, b := range s.addrs.byHost[h.name] {
+		hv.Blocks = append(hv.Blocks, b.Prefix)
+	}
+	return hv
 }
 
 func (s *State) hostState(h *host) string {

@@ -110,6 +110,7 @@ Exit status: 0 yes or done, 1 the answer is no, 2 wrong usage or configuration,
 	root.PersistentFlags().String("config", "", "YAML `file` with settings by the names of the flags")
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error")
 	root.PersistentFlags().String("log-format", "text", "text or json")
-	root.AddCommand(controllerCommand(), agentCommand(), statusCommand(), policyCommand(), auditCommand())
+	root.AddCommand(controllerCommand(), agentCommand(), statusCommand(), routesCommand(), hostCommand(),
+		policyCommand(), auditCommand())
 	return root
 }

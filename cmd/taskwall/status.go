@@ -53,6 +53,7 @@ A posture is the set of policies that apply to a task.`,
 	}
 	natsFlags(cmd)
 	outputFlag(cmd)
+	cmd.AddCommand(statusBGPCommand())
 	return cmd
 }
 
@@ -69,22 +70,6 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	if st.Refusal != nil {
 		fmt.Fprintf(w, "The policy change at %d was refused: %s\n", st.Refusal.Seq, st.Refusal.Error)
 	}
-	hosts := [][]string{{"HOST", "ADDRESS", "STATE", "TASKS", "ENDING", "POSTURES", "SETS", "REV", "LAG", "LAST APPLY", "BLOCKS"}}
-	for _, h := range st.Hosts {
-		a := st.Agents[h.Name]
-		lag, took := "-", "-"
-		if a.Applied > 0 {
-			lag, took = strconv.FormatUint(h.Rev-min(h.Rev, a.Applied), 10), a.Took.Round(10*time.Microsecond).String()
-		}
-		var blocks []string
-		for _, b := range h.Blocks {
-			blocks = append(blocks, b.String())
-		}
-		hosts = append(hosts, []string{
-			h.Name, dash(addr(h.Address)), h.State, strconv.Itoa(h.Endpoints), strconv.Itoa(h.Ending),
-			strconv.Itoa(h.Postures), strconv.Itoa(h.Sets), strconv.FormatUint(h.Rev, 10), lag, took, dash(strings.Join(blocks, " ")),
-		})
-	}
 	endpoints := slices.Clone(st.Endpoints)
 	slices.SortStableFunc(endpoints, func(a, b scheduler.EndpointView) int { return strings.Compare(a.App, b.App) })
 	var problems []string
@@ -97,7 +82,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 			problems = append(problems, fmt.Sprintf("%s on %s: %s", e.Task, e.Host, e.Problem))
 		}
 	}
-	tasks, postures, pools := taskRows(endpoints), postureRows(st.Postures), poolRows(st.Pools)
+	hosts, tasks, postures, pools := hostRows(st), taskRows(endpoints), postureRows(st.Postures), poolRows(st.Pools)
 	for _, rows := range [][][]string{hosts, tasks, postures, pools, refused} {
 		if len(refused) == 1 && &rows[0] == &refused[0] {
 			continue
@@ -117,6 +102,44 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 }
 
 // taskRows is a table of tasks.
+// hostRows has a column for BGP, sessions established of those wanted, once a
+// host speaks it.
+func hostRows(st controller.Status) [][]string {
+	bgp := slices.ContainsFunc(st.Hosts, func(h scheduler.HostView) bool { return h.Routing == "bgp" })
+	head := []string{"HOST", "ADDRESS", "STATE", "TASKS", "ENDING", "POSTURES", "SETS", "REV", "LAG", "LAST APPLY"}
+	if bgp {
+		head = append(head, "BGP")
+	}
+	rows := [][]string{append(head, "BLOCKS")}
+	for _, h := range st.Hosts {
+		a := st.Agents[h.Name]
+		lag, took := "-", "-"
+		if a.Applied > 0 {
+			lag, took = strconv.FormatUint(h.Rev-min(h.Rev, a.Applied), 10), a.Took.Round(10*time.Microsecond).String()
+		}
+		state := h.State
+		if h.Drain != nil {
+			state += ", drained"
+		}
+		row := []string{
+			h.Name, dash(addr(h.Address)), state, strconv.Itoa(h.Endpoints), strconv.Itoa(h.Ending),
+			strconv.Itoa(h.Postures), strconv.Itoa(h.Sets), strconv.FormatUint(h.Rev, 10), lag, took,
+		}
+		switch {
+		case bgp && h.Routing == "bgp":
+			row = append(row, fmt.Sprintf("%d/%d", h.Established, h.Sessions))
+		case bgp:
+			row = append(row, h.Routing)
+		}
+		var blocks []string
+		for _, b := range h.Blocks {
+			blocks = append(blocks, b.String())
+		}
+		rows = append(rows, append(row, dash(strings.Join(blocks, " "))))
+	}
+	return rows
+}
+
 func taskRows(endpoints []scheduler.EndpointView) [][]string {
 	rows := [][]string{{"APP", "ENVIRONMENT", "HOST", "ADDRESS", "STATE", "WIRING", "POSTURE", "TASK"}}
 	for _, e := range endpoints {

@@ -126,7 +126,7 @@ const (
 )
 
 // viewing are the requests to the controller that change nothing.
-var viewing = []string{StatusRequest, PolicyGetRequest}
+var viewing = []string{StatusRequest, PolicyGetRequest, SessionsRequest, RoutesRequest}
 
 // answerTime is how long the server keeps the way back for an answer: a policy
 // change may wait for many hosts.

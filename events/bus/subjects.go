@@ -42,6 +42,9 @@ const (
 	StatusRequest      = apiRequests + "status"
 	PolicyGetRequest   = apiRequests + "policy.get"
 	PolicyApplyRequest = apiRequests + "policy.apply"
+	SessionsRequest    = apiRequests + "sessions"
+	RoutesRequest      = apiRequests + "routes"
+	DrainRequest       = apiRequests + "host.drain"
 
 	apiRequests = "taskwall.api."
 

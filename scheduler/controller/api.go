@@ -22,11 +22,14 @@ import (
 // answer are gzipped JSON; an answer with the header "Taskwall-Error" is a
 // refusal in words.
 const (
-	SubjectStatus = bus.StatusRequest
-	SubjectApply  = bus.PolicyApplyRequest
-	SubjectPolicy = bus.PolicyGetRequest
-	headerError   = "Taskwall-Error"
-	maxBody       = 64 << 20 // bytes after decompression
+	SubjectStatus   = bus.StatusRequest
+	SubjectApply    = bus.PolicyApplyRequest
+	SubjectPolicy   = bus.PolicyGetRequest
+	SubjectSessions = bus.SessionsRequest // asks nothing, answers scheduler.BGPView
+	SubjectRoutes   = bus.RoutesRequest
+	SubjectDrain    = bus.DrainRequest
+	headerError     = "Taskwall-Error"
+	maxBody         = 64 << 20 // bytes after decompression
 )
 
 // ErrNoController means that no controller answered: none runs, or none leads.

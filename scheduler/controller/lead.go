@@ -130,6 +130,9 @@ func (c *Controller) serve(ctx context.Context, t *term) error {
 			serve(ctx, &requests, c.cfg.NATS, SubjectStatus, c.status),
 			serve(ctx, &requests, c.cfg.NATS, SubjectApply, c.apply),
 			serve(ctx, &requests, c.cfg.NATS, SubjectPolicy, c.policy),
+			serve(ctx, &requests, c.cfg.NATS, SubjectSessions, c.sessions),
+			serve(ctx, &requests, c.cfg.NATS, SubjectRoutes, c.routes),
+			serve(ctx, &requests, c.cfg.NATS, SubjectDrain, c.drain),
 		)
 	})
 	return group.Wait()

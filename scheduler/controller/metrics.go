@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -24,6 +25,10 @@ type Metrics struct {
 	took    prometheus.Histogram
 	failed  *prometheus.CounterVec
 	drifted *prometheus.CounterVec
+
+	sessions *prometheus.GaugeVec
+	changes  *prometheus.CounterVec
+	refusals *prometheus.CounterVec
 }
 
 func newMetrics() *Metrics {
@@ -59,6 +64,12 @@ func newMetrics() *Metrics {
 			Help: "Parts of work items that a host could not apply."}, []string{"host"}),
 		drifted: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "drift_total",
 			Help: "Differences between wanted and found kernel state that a host mended."}, []string{"host"}),
+		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "bgp_sessions",
+			Help: "BGP sessions of all hosts, by whether they are up, each host's end by itself."}, []string{"state"}),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_session_changes_total",
+			Help: "BGP sessions that went up or down, as hosts reported it."}, []string{"host"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_routes_refused_total",
+			Help: "Routes that a peer offered and a host did not take."}, []string{"host"}),
 	}
 }
 
@@ -68,7 +79,8 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{m.events, m.items, m.seq, m.behind, m.leading, m.signed, m.bytes, m.limit, m.first,
-		m.warned, m.delay, m.took, m.failed, m.drifted} {
+		m.warned, m.delay, m.took, m.failed, m.drifted,
+		m.sessions, m.changes, m.refusals} {
 		c.Collect(ch)
 	}
 }
@@ -115,3 +127,16 @@ func (m *Metrics) applied(r work.Report) {
 }
 
 func (m *Metrics) drift(host string) { m.drifted.WithLabelValues(host).Inc() }
+
+func (m *Metrics) session(host string, e *events.Session) {
+	m.changes.WithLabelValues(host).Add(float64(max(e.Flaps, 0)))
+}
+
+func (m *Metrics) refused(host string, e *events.RouteRefusal) {
+	m.refusals.WithLabelValues(host).Add(float64(max(e.Count, 0)))
+}
+
+func (m *Metrics) sessionsNow(wanted, up int) {
+	m.sessions.WithLabelValues("up").Set(float64(up))
+	m.sessions.WithLabelValues("down").Set(float64(wanted - up))
+}

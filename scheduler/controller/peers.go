@@ -63,6 +63,7 @@ func (c *Controller) announce(ctx context.Context) error {
 		c.mu.Lock()
 		self := c.self(time.Now())
 		c.metrics.lag(c.last, c.settled, c.term != nil)
+		c.metrics.sessionsNow(c.state.Sessions())
 		c.mu.Unlock()
 		body, err := json.Marshal(self)
 		if err != nil {

@@ -85,6 +85,12 @@ func (c *Controller) reported(r work.Report) (ev events.Event, ok bool) {
 		if r.Wiring.State == events.Failed {
 			c.log.Warn("attach failed", "host", r.Host, "task", r.Wiring.Endpoint, "error", r.Wiring.Error)
 		}
+	case r.Session != nil:
+		ev.Kind, ev.Session = events.BGPSession, r.Session
+		c.sessionReported(r)
+	case r.Refused != nil:
+		ev.Kind, ev.Refused = events.BGPRefused, r.Refused
+		c.refusalReported(r)
 	case r.Applied != nil:
 		c.applied(r)
 		return ev, false
