@@ -20,6 +20,19 @@ func (s *State) Endpoints() []policy.Endpoint {
 	return list
 }
 
+// Touched are the ids of the endpoints that the last entry may have changed, or
+// ended, in no order; one may be named twice. The next Apply overwrites them.
+func (s *State) Touched() []string { return s.touched }
+
+// Resolved is one endpoint as the resolver has it.
+func (s *State) Resolved(id string) (policy.Endpoint, bool) {
+	e := s.endpoints[id]
+	if e == nil {
+		return policy.Endpoint{}, false
+	}
+	return e.resolved(), true
+}
+
 // Endpoint pictures one endpoint.
 func (s *State) Endpoint(id string) (EndpointView, bool) {
 	e := s.endpoints[id]

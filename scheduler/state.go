@@ -37,6 +37,8 @@ type State struct {
 	byAgent     map[string]map[string]bool
 	byFramework map[string]map[string]bool
 	waiting     map[string]bool // endpoints without an address
+
+	touched []string // endpoints that the last entry may have changed
 }
 
 // Refusal is the last policy change in the log that could not be applied. A
@@ -83,6 +85,7 @@ func (s *State) Settings() events.Settings { return s.settings }
 // host, in the order of the hosts' names. An entry that was already applied
 // changes nothing.
 func (s *State) Apply(e events.Entry) []*work.Item {
+	s.touched = s.touched[:0]
 	if e.Seq <= s.seq {
 		return nil
 	}
@@ -268,6 +271,7 @@ func (s *State) moveHost(b *batch, h *host, addr netip.Addr) {
 
 // evaluate brings one endpoint up to what its tasks now say.
 func (s *State) evaluate(b *batch, id string) {
+	s.touched = append(s.touched, id)
 	var tasks []events.Task
 	for _, key := range events.SortedKeys(s.tasks[id]) {
 		if t := s.cluster.Tasks[key]; !events.Terminal(t.State) {
@@ -349,6 +353,7 @@ func (s *State) pools(e *endpoint) []policy.Pool {
 // end takes an endpoint out of everything. Its address stays taken until its
 // host says that nothing of it is left.
 func (s *State) end(b *batch, e *endpoint) {
+	s.touched = append(s.touched, e.id)
 	delete(s.endpoints, e.id)
 	delete(s.waiting, e.id)
 	s.resolver.DeleteEndpoint(e.id)

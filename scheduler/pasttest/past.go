@@ -143,20 +143,29 @@ func (p *Past) Policy(author string, texts ...string) {
 	p.t.Helper()
 	change := &events.PolicyChange{Author: author, Commit: "4f2c9e1"}
 	for _, text := range texts {
-		var head struct {
-			Kind     string
-			Metadata struct{ Name, Namespace string }
-		}
-		if err := json.Unmarshal([]byte(text), &head); err != nil {
-			p.t.Fatal(err)
-		}
-		change.Put = append(change.Put, events.Resource{
-			ResourceKey: events.ResourceKey{Kind: head.Kind, Namespace: head.Metadata.Namespace, Name: head.Metadata.Name},
-			Body:        json.RawMessage(text),
-		})
+		change.Put = append(change.Put, Resource(p.t, text))
 	}
 	p.Say(events.Event{Kind: events.PolicyApply, Policy: change})
 }
+
+// Resource is a policy resource given as JSON.
+func Resource(t testing.TB, text string) events.Resource {
+	t.Helper()
+	var head struct {
+		Kind     string
+		Metadata struct{ Name, Namespace string }
+	}
+	if err := json.Unmarshal([]byte(text), &head); err != nil {
+		t.Fatal(err)
+	}
+	return events.Resource{
+		ResourceKey: events.ResourceKey{Kind: head.Kind, Namespace: head.Metadata.Namespace, Name: head.Metadata.Name},
+		Body:        json.RawMessage(text),
+	}
+}
+
+// State is what the log adds up to.
+func (p *Past) State() *scheduler.State { return p.state }
 
 // Policies that let web use db, both ways round, and the pool for their tasks.
 const (
