@@ -16,7 +16,7 @@ func auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Ask the past: replay the log and compare",
 	}
-	cmd.AddCommand(replayCommand(), verifyCommand(), keyCommand())
+	cmd.AddCommand(replayCommand(), verifyCommand(), whatIfCommand(), keyCommand())
 	return cmd
 }
 

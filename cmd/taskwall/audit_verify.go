@@ -46,7 +46,7 @@ Exit status 0 when there are no problems, 1 when there are.`,
 	periodFlags(cmd)
 	f.Duration("late", proof.DefaultLate, "how long an item may wait for its answer before it is listed")
 	f.String("resume", "", "`file` to write down in how far it came when it is interrupted, and to go on from")
-	natsFlags(cmd)
+	historyFlags(cmd)
 	outputFlag(cmd)
 	return cmd
 }
@@ -61,7 +61,7 @@ func runVerify(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	ctx := cmd.Context()
-	src, done, err := openPast(cmd)
+	src, done, err := openHistory(cmd)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func runVerify(cmd *cobra.Command, _ []string) error {
 	shown := &progress{w: cmd.ErrOrStderr()}
 	late, _ := cmd.Flags().GetDuration("late")
 	v, err := proof.New(ctx, src, proof.Options{
-		From: from, To: to, Late: late, Now: src.Now(),
+		From: from, To: to, Late: late, Now: nowOf(cmd),
 		Progress: func(p proof.Progress) {
 			shown.say("record %d, of %s", p.Last, p.Time.UTC().Format(time.RFC3339))
 		},

@@ -17,6 +17,7 @@ import (
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/history"
 )
 
 // Past is what is stored of a past. A test may change it.
@@ -25,6 +26,8 @@ type Past struct {
 	Signed []eventlog.Checkpoint
 	Sent   []work.Stored
 	Said   []work.StoredReport
+	// Snapshots are states, by the last record that they hold.
+	Snapshots map[uint64][]byte
 
 	// Now is the time of the next event. Silent hosts do not answer.
 	Now    time.Time
@@ -195,7 +198,7 @@ func Shop(t testing.TB) *Past {
 	return p
 }
 
-// Checkpoints, Records, Items, Reports and Start make a Past a source.
+// Checkpoints, Records, Items, Reports, Bounds and Start make a Past a source.
 func (p *Past) Checkpoints(context.Context) ([]eventlog.Checkpoint, error) { return p.Signed, nil }
 
 // Records are the log from a sequence on.
@@ -213,9 +216,38 @@ func (p *Past) Reports(_ context.Context, from uint64) iter.Seq2[work.StoredRepo
 	return list(p.Said, func(r work.StoredReport) bool { return r.Seq >= from })
 }
 
-// Start is no snapshot: a test past has its beginning.
-func (p *Past) Start(context.Context, uint64) (*scheduler.State, error) {
-	return nil, errors.New("there is no snapshot")
+// Bounds are the records that there are.
+func (p *Past) Bounds(context.Context) (history.Bounds, error) {
+	if len(p.Log) == 0 {
+		return history.Bounds{}, nil
+	}
+	return history.Bounds{First: p.Log[0].Seq, Last: p.Log[len(p.Log)-1].Seq}, nil
+}
+
+// Start is the state after one of Snapshots, the last at or before a record.
+func (p *Past) Start(_ context.Context, seq uint64) (*scheduler.State, error) {
+	s := scheduler.NewState()
+	for at, data := range p.Snapshots {
+		if next := scheduler.NewState(); at <= seq && at > s.Seq() {
+			if err := json.Unmarshal(data, next); err != nil {
+				return nil, err
+			}
+			s = next
+		}
+	}
+	return s, nil
+}
+
+// Snapshot keeps the state as it is.
+func (p *Past) Snapshot() {
+	data, err := json.Marshal(p.state)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if p.Snapshots == nil {
+		p.Snapshots = map[uint64][]byte{}
+	}
+	p.Snapshots[p.state.Seq()] = data
 }
 
 func list[T any](all []T, wanted func(T) bool) iter.Seq2[T, error] {

@@ -8,6 +8,7 @@ import (
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/history"
 )
 
 // Source is where the past is read from. The lists begin at a sequence of
@@ -19,9 +20,11 @@ type Source interface {
 	Records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error]
 	Items(ctx context.Context, from uint64) iter.Seq2[work.Stored, error]
 	Reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error]
-	// Start is the state to fold on from when the log's beginning is no longer
-	// kept: a snapshot, which is taken on trust.
-	Start(ctx context.Context, first uint64) (*scheduler.State, error)
+	// Bounds are the records that are kept, and Start is the nearest snapshot at
+	// or before one: to fold on from when the log's beginning is no longer kept.
+	// A snapshot is taken on trust.
+	Bounds(ctx context.Context) (history.Bounds, error)
+	Start(ctx context.Context, seq uint64) (*scheduler.State, error)
 }
 
 // Options say what to look for.

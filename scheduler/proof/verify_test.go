@@ -389,3 +389,28 @@ func TestAnInterruptedVerificationGoesOnToTheSameEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestALogWithoutItsBeginningIsFoldedFromASnapshot(t *testing.T) {
+	t.Parallel()
+	p := pasttest.New(t)
+	p.Policy("ann", pasttest.Pool, pasttest.WebToDB, pasttest.DBFromWeb)
+	for i, h := range []string{"h1", "h2", "h3", "h4"} {
+		p.Host(h, "192.168.50."+string(rune('1'+i)))
+		p.Snapshot()
+	}
+	p.Task("db.1", "db", "h1", "TASK_RUNNING", map[string]string{"app": "db"})
+	p.Checkpoint()
+	p.Log = p.Log[3:] // as retention does; the first snapshot that fits is at 3
+	rep := verify(t, p, Options{})
+	if !rep.OK() || rep.Log.Start != 3 || rep.Log.Folded != 10 || rep.Items.Equal != rep.Items.Made || rep.Items.Made == 0 {
+		t.Errorf("found %+v", rep)
+	}
+	p.Snapshots = nil
+	v, err := New(t.Context(), p, Options{}, pasttest.Trust)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "none is kept from record 3 on") {
+		t.Errorf("without a snapshot: %v", err)
+	}
+}

@@ -81,6 +81,14 @@ func (w *words) report(r work.StoredReport) {
 		v := *r.Wiring
 		v.Host, v.Report = r.Host, r.Seq
 		body = v
+	case r.Session != nil:
+		v := *r.Session
+		v.Host, v.Report = r.Host, r.Seq
+		body = v
+	case r.Refused != nil:
+		v := *r.Refused
+		v.Host, v.Report = r.Host, r.Seq
+		body = v
 	default:
 		return
 	}
