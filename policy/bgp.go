@@ -15,8 +15,10 @@ import (
 type BGP struct {
 	// Configurations are by host; that of all hosts has the key "".
 	Configurations map[string]*resource.BGPConfiguration
-	Peers          []*resource.BGPPeer // sorted by name
-	Filters        map[string]*resource.BGPFilter
+	// Sites are those for the hosts that they select, by name.
+	Sites   []*resource.BGPConfiguration
+	Peers   []*resource.BGPPeer // sorted by name
+	Filters map[string]*resource.BGPFilter
 }
 
 // BGP returns the resources of BGP.
@@ -25,13 +27,18 @@ func (r *Resolver) BGP() BGP {
 	for key, typed := range r.bgp {
 		switch t := typed.(type) {
 		case *resource.BGPConfiguration:
-			b.Configurations[t.Host()] = t
+			if t.Site() {
+				b.Sites = append(b.Sites, t)
+			} else {
+				b.Configurations[t.Host()] = t
+			}
 		case *resource.BGPPeer:
 			b.Peers = append(b.Peers, t)
 		case *resource.BGPFilter:
 			b.Filters[key.Name] = t
 		}
 	}
+	slices.SortFunc(b.Sites, func(a, b *resource.BGPConfiguration) int { return strings.Compare(a.Metadata.Name, b.Metadata.Name) })
 	slices.SortFunc(b.Peers, func(a, b *resource.BGPPeer) int { return strings.Compare(a.Metadata.Name, b.Metadata.Name) })
 	return b
 }

@@ -57,7 +57,7 @@ func (s *State) reconfigure(b *batch, c *events.PolicyChange) {
 // loadBGP makes the rules anew, and with them everything.
 func (s *State) loadBGP(b *batch) {
 	conf := s.resolver.BGP()
-	if len(conf.Configurations) == 0 && len(s.bgp.rules.nodes) == 0 {
+	if len(conf.Configurations) == 0 && len(conf.Sites) == 0 && s.bgp.rules.none() {
 		return // nobody speaks, nobody did
 	}
 	r := newRules(conf)
@@ -101,7 +101,7 @@ func (s *State) convert(b *batch, hosts []*host) {
 	changed := map[*host]bool{}
 	for _, h := range hosts {
 		l := s.labels(h)
-		if on := s.bgp.rules.speaks(h.name, l); on != h.speaks {
+		if on := s.bgp.rules.speaks(l); on != h.speaks {
 			h.speaks, changed[h] = on, true
 		}
 	}
@@ -134,7 +134,7 @@ func (s *State) look(b *batch, h *host) {
 
 func (s *State) labels(h *host) hostLabels {
 	l := hostLabels{name: h.name, attributes: h.attributes}
-	l.cluster = s.bgp.rules.cluster(h.name, l)
+	l.cluster = s.bgp.rules.cluster(l)
 	return l
 }
 
@@ -225,7 +225,7 @@ func (s *State) newSeat(h *host) *seat {
 			takes[i] |= 2
 		}
 	}
-	return &seat{address: h.address, asn: r.asn(h.name), port: r.port(h.name), cluster: l.cluster, takes: string(takes)}
+	return &seat{address: h.address, asn: r.asn(l), port: r.port(l), cluster: l.cluster, takes: string(takes)}
 }
 
 // picture is how a host speaks BGP; nil: not at all. A host that has left the
@@ -234,9 +234,9 @@ func (s *State) picture(h *host) *work.BGP {
 	if !h.speaks || !h.joined || !h.address.Is4() {
 		return nil
 	}
-	r := s.bgp.rules
+	r, l := s.bgp.rules, s.labels(h)
 	p := &work.BGP{
-		ASN: r.asn(h.name), RouterID: h.address, Port: r.port(h.name), Accept: r.accept, Pools: r.pools,
+		ASN: r.asn(l), RouterID: h.address, Port: r.port(l), Accept: r.accept, Pools: r.pools,
 		Drain: h.drain != nil && h.drain.On,
 	}
 	if h.seat == nil {
@@ -314,8 +314,9 @@ func plainPort(s work.BGPPeer) work.BGPPeer {
 // brings the packets here.
 func (s *State) announcements(h *host) []work.Announcement {
 	var all []work.Announcement
+	l := s.labels(h)
 	add := func(p netip.Prefix) {
-		all = append(all, work.Announcement{Prefix: p, Communities: s.bgp.rules.communities(h.name, p)})
+		all = append(all, work.Announcement{Prefix: p, Communities: s.bgp.rules.communities(l, p)})
 	}
 	for _, block := range s.addrs.byHost[h.name] {
 		add(block.Prefix)

@@ -23,6 +23,7 @@ var (
 		bgpResource("BGPConfiguration", "default", `"taskwall/route-reflectors":"taskwall/host == 'h1'","taskwall/route-reflector-cluster-id":"10.0.0.1"`,
 			`"nodeToNodeMeshEnabled":false,"prefixAdvertisements":[{"cidr":"10.8.0.0/16","communities":["64512:1"]}]`),
 		bgpResource("BGPConfiguration", "node.h2", `"taskwall/route-reflector-cluster-id":"10.0.0.2"`, `"asNumber":64520,"listenPort":1179`),
+		bgpResource("BGPConfiguration", "site-b", `"taskwall/hosts":"rack == 'b'"`, `"asNumber":64530`),
 		bgpResource("BGPPeer", "racks", `"taskwall/hold-time":"9s"`, `"nodeSelector":"rack == 'a'","peerSelector":"rack == 'b'"`),
 		bgpResource("BGPPeer", "reflectors", ``, `"peerSelector":"has(taskwall/route-reflector)"`),
 		bgpResource("BGPPeer", "tor", ``, `"node":"h3","peerIP":"192.0.2.1","asNumber":64600`),
@@ -30,7 +31,8 @@ var (
 		bgpResource("GlobalNetworkSet", "office", ``, `"nets":["192.0.2.0/24","192.0.2.0/25","0.0.0.0/0"]`),
 	}
 	bgpDelete = []events.ResourceKey{
-		{Kind: "BGPConfiguration", Name: "default"}, {Kind: "BGPConfiguration", Name: "node.h2"}, {Kind: "BGPPeer", Name: "racks"},
+		{Kind: "BGPConfiguration", Name: "default"}, {Kind: "BGPConfiguration", Name: "node.h2"},
+		{Kind: "BGPConfiguration", Name: "site-b"}, {Kind: "BGPPeer", Name: "racks"},
 		{Kind: "BGPPeer", Name: "reflectors"}, {Kind: "IPPool", Name: "main"},
 	}
 )
@@ -47,7 +49,7 @@ func bgpStep(t *rapid.T) *events.PolicyChange {
 }
 
 func speaksOracle(s *State, h *host) bool {
-	return s.bgp.rules.speaks(h.name, s.labels(h))
+	return s.bgp.rules.speaks(s.labels(h))
 }
 
 // takesPart says who can be a peer.
@@ -63,14 +65,15 @@ func bgpOracle(s *State, h *host) *work.BGP {
 	}
 	fresh := newRules(s.resolver.BGP())
 	fresh.accept, fresh.pools = s.networks()
-	b := &work.BGP{ASN: fresh.asn(h.name), RouterID: h.address, Port: fresh.port(h.name), Accept: fresh.accept, Pools: fresh.pools,
+	own := s.labels(h)
+	b := &work.BGP{ASN: fresh.asn(own), RouterID: h.address, Port: fresh.port(own), Accept: fresh.accept, Pools: fresh.pools,
 		Drain: h.drain != nil && h.drain.On}
 	if !takesPart(s, h) {
 		return b
 	}
 	for _, block := range s.addrs.blocks {
 		if block.Host == h.name {
-			b.Announce = append(b.Announce, work.Announcement{Prefix: block.Prefix, Communities: fresh.communities(h.name, block.Prefix)})
+			b.Announce = append(b.Announce, work.Announcement{Prefix: block.Prefix, Communities: fresh.communities(own, block.Prefix)})
 		}
 	}
 	slices.SortFunc(b.Announce, func(x, y work.Announcement) int { return x.Prefix.Compare(y.Prefix) })
@@ -80,7 +83,7 @@ func bgpOracle(s *State, h *host) *work.BGP {
 		if other == h || !takesPart(s, other) {
 			continue
 		}
-		own, theirs := s.labels(h), s.labels(other)
+		theirs := s.labels(other)
 		for _, p := range fresh.peerings {
 			hereLocal, hereRemote := p.sides(h, own)
 			thereLocal, thereRemote := p.sides(other, theirs)
@@ -88,7 +91,7 @@ func bgpOracle(s *State, h *host) *work.BGP {
 				continue
 			}
 			peer := p.session
-			peer.Name, peer.Address, peer.ASN, peer.Port = p.name+"/"+name, other.address, fresh.asn(name), fresh.port(name)
+			peer.Name, peer.Address, peer.ASN, peer.Port = p.name+"/"+name, other.address, fresh.asn(theirs), fresh.port(theirs)
 			if peer.Port == 179 {
 				peer.Port = 0
 			}

@@ -242,3 +242,34 @@ func TestSessions(t *testing.T) {
 		t.Errorf("the peer is gone, and its session is %v", got)
 	}
 }
+
+// A site's hosts have their own AS number by a selector, so that one that joins
+// the site needs nobody's hand; a host's own configuration counts before it.
+func TestSiteHasItsOwnASNumber(t *testing.T) {
+	w := newWorld(t)
+	for _, h := range []string{"h1", "h2", "h3"} {
+		w.host(h)
+	}
+	inCloud := func(h string) {
+		w.say(events.Event{Kind: events.HostPut, Host: &events.Host{Agent: "agent-" + h, Name: h, Address: hostAddress(h), Reachable: true,
+			Attributes: map[string]string{"site": "cloud"}}})
+	}
+	inCloud("h2")
+	w.apply(meshOn)
+	w.apply(`{"apiVersion":"projectcalico.org/v3","kind":"BGPConfiguration","metadata":{"name":"cloud","annotations":{"taskwall/hosts":"site == 'cloud'"}},"spec":{"asNumber":64513}}`)
+	numbers := func() []uint32 { return []uint32{w.hosts["h1"].BGP.ASN, w.hosts["h2"].BGP.ASN, w.hosts["h3"].BGP.ASN} }
+	if got := numbers(); !slices.Equal(got, []uint32{64512, 64513, 64512}) {
+		t.Errorf("AS numbers %v", got)
+	}
+	inCloud("h3")
+	if got := numbers(); !slices.Equal(got, []uint32{64512, 64513, 64513}) {
+		t.Errorf("with h3 in the cloud: %v", got)
+	}
+	if peer := w.hosts["h1"].BGP.Peers[1]; peer.Name != "mesh/h3" || peer.ASN != 64513 {
+		t.Errorf("h1 knows h3 as %+v", peer)
+	}
+	w.apply(`{"apiVersion":"projectcalico.org/v3","kind":"BGPConfiguration","metadata":{"name":"node.h3"},"spec":{"asNumber":64514}}`)
+	if got := numbers(); !slices.Equal(got, []uint32{64512, 64513, 64514}) {
+		t.Errorf("with h3's own: %v", got)
+	}
+}

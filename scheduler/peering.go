@@ -44,12 +44,19 @@ func (p *peering) sides(h *host, l hostLabels) (local, remote bool) {
 type rules struct {
 	all   *resource.BGPConfiguration // of all hosts; may be nil
 	nodes map[string]*resource.BGPConfiguration
+	sites []site
 	hosts *selector.Selector // those that speak; nil: all
 	// reflectors are those that reflect; nil: none but by their own configuration.
 	reflectors *selector.Selector
 	peerings   []*peering // in the order in which they count: of two that join the same hosts the first
 	accept     []netip.Prefix
 	pools      []netip.Prefix
+}
+
+// site is a configuration of the hosts that it selects.
+type site struct {
+	hosts *selector.Selector
+	conf  *resource.BGPConfiguration
 }
 
 // newRules reads the resources. Where they were checked before, a selector
@@ -59,6 +66,9 @@ func newRules(b policy.BGP) *rules {
 	if r.all != nil {
 		a := r.all.Metadata.Annotations
 		r.hosts, r.reflectors = parsed(a[resource.BGPHosts]), parsed(a[resource.Reflectors])
+	}
+	for _, c := range b.Sites {
+		r.sites = append(r.sites, site{parsed(c.Metadata.Annotations[resource.BGPHosts]), c})
 	}
 	for _, p := range b.Peers {
 		r.peerings = append(r.peerings, newPeering(p, b.Filters))
@@ -147,10 +157,26 @@ func appendFilter(to []work.BGPFilter, name string, rules []resource.BGPFilterRu
 	return to
 }
 
+// none says that nobody speaks.
+func (r *rules) none() bool { return len(r.nodes) == 0 && len(r.sites) == 0 }
+
+// own is the configuration of a host or of its site; nil: that of all counts.
+func (r *rules) own(l hostLabels) *resource.BGPConfiguration {
+	if c := r.nodes[l.name]; c != nil && l.name != "" {
+		return c
+	}
+	for _, s := range r.sites {
+		if s.hosts.Matches(l) {
+			return s.conf
+		}
+	}
+	return nil
+}
+
 // speaks says whether a host speaks BGP; else its routes are static.
-func (r *rules) speaks(name string, l hostLabels) bool {
+func (r *rules) speaks(l hostLabels) bool {
 	switch {
-	case r.nodes[name] != nil && name != "":
+	case r.own(l) != nil:
 		return true
 	case r.all == nil:
 		return false
@@ -159,8 +185,8 @@ func (r *rules) speaks(name string, l hostLabels) bool {
 }
 
 // asn is a host's AS number, port where it listens.
-func (r *rules) asn(name string) uint32 {
-	for _, c := range []*resource.BGPConfiguration{r.nodes[name], r.all} {
+func (r *rules) asn(l hostLabels) uint32 {
+	for _, c := range []*resource.BGPConfiguration{r.own(l), r.all} {
 		if c != nil && c.Spec.ASNumber != 0 {
 			return uint32(c.Spec.ASNumber)
 		}
@@ -168,8 +194,8 @@ func (r *rules) asn(name string) uint32 {
 	return uint32(resource.DefaultASN)
 }
 
-func (r *rules) port(name string) uint16 {
-	for _, c := range []*resource.BGPConfiguration{r.nodes[name], r.all} {
+func (r *rules) port(l hostLabels) uint16 {
+	for _, c := range []*resource.BGPConfiguration{r.own(l), r.all} {
 		if c != nil && c.Spec.ListenPort != 0 {
 			return uint16(c.Spec.ListenPort)
 		}
@@ -178,8 +204,8 @@ func (r *rules) port(name string) uint16 {
 }
 
 // cluster is the cluster id of a host that reflects; "" of one that does not.
-func (r *rules) cluster(name string, l hostLabels) string {
-	if c := r.nodes[name]; c != nil {
+func (r *rules) cluster(l hostLabels) string {
+	if c := r.own(l); c != nil {
 		if id := c.Metadata.Annotations[resource.ClusterID]; id != "" {
 			return id
 		}
@@ -191,8 +217,8 @@ func (r *rules) cluster(name string, l hostLabels) string {
 }
 
 // communities are those that a host announces a prefix with, sorted.
-func (r *rules) communities(name string, prefix netip.Prefix) []string {
-	c := r.nodes[name]
+func (r *rules) communities(l hostLabels, prefix netip.Prefix) []string {
+	c := r.own(l)
 	if c == nil || len(c.Spec.PrefixAdvertisements) == 0 {
 		c = r.all
 	}

@@ -85,7 +85,7 @@ func (s *State) viewRoute(p netip.Prefix, pool string, o *host) RouteView {
 		v.Mode, v.Problem = "none", "the address of its host is not known"
 	case o.seat == nil: // static
 	default:
-		v.Mode, v.Communities = "bgp", s.bgp.rules.communities(o.name, p)
+		v.Mode, v.Communities = "bgp", s.bgp.rules.communities(s.labels(o), p)
 		switch d := o.drained(); {
 		case v.Sessions == 0:
 			v.Problem = "its host has no peers to announce it to"

@@ -10,11 +10,12 @@ import (
 // The annotations of the BGP kinds: what Calico has no field for.
 const (
 	// BGPHosts, of the BGPConfiguration "default", selects the hosts that speak
-	// BGP by their labels; without it all do. A host with a BGPConfiguration of
-	// its own always does.
+	// BGP by their labels; without it all do. Of a site's it selects the site's
+	// hosts. A host with a BGPConfiguration of its own or of its site always speaks.
 	BGPHosts = "taskwall/hosts"
 	// ClusterID makes hosts route reflectors with this cluster id (RFC 4456), an
-	// IPv4 address: those that Reflectors selects, or, of "node.<host>", that host.
+	// IPv4 address: those that Reflectors selects, or, of "node.<host>" or a
+	// site, that host or the site's.
 	ClusterID = "taskwall/route-reflector-cluster-id"
 	// Reflectors, of "default", selects the hosts that reflect.
 	Reflectors = "taskwall/route-reflectors"
@@ -46,8 +47,10 @@ const (
 	DefaultPort int      = 179
 )
 
-// BGPConfiguration says how hosts speak BGP: "default" all, "node.<host>" one;
-// what that gives counts for it instead.
+// BGPConfiguration says how hosts speak BGP: "default" all, "node.<host>" one,
+// and one with any other name those of a site, which its annotation BGPHosts
+// selects. What is given for fewer hosts counts for them instead; of two sites
+// that select the same host, the first by name.
 type BGPConfiguration struct {
 	Header
 	Spec BGPConfigurationSpec `json:"spec"`
@@ -152,7 +155,10 @@ type PrefixLength struct {
 	Max *int `json:"max,omitempty"` // nil: 32
 }
 
-// Host is the host that the BGPConfiguration is for; "" for all.
+// Site says whether the BGPConfiguration is for the hosts that it selects.
+func (b *BGPConfiguration) Site() bool { return b.Metadata.Name != DefaultBGP && b.Host() == "" }
+
+// Host is the host that the BGPConfiguration is for; "" for several.
 func (b *BGPConfiguration) Host() string {
 	host, _ := strings.CutPrefix(b.Metadata.Name, NodeBGP)
 	if host == b.Metadata.Name {

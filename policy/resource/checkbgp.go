@@ -23,15 +23,24 @@ const (
 
 func (b *BGPConfiguration) check(c *checker) {
 	c.header(&b.Header, false)
-	host := b.Host()
-	if name := b.Metadata.Name; name != DefaultBGP && host == "" {
-		c.fail(strict.Path{"metadata", "name"}, fmt.Sprintf("no hosts have the BGPConfiguration %q", name), "write default for all hosts, or node.<host> for one")
+	hosts, selects := b.Metadata.Annotations[BGPHosts]
+	if name := b.Metadata.Name; b.Site() && !selects {
+		c.fail(strict.Path{"metadata", "name"}, fmt.Sprintf("no hosts have the BGPConfiguration %q", name),
+			"write default for all hosts, node.<host> for one, or the annotation "+BGPHosts+" for those that it selects")
 	}
 	spec, s := strict.Path{"spec"}, &b.Spec
-	if host == "" {
+	switch {
+	case b.Metadata.Name == DefaultBGP:
 		c.annotations(&b.Metadata, BGPHosts, ClusterID, Reflectors, HoldTime, Keepalive)
-	} else {
-		c.annotations(&b.Metadata, ClusterID)
+	default:
+		if b.Site() {
+			c.annotations(&b.Metadata, BGPHosts, ClusterID)
+			if s, err := selector.Parse(hosts); err == nil && slices.Contains(s.Keys(), ReflectorLabel) {
+				c.fail(strict.Path{"metadata", "annotations", BGPHosts}, "a site's hosts can't depend on which hosts reflect", "write it without "+ReflectorLabel)
+			}
+		} else {
+			c.annotations(&b.Metadata, ClusterID)
+		}
 		const instead = "write it in the BGPConfiguration default"
 		if s.NodeToNodeMeshEnabled != nil {
 			c.fail(spec.Under("nodeToNodeMeshEnabled"), "a mesh is of all hosts", instead)
@@ -44,7 +53,7 @@ func (b *BGPConfiguration) check(c *checker) {
 		}
 	}
 	a := b.Metadata.Annotations
-	if _, selects := a[Reflectors]; host == "" && selects != (a[ClusterID] != "") {
+	if _, selects := a[Reflectors]; b.Metadata.Name == DefaultBGP && selects != (a[ClusterID] != "") {
 		given := ClusterID
 		if selects {
 			given = Reflectors
