@@ -38,17 +38,26 @@ func (a *Agent) Add(ctx context.Context, c cni.Attachment) (cni.Result, error) {
 	}
 	var at *attachment
 	if err == nil {
-		at, err = a.attach(ep, c)
+		at, err = a.attach(ep, attaching{Attachment: c})
 	}
 	w := events.Wiring{Endpoint: id, State: events.Attached, Took: time.Since(started), Address: addressText(ep)}
 	if err != nil {
-		w.State, w.Error = events.Failed, err.Error()
+		w.State, w.Error = failedAs(err), err.Error()
 		a.report.wiring(w)
 		return cni.Result{}, err
 	}
 	a.report.wiring(w)
 	a.log.Info("attached", "task", id, "address", ep.Address, "iface", at.Veth, "took", w.Took)
 	return at.result(), nil
+}
+
+// failedAs is what an attach that failed is reported as. Of an endpoint that
+// ended meanwhile nothing is left, and nobody else says so.
+func failedAs(err error) events.WiringState {
+	if errors.Is(err, ErrGone) {
+		return events.Detached
+	}
+	return events.Failed
 }
 
 func addressText(ep work.Endpoint) string {
@@ -148,12 +157,23 @@ func (a *Agent) claim(ctx context.Context, id string) (release func(), err error
 	}
 }
 
+// attaching says what to attach: what the plugin was called with, or a process.
+type attaching struct {
+	cni.Attachment
+	process *attach.Process
+}
+
 // attach makes the interface and has the firewall vouch for it. The caller has
 // claimed the endpoint. When it fails nothing is left.
-func (a *Agent) attach(ep work.Endpoint, c cni.Attachment) (_ *attachment, err error) {
+func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error) {
 	at := &attachment{
 		Endpoint: ep.ID, Network: ep.Network, Container: c.Container, Namespace: c.Namespace,
 		Iface: c.Iface, Veth: attach.Name(ep.ID, ep.Network), Address: ep.Address,
+	}
+	spec := at.spec(a.cfg.MTU)
+	if c.process != nil {
+		at.PID, at.Started = c.process.PID, c.process.Started
+		spec.Namespace = c.process.Path() // what is open is his, whoever has the process id
 	}
 	a.mu.Lock()
 	old := a.attachments[ep.ID]
@@ -181,7 +201,7 @@ func (a *Agent) attach(ep work.Endpoint, c cni.Attachment) (_ *attachment, err e
 			err = errors.Join(err, a.remove(at))
 		}
 	}()
-	if err := a.host.Attach(at.spec(a.cfg.MTU)); err != nil {
+	if err := a.host.Attach(spec); err != nil {
 		return nil, err
 	}
 	a.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"github.com/taskwall/taskwall/agent/cni"
 	"github.com/taskwall/taskwall/agent/conntrack"
 	"github.com/taskwall/taskwall/agent/containers"
+	"github.com/taskwall/taskwall/agent/docker"
 	"github.com/taskwall/taskwall/agent/firewall"
 	"github.com/taskwall/taskwall/agent/routes"
 	"github.com/taskwall/taskwall/events"
@@ -33,6 +34,7 @@ type Agent struct {
 	routes *routes.Table
 	flows  *conntrack.Conn
 	mesos  *containers.Client
+	docker *docker.Client
 
 	// applyMu is held by whoever changes rules, sets or routes: the applier of
 	// items, and the check.
@@ -74,6 +76,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 		attachments: map[string]*attachment{}, busy: map[string]chan struct{}{},
 		checkNow: make(chan struct{}, 1), users: users{},
 	}
+	a.docker = docker.New(cfg.DockerSocket)
 	a.report = newReporter(cfg.Host, outbox, a.log)
 	ok := false
 	defer func() {
@@ -112,6 +115,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 }
 
 func (a *Agent) close() {
+	a.docker.Close()
 	if a.fw != nil {
 		a.fw.Close()
 	}
@@ -147,6 +151,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.work(ctx) })
 	g.Go(func() error { return a.checks(ctx) })
 	g.Go(func() error { return a.sweeps(ctx) })
+	g.Go(func() error { return a.processes(ctx) })
 	g.Go(func() error { return a.listen(ctx) })
 	g.Go(func() error { return a.fw.Watch(ctx, a.hurry) })
 	g.Go(func() error { return attach.Watch(ctx, a.noticed) })

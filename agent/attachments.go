@@ -23,6 +23,10 @@ type attachment struct {
 	Iface     string     `json:"iface"`
 	Veth      string     `json:"veth"`
 	Address   netip.Addr `json:"address"`
+	// PID and Started are the process whose namespace it is, when it was
+	// attached by its process: see attach.Process.
+	PID     int    `json:"pid,omitempty"`
+	Started uint64 `json:"started,omitempty"`
 
 	// Wired says that the interface was made whole and the firewall vouches
 	// for it. It is not kept: a later process looks at the interface.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/agent/docker"
 	"github.com/taskwall/taskwall/agent/firewall"
 	"github.com/taskwall/taskwall/events/work"
 )
@@ -41,6 +42,9 @@ type Config struct {
 	MesosAgent string
 	// Socket is where plugins find the agent. Default: cni.DefaultSocket.
 	Socket string
+	// DockerSocket is where the Docker daemon listens, for tasks of the Docker
+	// containerizer. Default: docker.DefaultSocket.
+	DockerSocket string
 	// StateDir keeps the host's picture across restarts. Default:
 	// /var/lib/taskwall.
 	StateDir string
@@ -106,6 +110,9 @@ func (c Config) complete() (Config, error) {
 	}
 	if c.Socket == "" {
 		c.Socket = cni.DefaultSocket
+	}
+	if c.DockerSocket == "" {
+		c.DockerSocket = docker.DefaultSocket
 	}
 	if c.StateDir == "" {
 		c.StateDir = "/var/lib/taskwall"

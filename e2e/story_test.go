@@ -28,6 +28,7 @@ func TestStory(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("every pair meets its policy", func(t *testing.T) { verdicts(t, stage.Observe(ctx, false)) })
+	t.Run("a Docker task without CNI meets its policy", func(t *testing.T) { dockerTask(t, ctx, stage) })
 	t.Run("the first packet meets the policy", func(t *testing.T) { firstPacket(t, ctx, stage) })
 	t.Run("a policy change reaches the kernels", func(t *testing.T) {
 		result, err := stage.Apply(ctx, stage.Change(), "bob@security", "9a77d03")
@@ -125,6 +126,37 @@ func firstPacket(t *testing.T, ctx context.Context, stage *story.Stage) {
 				t.Fatal(err)
 			}
 		}
+	}
+}
+
+// dockerTask runs one more payments task, by the Docker containerizer.
+func dockerTask(t *testing.T, ctx context.Context, stage *story.Stage) {
+	app := story.App{ID: "/shop/imported", TCP: []int{8443}, Labels: map[string]string{
+		"taskwall.environment": "production", "tier": "payments", "taskwall.uses": "orders-db", "taskwall.network": "taskwall"}}
+	if err := stage.DeployDocker(ctx, app); err != nil {
+		t.Fatal(err)
+	}
+	for flow, open := range map[story.Flow]bool{
+		{From: "/shop/web", To: app.ID, Protocol: "tcp", Port: 8443}:       true,
+		{From: "/intruder", To: app.ID, Protocol: "tcp", Port: 8443}:       false,
+		{From: app.ID, To: "/shop/orders-db", Protocol: "tcp", Port: 5432}: true,
+		{From: app.ID, To: "/shop/web", Protocol: "tcp", Port: 8080}:       false,
+	} {
+		o := stage.Probe(ctx, flow)
+		if o.Expected = open; !o.Right() {
+			t.Errorf("%v: expected open=%v, observed %v; the client is %s", flow, open, o.Result, o.Client)
+		}
+	}
+	address := stage.Address(app.ID)
+	if err := stage.Kill(ctx, app.ID); err != nil {
+		t.Fatal(err)
+	}
+	traces, err := stage.Traces(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, trace := range traces {
+		t.Errorf("left behind: %s", trace)
 	}
 }
 

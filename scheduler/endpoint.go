@@ -19,6 +19,7 @@ type endpoint struct {
 	host    *host
 	agent   string // Mesos agent id
 	network string
+	docker  bool // attached by its process, not by CNI
 	app     string
 	task    string // the first task's id, for people
 	labels  map[string]string
@@ -46,7 +47,7 @@ func (s *State) derive(id string, tasks []events.Task) *endpoint {
 			continue
 		}
 		if e == nil {
-			e = &endpoint{id: id, host: s.host(name), agent: t.Agent, network: network, task: t.ID}
+			e = &endpoint{id: id, host: s.host(name), agent: t.Agent, network: network, docker: t.Containerizer == docker, task: t.ID}
 		}
 		e.ports = append(e.ports, t.Ports...)
 	}
@@ -59,10 +60,19 @@ func (s *State) derive(id string, tasks []events.Task) *endpoint {
 	return e
 }
 
-// networkOf is the first of our networks that the task asked for. Docker's
-// containers never meet CNI (CLUSTER-API 5.4): they get no endpoint.
+// docker is the containerizer whose containers never meet CNI (CLUSTER-API 5.4).
+const docker = "docker"
+
+// networkLabel is how a task of the Docker containerizer asks for one of our
+// networks: it runs on Docker's network "none", and Mesos knows no other word.
+const networkLabel = "taskwall.network"
+
+// networkOf is the first of our networks that the task asked for.
 func (s *State) networkOf(t *events.Task) string {
-	if t.Containerizer == "docker" {
+	if t.Containerizer == docker {
+		if n := t.Labels[networkLabel]; slices.Contains(s.settings.Networks, n) {
+			return n
+		}
 		return ""
 	}
 	for _, n := range t.Networks {
@@ -145,7 +155,7 @@ func (e *endpoint) resolved() policy.Endpoint {
 // told is the endpoint as its host is told.
 func (e *endpoint) told(posture string) work.Endpoint {
 	return work.Endpoint{
-		ID: e.id, Network: e.network, Address: e.address, Posture: posture,
+		ID: e.id, Network: e.network, Docker: e.docker, Address: e.address, Posture: posture,
 		Refused: e.refused, App: e.app, Task: e.task,
 	}
 }

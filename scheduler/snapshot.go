@@ -51,6 +51,7 @@ type endpointAtRest struct {
 	Host        string             `json:"host"`
 	Agent       string             `json:"agent"`
 	Network     string             `json:"network"`
+	Docker      bool               `json:"docker,omitempty"`
 	App         string             `json:"app"`
 	Task        string             `json:"task"`
 	Labels      map[string]string  `json:"labels"`
@@ -84,7 +85,7 @@ func (s *State) MarshalJSON() ([]byte, error) {
 	for _, id := range events.SortedKeys(s.endpoints) {
 		e := s.endpoints[id]
 		snap.Endpoints = append(snap.Endpoints, endpointAtRest{
-			ID: e.id, Host: e.host.name, Agent: e.agent, Network: e.network, App: e.app, Task: e.task,
+			ID: e.id, Host: e.host.name, Agent: e.agent, Network: e.network, Docker: e.docker, App: e.app, Task: e.task,
 			Labels: e.labels, Environment: e.env, Ports: e.ports, Address: e.address, Refused: e.refused,
 			Wiring: e.wiring, Wired: e.wired, Failure: e.failure,
 		})
@@ -144,7 +145,7 @@ func (s *State) UnmarshalJSON(data []byte) (err error) {
 	b := newBatch(s.span, s.resolver) // says again what the hosts were told; its items are not wanted
 	for _, at := range snap.Endpoints {
 		e := &endpoint{
-			id: at.ID, host: s.host(at.Host), agent: at.Agent, network: at.Network, app: at.App, task: at.Task,
+			id: at.ID, host: s.host(at.Host), agent: at.Agent, network: at.Network, docker: at.Docker, app: at.App, task: at.Task,
 			labels: at.Labels, env: at.Environment, ports: at.Ports, address: at.Address, refused: at.Refused,
 			wiring: at.Wiring, wired: at.Wired, failure: at.Failure,
 		}

@@ -5,6 +5,9 @@ import "errors"
 var (
 	// ErrNamespace means that the task's network namespace is not there.
 	ErrNamespace = errors.New("the task's network namespace is not there")
+	// ErrShared means that a process has no network namespace of its own, or one
+	// with another way out.
+	ErrShared = errors.New("it must have a network namespace of its own with nothing in it (docker run --net=none)")
 	// ErrDiffers means that an attachment is not as it should be.
 	ErrDiffers = errors.New("the attachment is not as it should be")
 )

@@ -95,7 +95,8 @@ func decode(body []byte) ([]Container, error) {
 		Value string `json:"value"`
 	}
 	var answer struct {
-		Get *struct {
+		Type string `json:"type"`
+		Get  *struct {
 			Containers []struct {
 				Container id `json:"container_id"`
 				Framework id `json:"framework_id"`
@@ -108,6 +109,9 @@ func decode(body []byte) ([]Container, error) {
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAgent, err)
+	}
+	if answer.Get == nil && answer.Type == "GET_CONTAINERS" {
+		return nil, nil // how it says that there are none
 	}
 	if answer.Get == nil {
 		return nil, fmt.Errorf("%w: it holds no get_containers", ErrAgent)

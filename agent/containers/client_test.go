@@ -59,6 +59,13 @@ func TestRecordedAnswers(t *testing.T) {
 	}
 }
 
+// An agent without containers leaves the list out.
+func TestNoContainers(t *testing.T) {
+	if cs, err := serve(t, 200, `{"type":"GET_CONTAINERS"}`).List(context.Background()); err != nil || len(cs) != 0 {
+		t.Errorf("%v, %v", cs, err)
+	}
+}
+
 func TestBadAnswers(t *testing.T) {
 	for body, status := range map[string]int{"forbidden": 403, "{": 200, "{}": 200, `{"get_containers":7}`: 200} {
 		if _, err := serve(t, status, body).List(context.Background()); !errors.Is(err, ErrAgent) {

@@ -54,6 +54,8 @@ type Node struct {
 	Agent *mesosagent.Agent
 	// AgentURL is the agent's HTTP, "" when it has none.
 	AgentURL string
+
+	docker *http.Server // the Docker daemon's; nil without one
 }
 
 // server is a process with an HTTP server that can be killed and started.
@@ -244,6 +246,14 @@ func (c *Cluster) addHost(n int, h Host) error {
 		node.AgentURL = "http://" + net.JoinHostPort(cfg.Host, strconv.Itoa(cmp.Or(cfg.Port, 5051)))
 	}
 	node.Agent = mesosagent.New(cfg)
+	if socket := c.cfg.HostDocker[h.Name]; socket != "" {
+		l, err := net.Listen("unix", socket)
+		if err != nil {
+			return fmt.Errorf("host %s: Docker daemon: %w", h.Name, err)
+		}
+		node.docker = &http.Server{Handler: node.Agent.Docker()}
+		c.work.Go(func() { _ = node.docker.Serve(l) })
+	}
 	c.mu.Lock()
 	c.hosts = append(c.hosts, node)
 	c.mu.Unlock()
@@ -275,6 +285,11 @@ func (c *Cluster) Close() error {
 		wg.Go(h.Agent.Close)
 	}
 	wg.Wait()
+	for _, h := range c.hosts {
+		if h.docker != nil {
+			h.docker.Close()
+		}
+	}
 	c.work.Wait()
 	var err error
 	if c.tempDir != "" {

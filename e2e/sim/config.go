@@ -37,6 +37,8 @@ type Config struct {
 	HostCNIConf         map[string]string
 	// HostCNIPlugins likewise.
 	HostCNIPlugins map[string]string
+	// HostDocker are the sockets of the hosts' Docker daemons, by host.
+	HostDocker map[string]string
 	// TaskPath is put before the PATH of tasks: where the peer binary is.
 	TaskPath string
 	// Dir is for state and sandboxes; empty: a temporary directory, removed by

@@ -63,6 +63,40 @@ func (s *Stage) createWith(id, cmd string, labels map[string]string) error {
 	return err
 }
 
+// DeployDocker creates an app of one instance of the Docker containerizer on
+// Docker's network "none", and waits until its host has attached it. Mesos
+// reports no address of such a task: the controller knows it.
+func (s *Stage) DeployDocker(ctx context.Context, app App) error {
+	a := marathon.NewDockerApplication()
+	a.Container.Docker.Container("shop/image").AddParameter("net", "none")
+	a.Name(app.ID).Command(fmt.Sprintf("exec peer --tcp %d", app.TCP[0])).Count(1).CPU(0.1).Memory(32)
+	for _, k := range events.SortedKeys(app.Labels) {
+		a.AddLabel(k, app.Labels[k])
+	}
+	if _, err := s.Marathon.CreateApplication(a); err != nil {
+		return fmt.Errorf("creating app %s: %w", app.ID, err)
+	}
+	if err := s.WaitRunning(ctx, app.ID, 1); err != nil {
+		return err
+	}
+	st, err := s.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, e := range st.Endpoints {
+		if e.Task == s.tasks[app.ID][0].ID {
+			s.tasks[app.ID][0].Address = e.Address.String()
+		}
+	}
+	return nil
+}
+
+// Address is that of an app's first task.
+func (s *Stage) Address(app string) string { return s.tasks[app][0].Address }
+
+// Probe opens a real connection between apps or machines.
+func (s *Stage) Probe(ctx context.Context, f Flow) Observation { return s.observe(ctx, f) }
+
 // WaitRunning waits until an app has n running tasks that their hosts report
 // as attached.
 func (s *Stage) WaitRunning(ctx context.Context, app string, n int) error {

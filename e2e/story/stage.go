@@ -120,7 +120,7 @@ func (s *Stage) startCluster(ctx context.Context) error {
 	cfg := sim.Config{
 		Fabric:     s.fabric,
 		Control:    sim.Host{Name: "ctl", Address: controlAddress + "/24"},
-		CNIPlugins: s.opt.Bin, HostCNIConf: map[string]string{}, TaskPath: s.opt.Bin, DialBack: true, TaskKilling: true,
+		CNIPlugins: s.opt.Bin, HostCNIConf: map[string]string{}, HostDocker: map[string]string{}, TaskPath: s.opt.Bin, DialBack: true, TaskKilling: true,
 	}
 	for i, name := range Hosts {
 		conf := filepath.Join(s.dir, name, "cni")
@@ -131,7 +131,7 @@ func (s *Stage) startCluster(ctx context.Context) error {
 		if err := os.WriteFile(filepath.Join(conf, "taskwall.json"), []byte(network), 0o644); err != nil {
 			return err
 		}
-		cfg.HostCNIConf[name] = conf
+		cfg.HostCNIConf[name], cfg.HostDocker[name] = conf, s.docker(name)
 		cfg.Hosts = append(cfg.Hosts, sim.Host{
 			Name: name, Address: hostAddress(i) + "/24",
 			Attributes: map[string]string{"rack": fmt.Sprintf("r%d", i+1)},
@@ -153,6 +153,8 @@ func (s *Stage) startCluster(ctx context.Context) error {
 }
 
 func (s *Stage) socket(host string) string { return filepath.Join(s.dir, host, "agent.sock") }
+
+func (s *Stage) docker(host string) string { return filepath.Join(s.dir, host, "docker.sock") }
 
 // startOutside makes the machines that run nothing of ours. Each is known by
 // its own address and reached by way of one on the segment.
@@ -242,7 +244,7 @@ func (s *Stage) StartAgent(ctx context.Context, i int) error {
 	name := Hosts[i]
 	return s.start(ctx, s.Cluster.Host(name).NS, agentName(i), filepath.Join(s.opt.Bin, "taskwall"), "agent",
 		"--host", name, "--address", hostAddress(i), "--nats-url", s.NATS(), "--nats-nkey", s.key(name),
-		"--mesos-agent", "http://"+hostAddress(i)+":5051", "--socket", s.socket(name),
+		"--mesos-agent", "http://"+hostAddress(i)+":5051", "--socket", s.socket(name), "--docker-socket", s.docker(name),
 		"--state-dir", filepath.Join(s.dir, name, "state"))
 }
 

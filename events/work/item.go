@@ -150,8 +150,11 @@ type PortRange struct {
 
 // Endpoint is one network identity on the host.
 type Endpoint struct {
-	ID      string     `json:"id"` // framework id "/" executor id
-	Network string     `json:"network"`
+	ID      string `json:"id"` // framework id "/" executor id
+	Network string `json:"network"`
+	// Docker says that the Docker containerizer runs the task: Mesos calls no
+	// CNI for it, and the host attaches it by its process.
+	Docker  bool       `json:"docker,omitempty"`
 	Address netip.Addr `json:"address,omitzero"` // absent when Refused
 	// Posture is the ID of the program that governs the endpoint; "" closes it.
 	Posture string `json:"posture,omitempty"`

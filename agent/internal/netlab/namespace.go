@@ -61,12 +61,27 @@ func New(t testing.TB) *Namespace {
 	return n
 }
 
+// OfPID is the namespace of a process. It has no path.
+func OfPID(t testing.TB, pid int) *Namespace {
+	t.Helper()
+	h, err := netns.GetFromPid(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &Namespace{t: t, h: h}
+	t.Cleanup(n.Remove)
+	return n
+}
+
 // Remove lets go of the namespace, as Mesos does after DEL.
 func (n *Namespace) Remove() {
 	if n.gone.Swap(true) {
 		return
 	}
 	n.h.Close()
+	if n.Path == "" {
+		return
+	}
 	unix.Unmount(n.Path, unix.MNT_DETACH)
 	os.Remove(n.Path)
 }

@@ -2,6 +2,9 @@ package mesosagent
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 )
@@ -58,21 +61,51 @@ func (a *Agent) dockerInspect(c *container, t *taskRun) []byte {
 	if !c.docker {
 		return nil
 	}
+	b, _ := json.Marshal([]any{a.inspection(c, t)})
+	return b
+}
+
+func (a *Agent) inspection(c *container, t *taskRun) map[string]any {
 	pid := 0
 	if c.proc != nil {
 		pid = c.proc.pid()
 	}
 	mode := dockerNetwork(c.executor.Container)
 	ip := dockerIP(c)
-	b, _ := json.Marshal([]any{map[string]any{
+	return map[string]any{
 		"Id":         c.id,
-		"Name":       "/mesos-" + c.id,
+		"Name":       dockerPrefix + c.id,
 		"State":      map[string]any{"Running": true, "Pid": pid},
 		"Config":     map[string]any{"Env": a.environment(c, t), "Labels": map[string]string{"MESOS_TASK_ID": t.id}},
 		"HostConfig": map[string]any{"NetworkMode": mode},
 		"NetworkSettings": map[string]any{
 			"IPAddress": ip, "Networks": map[string]any{mode: map[string]any{"IPAddress": ip}},
 		},
-	}})
-	return b
+	}
+}
+
+// dockerPrefix goes before a container's id in its Docker name.
+const dockerPrefix = "/mesos-"
+
+// Docker is the host's Docker daemon, as far as it tells of one container:
+// GET /containers/NAME/json. A container is there once its process runs and until
+// it has ended.
+func (a *Agent) Docker() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, inspect := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/containers"), "/json")
+		id, mesos := strings.CutPrefix(name, dockerPrefix)
+		a.mu.Lock()
+		c := a.containers[id]
+		var found map[string]any
+		if inspect && mesos && c != nil && c.docker && c.phase == running && !c.proc.ended() {
+			found = a.inspection(c, c.tasks[0])
+		}
+		a.mu.Unlock()
+		if found == nil {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprintf(w, `{"message":"No such container: %s"}`, id)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(found)
+	})
 }

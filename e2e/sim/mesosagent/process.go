@@ -101,6 +101,19 @@ func (p *process) stop(grace time.Duration) {
 	<-p.exited
 }
 
+// ended reports whether the process is gone, or never was.
+func (p *process) ended() bool {
+	if p == nil {
+		return true
+	}
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // ending is how the process ended: its code, and Mesos' words for it.
 func (p *process) ending() (code int, words string) {
 	ws, ok := p.state.Sys().(syscall.WaitStatus)

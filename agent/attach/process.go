@@ -1,0 +1,102 @@
+package attach
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Process is a process and its network namespace. A process id alone says
+// little: the kernel gives it to another once its holder has ended.
+type Process struct {
+	PID     int
+	Started uint64 // in clock ticks since the machine's start, as /proc has it
+	ns      *os.File
+}
+
+// OpenProcess opens the network namespace of a process. The caller then makes
+// sure that the process id still means whom he wants: until Close the namespace
+// that was opened is the one that is meant, whoever has the id.
+func OpenProcess(pid int) (*Process, error) {
+	started, err := startOf(pid)
+	if err != nil {
+		return nil, err
+	}
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return nil, fmt.Errorf("opening the namespace of process %d: %w", pid, errors.Join(ErrNamespace, err))
+	}
+	p := &Process{PID: pid, Started: started, ns: ns}
+	if !Alive(pid, started) { // it ended in between, and another may have its id
+		p.Close()
+		return nil, fmt.Errorf("process %d: %w", pid, ErrNamespace)
+	}
+	return p, nil
+}
+
+// Close lets go of the namespace.
+func (p *Process) Close() { p.ns.Close() }
+
+// Path names the namespace for as long as it is open.
+func (p *Process) Path() string { return fmt.Sprintf("/proc/self/fd/%d", p.ns.Fd()) }
+
+// Alive says whether the process that started then is there.
+func Alive(pid int, started uint64) bool {
+	now, err := startOf(pid)
+	return err == nil && now == started
+}
+
+// startOf reads when a process started: field 22 of its stat (proc(5)). Its
+// name, field 2, may hold anything, also spaces and brackets. A process that ended
+// and waits for its parent counts as gone.
+func startOf(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("looking at process %d: %w", pid, errors.Join(ErrNamespace, err))
+	}
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	const state, start = 3 - 3, 22 - 3
+	if len(fields) <= start || string(fields[state]) == "Z" || string(fields[state]) == "X" {
+		return 0, fmt.Errorf("process %d has ended: %w", pid, ErrNamespace)
+	}
+	return strconv.ParseUint(string(fields[start]), 10, 64)
+}
+
+// Isolated says whether the process has a network namespace of its own with
+// nothing in it but loopback: what `docker run --net=none` makes. Anything else
+// would be a way around the firewall; that is ErrShared.
+func (h *Host) Isolated(p *Process) error {
+	var own, its unix.Stat_t
+	if err := unix.Stat("/proc/thread-self/ns/net", &own); err != nil {
+		return fmt.Errorf("looking at the host's namespace: %w", err)
+	}
+	if err := unix.Fstat(int(p.ns.Fd()), &its); err != nil {
+		return fmt.Errorf("looking at the namespace of process %d: %w", p.PID, err)
+	}
+	if own.Ino == its.Ino && own.Dev == its.Dev {
+		return fmt.Errorf("process %d is in the host's own network namespace: %w", p.PID, ErrShared)
+	}
+	nl, err := enter(int(p.ns.Fd()), func() error { return nil })
+	if err != nil {
+		return fmt.Errorf("entering the namespace of process %d: %w", p.PID, err)
+	}
+	defer nl.Close()
+	links, err := nl.LinkList()
+	for errors.Is(err, netlink.ErrDumpInterrupted) {
+		links, err = nl.LinkList()
+	}
+	if err != nil {
+		return fmt.Errorf("listing the interfaces of process %d: %w", p.PID, err)
+	}
+	for _, l := range links { // the kernel makes some of its own, which are down
+		if a := l.Attrs(); a.Flags&unix.IFF_UP != 0 && a.Flags&unix.IFF_LOOPBACK == 0 {
+			return fmt.Errorf("process %d has the interface %s: %w", p.PID, a.Name, ErrShared)
+		}
+	}
+	return nil
+}

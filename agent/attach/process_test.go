@@ -1,0 +1,51 @@
+package attach_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+
+	"github.com/taskwall/taskwall/agent/attach"
+)
+
+// A process is known by its id and its start, and refused when it has no
+// namespace of its own.
+func TestProcess(t *testing.T) {
+	h := open(t)
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWNET}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	p, err := attach.OpenProcess(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if err := h.Isolated(p); err != nil {
+		t.Error(err)
+	}
+	if !attach.Alive(p.PID, p.Started) || attach.Alive(p.PID, p.Started+1) {
+		t.Error("a process is not told from a later one of the same id")
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	if attach.Alive(p.PID, p.Started) {
+		t.Error("a process that ended is alive")
+	}
+	if _, err := attach.OpenProcess(p.PID); !errors.Is(err, attach.ErrNamespace) {
+		t.Errorf("a process that ended was opened: %v", err)
+	}
+	own, err := attach.OpenProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if err := h.Isolated(own); !errors.Is(err, attach.ErrShared) {
+		t.Errorf("the host's own namespace: %v", err)
+	}
+}
