@@ -30,4 +30,11 @@ var goals = map[string]goal{
 	"EndpointAdded/backend=legacy/policies=5000 ms": {target: 2, peer: "Felix 873 ms"},
 	"EndpointRemoved ms":                            {target: 20, peer: "Felix 310-390 ms"},
 	"Burst worst-ms":                                {target: 20, peer: "Felix 665 ms"},
+
+	"Fanout/hosts=1000 us-p99":         {target: 2000},
+	"Fanout/hosts=10000 us-p99":        {target: 2000, peer: "a JetStream consumer per host: 1,357 ms"},
+	"Fanout/hosts=1000 server-B/host":  {target: 2048},
+	"Fanout/hosts=10000 server-B/host": {target: 2048, peer: "a JetStream consumer per host: 32 KB"},
+	"Storm zero-ms":                    {target: 5000},
+	"Storm late-ms":                    {target: 1000},
 }

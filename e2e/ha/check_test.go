@@ -22,7 +22,7 @@ import (
 func (p *place) check() {
 	p.t.Helper()
 	p.stopChurn()
-	ctx, cancel := context.WithTimeout(p.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(p.ctx, 10*time.Minute) // a long run has much to read
 	defer cancel()
 	if err := p.sim.Settle(ctx); err != nil {
 		p.t.Fatalf("the simulated cluster does not settle: %v", err)

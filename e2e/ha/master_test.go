@@ -119,15 +119,25 @@ func (m *stormMaster) stream(w http.ResponseWriter, r *http.Request, once *sync.
 		t.State = lib.TASK_RUNNING.Enum()
 		state.GetTasks.Tasks = append(state.GetTasks.Tasks, t)
 	}
-	interval := 3600.0 // seconds between heartbeats: none are due
+	interval := 60.0 // seconds
 	if send(w, &master.Event{Type: master.Event_SUBSCRIBED, Subscribed: &master.Event_Subscribed{GetState: state, HeartbeatIntervalSeconds: &interval}}) != nil {
 		return
 	}
 	w.(http.Flusher).Flush()
-	select {
-	case <-m.storm:
-	case <-r.Context().Done():
-		return
+	beat := time.NewTicker(5 * time.Second)
+	defer beat.Stop()
+	for calm := true; calm; {
+		select {
+		case <-m.storm:
+			calm = false
+		case <-beat.C:
+			if send(w, &master.Event{Type: master.Event_HEARTBEAT}) != nil {
+				return
+			}
+			w.(http.Flusher).Flush()
+		case <-r.Context().Done():
+			return
+		}
 	}
 	once.Do(func() {
 		var result stormed
