@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/resource"
 )
 
@@ -132,9 +133,9 @@ func (s *State) look(b *batch, h *host) {
 	s.bgp.moved[h] = true
 }
 
-func (s *State) labels(h *host) hostLabels {
-	l := hostLabels{name: h.name, attributes: h.attributes}
-	l.cluster = s.bgp.rules.cluster(l)
+func (s *State) labels(h *host) policy.Host {
+	l := policy.Host{Name: h.name, Attributes: h.attributes}
+	l.ClusterID = s.bgp.rules.cluster(l)
 	return l
 }
 
@@ -225,7 +226,7 @@ func (s *State) newSeat(h *host) *seat {
 			takes[i] |= 2
 		}
 	}
-	return &seat{address: h.address, asn: r.asn(l), port: r.port(l), cluster: l.cluster, takes: string(takes)}
+	return &seat{address: h.address, asn: r.asn(l), port: r.port(l), cluster: l.ClusterID, takes: string(takes)}
 }
 
 // picture is how a host speaks BGP; nil: not at all. A host that has left the

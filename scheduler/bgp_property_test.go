@@ -95,8 +95,8 @@ func bgpOracle(s *State, h *host) *work.BGP {
 			if peer.Port == 179 {
 				peer.Port = 0
 			}
-			if peer.ASN == b.ASN && own.cluster != "" && own.cluster != theirs.cluster {
-				peer.ClusterID = netip.MustParseAddr(own.cluster)
+			if peer.ASN == b.ASN && own.ClusterID != "" && own.ClusterID != theirs.ClusterID {
+				peer.ClusterID = netip.MustParseAddr(own.ClusterID)
 			}
 			b.Peers, taken[other.address] = append(b.Peers, peer), true
 			break

@@ -28,10 +28,10 @@ type peering struct {
 }
 
 // sides says on which side of the peering a host is.
-func (p *peering) sides(h *host, l hostLabels) (local, remote bool) {
+func (p *peering) sides(h *host, l policy.Host) (local, remote bool) {
 	switch {
 	case p.mesh:
-		return l.cluster == "", l.cluster == ""
+		return l.ClusterID == "", l.ClusterID == ""
 	case p.node != "":
 		local = p.node == h.name
 	default:
@@ -161,12 +161,12 @@ func appendFilter(to []work.BGPFilter, name string, rules []resource.BGPFilterRu
 func (r *rules) none() bool { return len(r.nodes) == 0 && len(r.sites) == 0 }
 
 // own is the configuration of a host or of its site; nil: that of all counts.
-func (r *rules) own(l hostLabels) *resource.BGPConfiguration {
-	if c := r.nodes[l.name]; c != nil && l.name != "" {
+func (r *rules) own(l policy.Host) *resource.BGPConfiguration {
+	if c := r.nodes[l.Name]; c != nil && l.Name != "" {
 		return c
 	}
 	for _, s := range r.sites {
-		if s.hosts.Matches(l) {
+		if s.hosts == nil || s.hosts.Matches(l) {
 			return s.conf
 		}
 	}
@@ -174,7 +174,7 @@ func (r *rules) own(l hostLabels) *resource.BGPConfiguration {
 }
 
 // speaks says whether a host speaks BGP; else its routes are static.
-func (r *rules) speaks(l hostLabels) bool {
+func (r *rules) speaks(l policy.Host) bool {
 	switch {
 	case r.own(l) != nil:
 		return true
@@ -185,7 +185,7 @@ func (r *rules) speaks(l hostLabels) bool {
 }
 
 // asn is a host's AS number, port where it listens.
-func (r *rules) asn(l hostLabels) uint32 {
+func (r *rules) asn(l policy.Host) uint32 {
 	for _, c := range []*resource.BGPConfiguration{r.own(l), r.all} {
 		if c != nil && c.Spec.ASNumber != 0 {
 			return uint32(c.Spec.ASNumber)
@@ -194,7 +194,7 @@ func (r *rules) asn(l hostLabels) uint32 {
 	return uint32(resource.DefaultASN)
 }
 
-func (r *rules) port(l hostLabels) uint16 {
+func (r *rules) port(l policy.Host) uint16 {
 	for _, c := range []*resource.BGPConfiguration{r.own(l), r.all} {
 		if c != nil && c.Spec.ListenPort != 0 {
 			return uint16(c.Spec.ListenPort)
@@ -204,7 +204,7 @@ func (r *rules) port(l hostLabels) uint16 {
 }
 
 // cluster is the cluster id of a host that reflects; "" of one that does not.
-func (r *rules) cluster(l hostLabels) string {
+func (r *rules) cluster(l policy.Host) string {
 	if c := r.own(l); c != nil {
 		if id := c.Metadata.Annotations[resource.ClusterID]; id != "" {
 			return id
@@ -217,7 +217,7 @@ func (r *rules) cluster(l hostLabels) string {
 }
 
 // communities are those that a host announces a prefix with, sorted.
-func (r *rules) communities(l hostLabels, prefix netip.Prefix) []string {
+func (r *rules) communities(l policy.Host, prefix netip.Prefix) []string {
 	c := r.own(l)
 	if c == nil || len(c.Spec.PrefixAdvertisements) == 0 {
 		c = r.all
@@ -244,33 +244,6 @@ func (r *rules) communities(l hostLabels, prefix netip.Prefix) []string {
 	slices.Sort(all)
 	return slices.Compact(all)
 }
-
-// hostLabels are a host's labels as selectors see them: the attributes of its
-// Mesos agents, by their own names and as taskwall/host/<attribute>, its name
-// as taskwall/host and, of a reflector, its cluster id.
-type hostLabels struct {
-	name       string
-	attributes map[string]string
-	cluster    string
-}
-
-// Get is the value of a label, and whether the host has it.
-func (l hostLabels) Get(key string) (string, bool) {
-	switch {
-	case key == resource.HostLabel:
-		return l.name, true
-	case key == resource.ReflectorLabel:
-		return l.cluster, l.cluster != ""
-	case len(key) > len(attributePrefix) && key[:len(attributePrefix)] == attributePrefix:
-		key = key[len(attributePrefix):]
-	case len(key) >= len(factPrefix) && key[:len(factPrefix)] == factPrefix:
-		return "", false // no attribute can claim to be a fact
-	}
-	v, ok := l.attributes[key]
-	return v, ok
-}
-
-const attributePrefix = resource.HostLabel + "/"
 
 // attributes are those of all Mesos agents on a host; a host that has left the
 // cluster keeps what it had.

@@ -64,7 +64,7 @@ func (s *State) BGP() BGPView {
 			continue
 		}
 		hv := HostBGPView{
-			Host: name, State: s.hostState(h), ASN: s.bgp.rules.asn(s.labels(h)), RouterID: h.address, ClusterID: s.labels(h).cluster,
+			Host: name, State: s.hostState(h), ASN: s.bgp.rules.asn(s.labels(h)), RouterID: h.address, ClusterID: s.labels(h).ClusterID,
 			Drain: h.drained(), Announced: []work.Announcement{}, Sessions: []SessionView{},
 		}
 		if h.bgp != nil {

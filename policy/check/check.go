@@ -49,6 +49,13 @@ var Checks = map[string]string{
 	"contradiction":  "Policies of equal order that disagree: only their names decide.",
 	"overlap":        "A network set that overlaps an IPPool: it stands for endpoints too.",
 	"leak":           "A rule that lets one environment reach another without saying so.",
+	"no-host":        "A BGP resource that selects no host of the snapshot, which knows hosts by their tasks.",
+	"no-sessions":    "BGP resources by which hosts get no sessions.",
+	"as-mismatch":    "BGP peers that disagree on the AS number of one router.",
+	"not-covered":    "A pool or an advertisement that the other does not cover.",
+	"unused-filter":  "A BGPFilter that no peer names.",
+	"not-learned":    "A network set that is too large for routes to it to be learned.",
+	"large-mesh":     "A full mesh of more hosts than is wise.",
 }
 
 // Report is all that was found, sorted by place.
@@ -78,6 +85,7 @@ type run struct {
 	inForce  int                // how many of them are in force
 	sets     []*resource.Set
 	pools    []*resource.Pool
+	bgp      policy.BGP
 	envs     map[string]string // endpoint id → environment
 	ids      map[string]string // address → endpoint id
 	canon    map[string]string // selector → canonical form
@@ -143,6 +151,11 @@ func (r *run) all(docs []resource.Document) {
 	r.shadows()
 	r.contradictions()
 	r.overlaps()
+	r.bgp = r.resolver.BGP()
+	r.sessions()
+	r.selectHosts()
+	r.routers()
+	r.advertisements()
 }
 
 func (r *run) parse(resources []events.Resource) {

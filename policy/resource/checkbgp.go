@@ -261,7 +261,9 @@ func (c *checker) annotations(m *Metadata, known ...string) {
 			}
 			c.fail(p, "unknown annotation", instead)
 		case name == BGPHosts || name == Reflectors:
-			c.hostSelector(p, value)
+			if c.hostSelector(p, value); value == "" {
+				c.fail(p, "no selector", "write one such as rack == 'r1', or all()")
+			}
 			if s, err := selector.Parse(value); err == nil && name == Reflectors && slices.Contains(s.Keys(), ReflectorLabel) {
 				c.fail(p, "which hosts reflect can't depend on which hosts reflect", "write it without "+ReflectorLabel)
 			}
