@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/bgp"
 	"github.com/taskwall/taskwall/agent/cni"
 	"github.com/taskwall/taskwall/agent/conntrack"
 	"github.com/taskwall/taskwall/agent/containers"
@@ -32,6 +34,7 @@ type Agent struct {
 	fw     *firewall.Firewall
 	host   *attach.Host
 	routes *routes.Table
+	bgp    *bgp.Speaker
 	flows  *conntrack.Conn
 	mesos  *containers.Client
 	docker *docker.Client
@@ -39,9 +42,10 @@ type Agent struct {
 	// applyMu is held by whoever changes rules, sets or routes: the applier of
 	// items, and the check.
 	applyMu sync.Mutex
-	state   *work.State // the wanted picture
-	synced  bool        // the kernel was compared with a picture since the start
-	joining bool        // a snapshot was asked for and has not come
+	state   *work.State               // the wanted picture
+	synced  bool                      // the kernel was compared with a picture since the start
+	joining bool                      // a snapshot was asked for and has not come
+	parked  map[netip.Prefix]struct{} // static routes that stay for now; see later
 	journal *journal
 	users   users // of sets
 	again   secondLook
@@ -74,7 +78,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 		state:     work.NewState(),
 		endpoints: map[string]work.Endpoint{}, changed: make(chan struct{}),
 		attachments: map[string]*attachment{}, busy: map[string]chan struct{}{},
-		checkNow: make(chan struct{}, 1), users: users{},
+		checkNow: make(chan struct{}, 1), users: users{}, parked: map[netip.Prefix]struct{}{},
 	}
 	a.docker = docker.New(cfg.DockerSocket)
 	a.report = newReporter(cfg.Host, outbox, a.log)
@@ -96,6 +100,9 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 		return nil, err
 	}
 	if a.routes, err = routes.Open(); err != nil {
+		return nil, err
+	}
+	if a.bgp, err = bgp.New(bgp.Config{Secrets: cfg.BGPSecrets, Reports: speech{a.report}, Changed: a.hurry, Logger: a.log}); err != nil {
 		return nil, err
 	}
 	if a.flows, err = conntrack.Dial(); err != nil {
@@ -124,6 +131,9 @@ func (a *Agent) close() {
 	}
 	if a.routes != nil {
 		a.routes.Close()
+	}
+	if a.bgp != nil {
+		a.bgp.Close()
 	}
 	if a.flows != nil {
 		a.flows.Close()
@@ -155,6 +165,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.listen(ctx) })
 	g.Go(func() error { return a.fw.Watch(ctx, a.hurry) })
 	g.Go(func() error { return attach.Watch(ctx, a.noticed) })
+	g.Go(func() error { return a.bgp.Run(ctx) })
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -204,8 +215,15 @@ func (a *Agent) resume(ctx context.Context) {
 	a.mu.Lock()
 	a.endpoints = cloneEndpoints(a.state.Endpoints)
 	a.mu.Unlock()
+	for _, e := range a.state.Endpoints {
+		a.bgp.Taken(e.Address)
+	}
 	started := time.Now()
-	if err := a.compare(ctx); err != nil {
+	failed, err := a.first(ctx)
+	for _, f := range failed {
+		a.log.Error("not applied", "what", f.Key, "error", f.Error)
+	}
+	if err != nil {
 		a.log.Error("the kernel could not be brought to the picture on disk; it will be tried again", "error", err)
 		a.hurry()
 		return

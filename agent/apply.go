@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -125,9 +126,10 @@ func (a *Agent) apply(ctx context.Context, c *change) (failed []work.Failure) {
 	if !a.synced {
 		// The first picture of this process: the kernel may hold anything.
 		a.setEndpoints(c)
-		if err := a.compare(ctx); err != nil {
+		failed, err := a.first(ctx)
+		if err != nil {
 			a.hurry()
-			return []work.Failure{{Key: "host", Error: err.Error()}}
+			return append(failed, work.Failure{Key: "host", Error: err.Error()})
 		}
 		a.putRoutes(c, &failed)
 		a.ended(c.ended)
@@ -138,9 +140,15 @@ func (a *Agent) apply(ctx context.Context, c *change) (failed []work.Failure) {
 	failed = append(failed, a.programs(ctx, c.programs, nil)...)
 	failed = append(failed, a.setEndpoints(c)...)
 	a.putRoutes(c, &failed)
-	for _, p := range c.goneRoutes {
-		if err := a.routes.Delete(p); err != nil {
-			failed = append(failed, work.Failure{Key: "route " + p.String(), Error: err.Error()})
+	if c.bgp {
+		failed = append(failed, a.bgp.Apply(ctx, a.state.BGP)...)
+	}
+	for _, r := range c.goneRoutes {
+		if r.Via.IsValid() && a.later(r.Prefix) {
+			continue
+		}
+		if err := a.routes.Delete(r.Prefix); err != nil {
+			failed = append(failed, work.Failure{Key: "route " + r.Prefix.String(), Error: err.Error()})
 		}
 	}
 	a.ended(c.ended)
@@ -191,10 +199,16 @@ func (a *Agent) programs(ctx context.Context, put []work.Program, gone []string)
 // setEndpoints lets the attached endpoints change posture, closes those that
 // ended, and tells waiting attaches.
 func (a *Agent) setEndpoints(c *change) (failed []work.Failure) {
+	var taken, freed []netip.Addr
+	defer func() {
+		a.bgp.Freed(freed...)
+		a.bgp.Taken(taken...)
+	}()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var wires []firewall.Wire
 	for _, ep := range c.endpoints {
+		freed, taken = append(freed, a.endpoints[ep.ID].Address), append(taken, ep.Address)
 		a.endpoints[ep.ID] = ep
 		if at := a.attachments[ep.ID]; at != nil && at.Wired {
 			if ep.Address != at.Address || ep.Network != at.Network {
@@ -205,6 +219,7 @@ func (a *Agent) setEndpoints(c *change) (failed []work.Failure) {
 		}
 	}
 	for _, id := range c.ended {
+		freed = append(freed, a.endpoints[id].Address)
 		delete(a.endpoints, id)
 		if at := a.attachments[id]; at != nil && at.Wired {
 			wires = append(wires, a.wire(at))

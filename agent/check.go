@@ -21,6 +21,7 @@ func (a *Agent) checks(ctx context.Context) error {
 		case <-again.C:
 			a.lookAgain()
 			a.digest()
+			a.unpark()
 			continue
 		case <-a.checkNow:
 			// What is wrong may need a moment to be all there, and others who
@@ -95,8 +96,13 @@ func (a *Agent) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d, f, err := a.routes.Sync(a.state.Routes)
+	a.dropParked()
+	d, f, err := a.routes.Sync(a.state.Routes, a.later)
 	if err != nil {
+		return err
+	}
+	drift, failures = append(drift, d...), append(failures, f...)
+	if d, f, err = a.bgp.Sync(); err != nil {
 		return err
 	}
 	drift, failures = append(drift, d...), append(failures, f...)

@@ -58,6 +58,9 @@ type Config struct {
 	// executor lives in its task's namespace and must reach it. The host's ports are
 	// never closed to others: the firewall touches only tasks' interfaces.
 	Failsafe []uint16
+	// BGPSecrets is the directory with the TCP MD5 keys of BGP peers, a file
+	// for each. Default: none, and a peer with a key is not spoken to.
+	BGPSecrets string
 	// MTU is that of tasks' interfaces. Default: the kernel's (1500).
 	MTU int
 	// WaitTimeout bounds how long an attach waits for the Mesos agent and the

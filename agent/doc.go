@@ -1,7 +1,7 @@
 // Package agent makes the controller's decisions so on one host.
 //
 //	Inbox ─ work.Item ─▶ apply ──▶ firewall (sets, rules, wires)    Outbox
-//	                       │  └───▶ routes                             ▲
+//	                       │  └───▶ routes, bgp                        ▲
 //	                       ▼                                           │ work.Report
 //	                    journal (disk)      ┌──────── reporter ────────┘
 //	                       │                │

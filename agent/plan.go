@@ -18,7 +18,8 @@ type change struct {
 	programs     []work.Program
 	endpoints    []work.Endpoint
 	routes       []work.Route
-	goneRoutes   []netip.Prefix
+	goneRoutes   []work.Route // as they were
+	bgp          bool         // how the host speaks BGP, or whether it does
 	ended        []string
 	gonePrograms []string
 	goneSets     []string
@@ -52,12 +53,14 @@ func plan(s *work.State, it *work.Item) *change {
 			c.routes = append(c.routes, r)
 		}
 	}
+	c.bgp = !reflect.DeepEqual(it.BGP, s.BGP) && (it.BGP != nil || it.Snapshot)
+	var goneRoutes []netip.Prefix
 	if d := it.Delete; d != nil {
-		c.goneRoutes, c.ended, c.gonePrograms, c.goneSets = d.Routes, slices.Clone(d.Endpoints), d.Programs, d.Sets
+		goneRoutes, c.ended, c.gonePrograms, c.goneSets = d.Routes, slices.Clone(d.Endpoints), d.Programs, d.Sets
 	}
 	if it.Snapshot {
-		c.goneRoutes = missing(s.Routes, it.Routes, func(r work.Route) netip.Prefix { return r.Prefix })
-		slices.SortFunc(c.goneRoutes, func(a, b netip.Prefix) int { return a.Compare(b) })
+		goneRoutes = missing(s.Routes, it.Routes, func(r work.Route) netip.Prefix { return r.Prefix })
+		slices.SortFunc(goneRoutes, func(a, b netip.Prefix) int { return a.Compare(b) })
 		c.ended = append(c.ended, missing(s.Endpoints, it.Endpoints, func(e work.Endpoint) string { return e.ID })...)
 		slices.Sort(c.ended)
 		c.ended = slices.Compact(c.ended)
@@ -65,6 +68,11 @@ func plan(s *work.State, it *work.Item) *change {
 		slices.Sort(c.gonePrograms)
 		c.goneSets = missing(s.Sets, it.Sets, func(s work.Set) string { return s.ID })
 		slices.Sort(c.goneSets)
+	}
+	for _, p := range goneRoutes {
+		r := s.Routes[p]
+		r.Prefix = p // also when it was not known
+		c.goneRoutes = append(c.goneRoutes, r)
 	}
 	return c
 }

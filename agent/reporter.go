@@ -55,6 +55,19 @@ func (r *reporter) drift(what string) {
 
 func (r *reporter) logged(l work.Logged) { r.add("", work.Report{Logged: &l}) }
 
+// speech lets the BGP speaker report.
+type speech struct{ *reporter }
+
+func (r speech) Session(s events.Session) {
+	s.Host = r.host
+	r.add("session "+s.Peer, work.Report{Session: &s})
+}
+
+func (r speech) Refused(f events.RouteRefusal) {
+	f.Host = r.host
+	r.add("", work.Report{Refused: &f})
+}
+
 func (r *reporter) add(key string, rep work.Report) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -34,5 +34,6 @@
 // A peer that is removed leaves its MD5 key on the listening socket, which
 // removePeer works around, and a peer that offers too many prefixes would be
 // treated as one that restarts gracefully; pausePeer takes it out instead. It has no local preference of 0 in
-// policies: what a peer drains gets 1.
+// policies: what a peer drains gets 1. A peer that is removed while something
+// waits to be sent to it leaves a goroutine and that behind.
 package bgp

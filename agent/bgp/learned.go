@@ -188,6 +188,9 @@ func (s *Speaker) settle(why string) {
 func (s *Speaker) Sync() (drift []string, failures []work.Failure, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.applied {
+		return nil, nil, nil // nobody has said yet what is wanted
+	}
 	actual, err := s.kernel.list()
 	if err != nil {
 		return nil, nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,11 +48,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 			if !ok {
 				return fmt.Errorf("watching interfaces: the kernel closed the socket")
 			}
-			if !strings.HasPrefix(l.Attrs().Name, "tw") {
-				// The kernel drops routes with a link and says nothing of them.
-				s.touch()
-				s.cfg.Changed()
-			}
+			s.linkChanged(l.Attrs().Index)
 		case _, ok := <-addrs:
 			if !ok {
 				return fmt.Errorf("watching addresses: the kernel closed the socket")
@@ -68,6 +65,20 @@ func (s *Speaker) touch() {
 	select {
 	case s.stir <- struct{}{}:
 	default:
+	}
+}
+
+// linkChanged has routes compared that go over a link: the kernel drops them
+// with it and says nothing of them.
+func (s *Speaker) linkChanged(link int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.hops {
+		if slices.ContainsFunc(r.hops, func(h hop) bool { return h.link == link }) || r.err != nil {
+			s.touch()
+			s.cfg.Changed()
+			return
+		}
 	}
 }
 

@@ -143,12 +143,15 @@ func (s *Speaker) own(addrs []netip.Addr, taken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range addrs {
+		if !a.IsValid() {
+			continue // one that was refused an address
+		}
 		if taken {
 			s.tasks[a] = struct{}{}
 		} else {
 			delete(s.tasks, a)
 		}
-		if p := netip.PrefixFrom(a, a.BitLen()); s.conf != nil && a.IsValid() {
+		if p := netip.PrefixFrom(a, a.BitLen()); s.conf != nil {
 			s.install(p)
 		}
 	}

@@ -57,14 +57,15 @@ func (t *Table) Delete(p netip.Prefix) error {
 }
 
 // Sync makes the table hold just the routes wanted, writing only what differs,
-// and says in words what did.
-func (t *Table) Sync(want map[netip.Prefix]work.Route) (drift []string, failures []work.Failure, err error) {
+// and says in words what did. A route by way of another host that is not wanted
+// stays if later says so.
+func (t *Table) Sync(want map[netip.Prefix]work.Route, later func(netip.Prefix) bool) (drift []string, failures []work.Failure, err error) {
 	have, err := t.list()
 	if err != nil {
 		return nil, nil, err
 	}
 	for p, k := range have {
-		if _, ok := want[p]; ok {
+		if _, ok := want[p]; ok || k.Gw != nil && later(p) {
 			continue
 		}
 		drift = append(drift, fmt.Sprintf("route %s was there but not wanted", p))

@@ -26,6 +26,8 @@ func ip(t *testing.T, args string) string {
 	return string(out)
 }
 
+func never(netip.Prefix) bool { return false }
+
 func open(t *testing.T) *routes.Table {
 	t.Helper()
 	netlab.Join(t, "up0", "198.51.100.1/24", netlab.New(t), "up0", "198.51.100.2/24")
@@ -53,7 +55,7 @@ func TestSync(t *testing.T) {
 		prefix("10.0.0.0/24"): {Prefix: prefix("10.0.0.0/24")},
 		prefix("10.0.1.0/24"): {Prefix: prefix("10.0.1.0/24"), Via: netip.MustParseAddr("198.51.100.2")},
 	}
-	drift, failures, err := tab.Sync(want)
+	drift, failures, err := tab.Sync(want, never)
 	if err != nil || len(failures) > 0 || len(drift) != 3 {
 		t.Fatalf("%q, %v, %v", drift, failures, err)
 	}
@@ -64,7 +66,7 @@ func TestSync(t *testing.T) {
 	if now := ip(t, "route show proto static") + ip(t, "route show 10.0.0.7"); now != foreign {
 		t.Errorf("what is not ours changed: %s", now)
 	}
-	if drift, _, err := tab.Sync(want); err != nil || len(drift) > 0 {
+	if drift, _, err := tab.Sync(want, never); err != nil || len(drift) > 0 {
 		t.Errorf("a second look finds %q, %v", drift, err)
 	}
 	for range 2 {
@@ -75,6 +77,27 @@ func TestSync(t *testing.T) {
 		}
 	}
 	if got := ip(t, "route show proto 84"); strings.Count(got, "\n") != 1 {
+		t.Errorf("left: %s", got)
+	}
+}
+
+// A route that is not wanted any more stays while it is asked for, unless it is
+// the host's own block: that would hide what replaces it.
+func TestSyncLater(t *testing.T) {
+	tab := open(t)
+	ip(t, "route add 10.6.0.0/24 via 198.51.100.2 proto 84")
+	ip(t, "route add unreachable 10.7.0.0/24 proto 84")
+	drift, failures, err := tab.Sync(nil, func(p netip.Prefix) bool { return p == prefix("10.6.0.0/24") })
+	if err != nil || len(failures) > 0 || len(drift) != 1 {
+		t.Fatalf("%q, %v, %v", drift, failures, err)
+	}
+	if got := ip(t, "route show proto 84"); !strings.HasPrefix(got, "10.6.0.0/24") || strings.Contains(got, "10.7.0.0/24") {
+		t.Errorf("left: %s", got)
+	}
+	if _, _, err := tab.Sync(nil, never); err != nil {
+		t.Fatal(err)
+	}
+	if got := ip(t, "route show proto 84"); got != "" {
 		t.Errorf("left: %s", got)
 	}
 }

@@ -17,7 +17,8 @@ func agentCommand() *cobra.Command {
 		Short: "Wire the tasks of this host as the controller says",
 		Long: `Run on every Mesos host, as root: take this host's work items from NATS, attach
 tasks when Mesos calls the CNI plugin taskwall-cni, and program the firewall and
-the routes.
+the routes: static ones, or, where the controller says so, those that it learns by
+BGP (docs/agent.md).
 
 It knows only NATS, its settings and the Mesos agent beside it. When NATS or the
 controller are away, what is in the kernel stays in force.`,
@@ -37,6 +38,7 @@ controller are away, what is in the kernel stays in force.`,
 	f.StringSlice("networks", []string{"taskwall"}, "Mesos `network`s that are ours; a CNI call for another is refused")
 	f.String("iptables", "auto", "which iptables to program: auto, nft or legacy")
 	f.UintSlice("failsafe-ports", nil, "TCP `port`s of this host that its tasks can always reach (default: the Mesos agent's)")
+	f.String("bgp-secrets", "", "`directory` with the TCP MD5 keys of BGP peers, a file for each, as the peers name them")
 	f.Int("mtu", 0, "MTU of the tasks' interfaces; 0: the kernel's default")
 	f.Duration("attach-timeout", 0, "how long an attach waits for its work item (default 10s)")
 	f.Duration("check-every", 0, "time between two comparisons of the kernel with what it should hold (default 10s)")
@@ -60,6 +62,7 @@ func runAgent(cmd *cobra.Command, _ []string) error {
 	cfg.StateDir, _ = f.GetString("state-dir")
 	cfg.Networks, _ = f.GetStringSlice("networks")
 	cfg.Backend, _ = f.GetString("iptables")
+	cfg.BGPSecrets, _ = f.GetString("bgp-secrets")
 	cfg.MTU, _ = f.GetInt("mtu")
 	cfg.WaitTimeout, _ = f.GetDuration("attach-timeout")
 	cfg.CheckEvery, _ = f.GetDuration("check-every")
@@ -76,12 +79,14 @@ func runAgent(cmd *cobra.Command, _ []string) error {
 	options := natsOptions(cmd, "taskwall agent "+cfg.Host, log)
 	options.Host = cfg.Host
 	group, ctx := errgroup.WithContext(cmd.Context())
-	group.Go(func() error { return serveMetrics(ctx, cmd, prometheus.NewRegistry(), log) })
 	mail := newMailbox(options, cfg.Host)
 	a, err := agent.New(cfg, mail, mail)
 	if err != nil {
 		return err
 	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(a.Metrics())
+	group.Go(func() error { return serveMetrics(ctx, cmd, registry, log) })
 	group.Go(func() error { return mail.run(ctx) })
 	group.Go(func() error { return a.Run(ctx) })
 	return group.Wait()
