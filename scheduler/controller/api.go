@@ -42,7 +42,7 @@ type Status struct {
 	Since   time.Time `json:"since"` // when this controller began to lead
 	Log     LogStatus `json:"log"`
 	// Controllers are all that run, the leader, who answers, first.
-	Controllers []ControllerStatus     `json:"controllers"`
+	Controllers []Peer                 `json:"controllers"`
 	Agents      map[string]AgentStatus `json:"agents"` // by host
 	Sources     []SourceStatus         `json:"sources"`
 }

@@ -76,7 +76,7 @@ type Controller struct {
 	term    *term            // nil: another leads, or nobody
 	sources []Source
 	agents  map[string]AgentStatus
-	others  map[string]ControllerStatus // by id, as they announced themselves
+	others  map[string]Peer // by id, as they announced themselves
 	keeping Keeping
 	changes []policyChange // the latest, oldest first
 	changed chan struct{}  // closed and replaced when any of these change
@@ -102,7 +102,7 @@ func New(cfg Config) *Controller {
 	}
 	return &Controller{
 		cfg: cfg, id: nuid.Next(), log: cfg.Logger, started: time.Now().UTC(), metrics: newMetrics(),
-		state: scheduler.NewState(), agents: map[string]AgentStatus{}, others: map[string]ControllerStatus{},
+		state: scheduler.NewState(), agents: map[string]AgentStatus{}, others: map[string]Peer{},
 		changed: make(chan struct{}),
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // SubjectControllers is where every controller announces itself: a
-// ControllerStatus as JSON.
+// Peer as JSON.
 const SubjectControllers = "taskwall.controllers"
 
 const (
@@ -26,8 +26,8 @@ const (
 	maxOthers = 64
 )
 
-// ControllerStatus is one controller.
-type ControllerStatus struct {
+// Peer is one controller.
+type Peer struct {
 	ID      string    `json:"id"` // of the process
 	Name    string    `json:"name"`
 	Version string    `json:"version"`
@@ -43,8 +43,8 @@ type ControllerStatus struct {
 }
 
 // self is this controller. The lock is held.
-func (c *Controller) self(now time.Time) ControllerStatus {
-	s := ControllerStatus{
+func (c *Controller) self(now time.Time) Peer {
+	s := Peer{
 		ID: c.id, Name: c.cfg.Name, Version: c.cfg.Version, Started: c.started,
 		Folded: c.state.Seq(), Settled: c.settled, Heard: now.UTC(),
 	}
@@ -99,7 +99,7 @@ func (c *Controller) watchEnd(ctx context.Context) error {
 // listen hears the other controllers, until ctx ends.
 func (c *Controller) listen(ctx context.Context) error {
 	sub, err := c.cfg.NATS.Subscribe(SubjectControllers, func(msg *nats.Msg) {
-		var other ControllerStatus
+		var other Peer
 		if err := json.Unmarshal(msg.Data, &other); err != nil {
 			c.log.Warn("passing over an announcement that is none", "error", err)
 			return
@@ -116,11 +116,11 @@ func (c *Controller) listen(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (c *Controller) hear(other ControllerStatus, now time.Time) {
+func (c *Controller) hear(other Peer, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	other.Heard = now.UTC()
-	maps.DeleteFunc(c.others, func(_ string, o ControllerStatus) bool { return now.Sub(o.Heard) > forgetAfter })
+	maps.DeleteFunc(c.others, func(_ string, o Peer) bool { return now.Sub(o.Heard) > forgetAfter })
 	if _, known := c.others[other.ID]; known || len(c.others) < maxOthers {
 		c.others[other.ID] = other
 	}
@@ -133,13 +133,13 @@ func (c *Controller) hear(other ControllerStatus, now time.Time) {
 }
 
 // controllers are all that are known, the leader first. The lock is held.
-func (c *Controller) controllers(now time.Time) []ControllerStatus {
-	all := []ControllerStatus{c.self(now)}
+func (c *Controller) controllers(now time.Time) []Peer {
+	all := []Peer{c.self(now)}
 	for _, o := range c.others {
 		if now.Sub(o.Heard) <= forgetAfter {
 			all = append(all, o)
 		}
 	}
-	slices.SortFunc(all[1:], func(a, b ControllerStatus) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+	slices.SortFunc(all[1:], func(a, b Peer) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
 	return all
 }
