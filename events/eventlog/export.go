@@ -57,24 +57,37 @@ func (l *Log) Export(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("exporting the event log: %w", err)
 	}
+	kept := checkpoints[:0]
+	for _, c := range checkpoints {
+		if c.Seq <= state.LastSeq {
+			kept = append(kept, c)
+		}
+	}
+	records := l.records(ctx, state.FirstSeq, state.LastSeq)
+	if state.Msgs == 0 {
+		records = func(func(*Record, error) bool) {}
+	}
+	return Copy(w, state.FirstSeq, state.LastSeq, kept, records)
+}
+
+// Copy writes records with checkpoints of theirs as an exported copy.
+func Copy(w io.Writer, first, last uint64, checkpoints []Checkpoint, records iter.Seq2[*Record, error]) error {
 	out := bufio.NewWriterSize(w, 1<<16)
 	enc := json.NewEncoder(out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(exportHeader{exportName, exportVersion, state.FirstSeq, state.LastSeq}); err != nil {
+	err := enc.Encode(exportHeader{exportName, exportVersion, first, last})
+	for i := range checkpoints {
+		if err == nil {
+			err = enc.Encode(exportLine{Checkpoint: &checkpoints[i]})
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("exporting the event log: %w", err)
 	}
-	for i := range checkpoints {
-		if checkpoints[i].Seq > state.LastSeq {
-			continue
+	for r, err := range records {
+		if err == nil {
+			err = r.Err
 		}
-		if err := enc.Encode(exportLine{Checkpoint: &checkpoints[i]}); err != nil {
-			return fmt.Errorf("exporting the event log: %w", err)
-		}
-	}
-	if state.Msgs == 0 {
-		return out.Flush()
-	}
-	for r, err := range l.records(ctx, state.FirstSeq, state.LastSeq) {
 		if err == nil {
 			err = r.export(out)
 		}

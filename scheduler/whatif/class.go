@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/taskwall/taskwall/policy"
@@ -34,7 +33,8 @@ type pair struct {
 type flow struct {
 	Flow
 	spans  []reach.Span
-	open   int // its pairs of classes that have tasks now
+	times  []Time // when it was there
+	open   int    // its pairs of classes that have tasks now
 	opened time.Time
 }
 
@@ -118,6 +118,9 @@ func (r *replay) compare(from, to *class) {
 	if from.party.Network != "" && to.party.Network != "" {
 		return // nothing here decides on it
 	}
+	if r.wanted != nil && !r.wanted(from.party, to.party) {
+		return
+	}
 	gained, lost := reach.Changes(reach.Pair{From: from.was, To: to.was}, reach.Pair{From: from.is, To: to.is})
 	if len(gained)+len(lost) == 0 {
 		return
@@ -135,11 +138,11 @@ func (r *replay) compare(from, to *class) {
 }
 
 func (r *replay) flow(change Change, from, to Party, spans []reach.Span) *flow {
-	ports := reach.PortsText(spans)
-	key := strings.Join([]string{string(change), from.String(), to.String(), ports}, "\x00")
+	one := Flow{Change: change, From: from, To: to, Ports: reach.PortsText(spans)}
+	key := one.key()
 	f := r.flows[key]
 	if f == nil {
-		f = &flow{Flow: Flow{Change: change, From: from, To: to, Ports: ports}, spans: spans}
+		f = &flow{Flow: one, spans: spans}
 		for _, s := range spans {
 			for _, rule := range []*reach.Rule{s.Egress, s.Ingress} {
 				if rule != nil && !slices.Contains(f.Rules, *rule) {
@@ -203,7 +206,25 @@ func (r *replay) open(p *pair, n int) {
 func (f *flow) close(now time.Time) {
 	f.Lasted += now.Sub(f.opened)
 	f.Last = now
+	switch n := len(f.times); {
+	case !now.After(f.opened):
+	case n > 0 && !f.times[n-1].To.Before(f.opened):
+		f.times[n-1].To = now
+	case n < maxTimes:
+		f.times = append(f.times, Time{f.opened, now})
+	default: // rather too much than too little
+		f.times[n-1].To = now
+	}
 }
+
+// Time is a stretch of time.
+type Time struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// maxTimes bounds the stretches that are kept of a flow.
+const maxTimes = 1000
 
 // renet brings the networks that policies name up to what sets now list.
 func (r *replay) renet() {

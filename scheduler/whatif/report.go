@@ -32,7 +32,7 @@ type Party struct {
 // Flow is what one party could have sent to another and could not, or the
 // reverse.
 type Flow struct {
-	Change Change `json:"change"`
+	Change Change `json:"change,omitempty"`
 	From   Party  `json:"from"`
 	To     Party  `json:"to"`
 	Ports  string `json:"ports"`

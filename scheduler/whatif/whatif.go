@@ -35,6 +35,7 @@ type Options struct {
 // replay follows both worlds through the stretch.
 type replay struct {
 	o         Options
+	wanted    func(from, to Party) bool // nil: all
 	state     *scheduler.State
 	resolved  func(id string) (policy.Endpoint, bool) // the state's
 	was, is   *world
@@ -70,14 +71,23 @@ func newReplay(o Options) *replay {
 // resource.Problems: the other policies cannot be applied.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	r := newReplay(o)
+	if err := r.run(ctx); err != nil {
+		return nil, err
+	}
+	return r.report(), nil
+}
+
+// run follows both worlds to the end of the stretch.
+func (r *replay) run(ctx context.Context) error {
+	o := &r.o
 	for _, w := range []*world{r.was, r.is} {
 		w.r.SetEnvironmentLabel(o.State.Settings().EnvironmentLabel)
 	}
 	if err := r.is.r.Apply(o.Resources, nil); err != nil {
-		return nil, err
+		return err
 	}
 	if err := r.was.r.Apply(o.State.Resources(), nil); err != nil {
-		return nil, fmt.Errorf("applying the policies that were in force: %w", err)
+		return fmt.Errorf("applying the policies that were in force: %w", err)
 	}
 	all := map[string]bool{}
 	for _, e := range o.State.Endpoints() {
@@ -104,25 +114,25 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			err = ctx.Err()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("reading the log after record %d: %w", r.state.Seq(), err)
+			return fmt.Errorf("reading the log after record %d: %w", r.state.Seq(), err)
 		}
 		if e.Event.Received.After(o.To) {
 			break
 		}
 		if err := reportsUntil(e.Event.Received); err != nil {
-			return nil, err
+			return err
 		}
 		if err := r.entry(e); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if err := reportsUntil(o.To); err != nil {
-		return nil, err
+		return err
 	}
 	if o.To.After(r.now) {
 		r.now = o.To
 	}
-	return r.report(), nil
+	return nil
 }
 
 // progressEvery is how many events go by between two reports of progress.

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/bundle"
+	"github.com/taskwall/taskwall/scheduler/whatif"
+)
+
+func exportCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "export SYSTEM... --out FILE",
+		Short: "Write an evidence bundle: who could reach systems in a period, and the proof",
+		Long: `Write one file for an assessor: who could reach the named systems in a period and
+whom they could reach, as a page to read and as JSON, with all records of the log
+that it follows from, their chain and the checkpoints that sign them. Anybody can
+check it with 'taskwall audit check-bundle', without a cluster.
+
+A SYSTEM is an app by its id, such as /shop/orders-db, or a network by the name of
+its network set or as policies write it, such as 10.20.0.0/16.
+
+A bundle holds the records from the log's first on, since an answer depends on all
+that was before. With --short it holds those of the period alone, and begins with
+a state that no signature vouches for: smaller, and no proof of what was so before.`,
+		Example: `  taskwall audit export /shop/orders-db --from 2026-01-01 --to 2026-04-01 --out q1.tar.gz
+  taskwall audit export /shop/orders-db legacy-oracle --from "30d ago" --out month.tar.gz --short`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError{errors.New("name the systems: apps, network sets or networks")}
+			}
+			return nil
+		},
+		RunE: runExport,
+	}
+	cmd.Flags().String("out", "", "`file` to write, such as evidence.tar.gz")
+	cmd.Flags().Bool("short", false, "hold the records of the period alone; see above")
+	periodFlags(cmd)
+	historyFlags(cmd)
+	outputFlag(cmd)
+	return cmd
+}
+
+func runExport(cmd *cobra.Command, args []string) error {
+	asJSON, err := wantsJSON(cmd)
+	if err != nil {
+		return err
+	}
+	file, _ := cmd.Flags().GetString("out")
+	if file == "" {
+		return usageError{errors.New("name the file to write: --out FILE")}
+	}
+	h, release, err := openHistory(cmd)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx := cmd.Context()
+	from, to, err := wholePeriod(cmd, h)
+	if err != nil {
+		return err
+	}
+	b, err := h.Bounds(ctx)
+	if err != nil {
+		return err
+	}
+	q := bundle.Question{Systems: args, From: from, To: to, Made: time.Now()}
+	var state *scheduler.State
+	short, _ := cmd.Flags().GetBool("short")
+	switch {
+	case short:
+		if q.Start, err = h.SeqAt(ctx, from); err != nil {
+			return err
+		}
+	case b.First > 1:
+		return fmt.Errorf("the log's beginning is no longer kept, it starts with record %d: a bundle cannot prove its answer; --short makes one without that proof", b.First)
+	}
+	if q.Start > 0 {
+		if state, err = h.StateAt(ctx, q.Start); err != nil {
+			return err
+		}
+	}
+	next := file + ".new"
+	out, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	answer, err := bundle.Write(ctx, out, h, q, state)
+	if err = errors.Join(err, out.Close()); err == nil {
+		err = os.Rename(next, file)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(next))
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), answer)
+	}
+	return printExported(cmd.OutOrStdout(), file, answer)
+}
+
+func printExported(w io.Writer, file string, a *bundle.Answer) error {
+	rows := [][]string{{"FROM", "TO", "PORTS", "FOR"}}
+	for _, list := range [][]whatif.Reach{a.In, a.Out} {
+		for i := range list {
+			f := &list[i]
+			rows = append(rows, []string{f.From.String(), f.To.String(), f.Ports, f.Lasted.Round(time.Second).String()})
+		}
+	}
+	if len(rows) > 1 {
+		if err := table(w, rows...); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintln(w, "Nobody could reach them, and they could reach nobody.")
+	}
+	for _, name := range a.Never {
+		fmt.Fprintf(w, "Nobody had the name %s in the period.\n", name)
+	}
+	_, err := fmt.Fprintf(w, "\nWritten to %s. To check it: taskwall audit check-bundle %s --trust checkpoint.pub\n", file, file)
+	return err
+}
+
+func checkBundleCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check-bundle FILE",
+		Short: "Check an evidence bundle, without a cluster",
+		Long: `Check the chain and the signed checkpoints of a bundle's records, fold them again,
+and compare the answer and the page with those in the bundle. It needs nothing but
+the file, and the public keys whose checkpoints you trust: from the operators, not
+from the bundle.
+
+Exit status 0 when the bundle is what it says of itself, 1 when it is not.`,
+		Example: "  taskwall audit check-bundle q1.tar.gz --trust checkpoint.pub",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			asJSON, err := wantsJSON(cmd)
+			if err != nil {
+				return err
+			}
+			trust, err := trusted(cmd)
+			if err != nil {
+				return err
+			}
+			file, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			c, err := bundle.Check(cmd.Context(), file, trust...)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), c)
+			} else {
+				err = printChecked(cmd.OutOrStdout(), c, len(trust) > 0)
+			}
+			if err == nil && !c.OK() {
+				return errNo
+			}
+			return err
+		},
+	}
+	trustFlag(cmd)
+	outputFlag(cmd)
+	return cmd
+}
+
+func printChecked(w io.Writer, c *bundle.Checked, trust bool) error {
+	q := &c.Question
+	fmt.Fprintf(w, "Systems  %s\n", strings.Join(q.Systems, ", "))
+	fmt.Fprintf(w, "Period   %s to %s\n", q.From.UTC().Format(time.RFC3339), q.To.UTC().Format(time.RFC3339))
+	fmt.Fprintf(w, "Records  %d, of %d to %d\n", c.Records, q.First, q.Last)
+	switch {
+	case !trust:
+		fmt.Fprintln(w, "Signed   not checked: no key was given to trust; the chain alone speaks")
+	case c.Signed > 0:
+		fmt.Fprintf(w, "Signed   up to record %d, by %d checkpoints of trusted keys\n", c.Signed, c.Checkpoints)
+	default:
+		fmt.Fprintln(w, "Signed   by no trusted key")
+	}
+	if q.Start > 0 {
+		fmt.Fprintf(w, "Short    it begins with the state after record %d, which is taken on trust\n", q.Start)
+	}
+	if c.OK() {
+		_, err := fmt.Fprintln(w, "\nThe answer follows from the records.")
+		return err
+	}
+	fmt.Fprintf(w, "\nREFUSED: it is not what it says of itself.\n")
+	for _, p := range c.Problems {
+		fmt.Fprintf(w, "  %s\n", p)
+	}
+	return nil
+}

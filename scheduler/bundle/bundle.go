@@ -1,0 +1,353 @@
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/whatif"
+)
+
+// Question is what a bundle answers: who could reach these systems in a period,
+// and whom they could reach.
+type Question struct {
+	Taskwall string `json:"taskwall"` // "evidence"
+	Version  int    `json:"version"`
+	// Systems are apps by their ids, and network sets or networks by their names.
+	Systems []string  `json:"systems"`
+	From    time.Time `json:"from"`
+	To      time.Time `json:"to"`
+	// Start is the record after whose state the fold begins: 0 of a whole bundle.
+	Start uint64 `json:"start"`
+	// First and Last are the records that the bundle holds. Last is the first
+	// signed one after the period, where there is one.
+	First uint64    `json:"first"`
+	Last  uint64    `json:"last"`
+	Made  time.Time `json:"made"`
+}
+
+const (
+	name    = "evidence"
+	version = 1
+)
+
+// Answer is what follows from the records.
+type Answer struct {
+	whatif.Reached
+	// Records is how many there are up to the period's end.
+	Records uint64 `json:"records"`
+	// Policies are the changes of policies in the period, and Standing the
+	// latest before it.
+	Policies []PolicyChange `json:"policies"`
+	Standing *PolicyChange  `json:"standing,omitempty"`
+	// Rules are the policies that the flows name, as last in force up to the
+	// period's end, with who answers for them.
+	Rules []Rule `json:"rules"`
+}
+
+// PolicyChange is a reviewed change, with its record.
+type PolicyChange struct {
+	Seq     uint64    `json:"seq"`
+	Time    time.Time `json:"time"`
+	Author  string    `json:"author"`
+	Commit  string    `json:"commit,omitempty"`
+	Message string    `json:"message,omitempty"`
+	Put     []string  `json:"put,omitempty"`
+	Delete  []string  `json:"delete,omitempty"`
+}
+
+// Rule is a policy with the change that gave it its form.
+type Rule struct {
+	Policy string          `json:"policy"`
+	File   string          `json:"file,omitempty"`
+	Line   int             `json:"line,omitempty"`
+	Origin events.Origin   `json:"origin"`
+	Body   json.RawMessage `json:"body"`
+}
+
+// Source is where a bundle's records come from.
+type Source interface {
+	Records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error]
+	Checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error)
+}
+
+// answerer folds records into the answer.
+type answerer struct {
+	q      *Question
+	before *scheduler.State // up to the period's beginning
+	seq    uint64           // of the last record of the period
+	policy []PolicyChange
+	stand  *PolicyChange
+	last   map[string]Rule // policies as last in force
+}
+
+// answer folds entries: those up to the period's beginning first, then those of
+// the period. Entries after it are read to the end, so that who gives them
+// checks them, too.
+func answer(ctx context.Context, q *Question, start *scheduler.State, entries iter.Seq2[events.Entry, error]) (*Answer, error) {
+	a := &answerer{q: q, before: start, last: map[string]Rule{}, seq: start.Seq()}
+	next, stop := iter.Pull2(entries)
+	defer stop()
+	e, err, more := next()
+	for ; more && err == nil && !e.Event.Received.After(q.From); e, err, more = next() {
+		if want := start.Seq() + 1; e.Seq != want {
+			return nil, fmt.Errorf("record %d is missing: the records cannot be folded", want)
+		}
+		start.Apply(e)
+		a.note(e, false)
+	}
+	if more && err != nil {
+		return nil, err
+	}
+	a.rules(start)
+	rest := func(yield func(events.Entry, error) bool) {
+		for ; more; e, err, more = next() {
+			if err == nil && !e.Event.Received.After(q.To) {
+				a.note(e, true)
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+			if e.Event.Kind == events.PolicyApply {
+				a.rules(start)
+			}
+		}
+	}
+	reached, err := whatif.Reaches(ctx, whatif.Options{State: start, Log: rest, From: q.From, To: q.To}, q.Systems)
+	if err != nil {
+		return nil, err
+	}
+	for ; more; e, err, more = next() { // those after the period
+		if err != nil {
+			return nil, err
+		}
+	}
+	out := &Answer{Reached: *reached, Records: a.seq, Policies: a.policy, Standing: a.stand, Rules: []Rule{}}
+	if out.Policies == nil {
+		out.Policies = []PolicyChange{}
+	}
+	named := map[string]bool{}
+	for _, list := range [][]whatif.Reach{out.In, out.Out} {
+		for _, f := range list {
+			for _, r := range f.Rules {
+				named[r.Policy] = true
+			}
+		}
+	}
+	for _, policy := range events.SortedKeys(named) {
+		if r, known := a.last[policy]; known {
+			out.Rules = append(out.Rules, r)
+		}
+	}
+	return out, nil
+}
+
+// note keeps an entry's place, and what it says of policies.
+func (a *answerer) note(e events.Entry, inside bool) {
+	a.seq = e.Seq
+	if e.Event.Kind != events.PolicyApply {
+		return
+	}
+	p := e.Event.Policy
+	c := PolicyChange{Seq: e.Seq, Time: e.Event.Received, Author: p.Author, Commit: p.Commit, Message: p.Message}
+	for i := range p.Put {
+		c.Put = append(c.Put, p.Put[i].String())
+	}
+	for _, k := range p.Delete {
+		c.Delete = append(c.Delete, k.String())
+	}
+	if inside {
+		a.policy = append(a.policy, c)
+	} else {
+		a.stand = &c
+	}
+}
+
+// rules keeps the policies as they are in force.
+func (a *answerer) rules(s *scheduler.State) {
+	commits := s.Commits()
+	for _, r := range s.Resources() {
+		a.last[r.String()] = Rule{Policy: r.String(), File: r.File, Line: r.Line, Origin: commits[r.String()], Body: r.Body}
+	}
+}
+
+// Write makes a bundle of a question, of which Systems, From, To, Start and Made
+// are given, and returns the answer. The state is the one after Start, and nil
+// of a whole bundle. What it is made of goes to a temporary file first, so that
+// records need not be in memory.
+func Write(ctx context.Context, w io.Writer, src Source, q Question, state *scheduler.State) (*Answer, error) {
+	q.Taskwall, q.Version, q.First = name, version, q.Start+1
+	q.From, q.To, q.Made = q.From.UTC(), q.To.UTC(), q.Made.UTC()
+	checkpoints, err := src.Checkpoints(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("making a bundle: %w", err)
+	}
+	var atRest []byte
+	if state == nil {
+		state = scheduler.NewState()
+	} else if atRest, err = json.Marshal(state); err != nil {
+		return nil, fmt.Errorf("making a bundle: writing the state: %w", err)
+	}
+	if err := q.end(ctx, src, checkpoints); err != nil {
+		return nil, fmt.Errorf("making a bundle: %w", err)
+	}
+	records := func(yield func(*eventlog.Record, error) bool) {
+		for r, err := range src.Records(ctx, q.First) {
+			if err == nil && r.Seq > q.Last {
+				return
+			}
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+	a, err := answer(ctx, &q, state, entriesOf(records))
+	if err != nil {
+		return nil, fmt.Errorf("making a bundle: %w", err)
+	}
+	var kept []eventlog.Checkpoint
+	for _, c := range checkpoints {
+		if c.Seq >= q.First && c.Seq <= q.Last {
+			kept = append(kept, c)
+		}
+	}
+	copied, err := os.CreateTemp("", "taskwall-bundle-*")
+	if err != nil {
+		return nil, fmt.Errorf("making a bundle: %w", err)
+	}
+	defer func() {
+		_ = copied.Close() // it is only read from now on
+		_ = os.Remove(copied.Name())
+	}()
+	if err := eventlog.Copy(copied, q.First, q.Last, kept, records); err != nil {
+		return nil, fmt.Errorf("making a bundle: %w", err)
+	}
+	if err := pack(w, &q, atRest, copied, a); err != nil {
+		return nil, fmt.Errorf("making a bundle: %w", err)
+	}
+	return a, nil
+}
+
+// end finds the last record to hold: the first signed one at or after the last
+// of the period, or, when none is signed, that one.
+func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.Checkpoint) error {
+	last, final := q.Start, q.Start
+	for r, err := range src.Records(ctx, q.First) {
+		if err != nil {
+			return err
+		}
+		e, err := r.Entry()
+		if err != nil {
+			return err
+		}
+		if final = r.Seq; !e.Event.Received.After(q.To) {
+			last = r.Seq
+		}
+	}
+	q.Last = last
+	best := uint64(0)
+	for _, c := range checkpoints {
+		if c.Seq >= last && c.Seq <= final && (best == 0 || c.Seq < best) {
+			best = c.Seq
+		}
+	}
+	q.Last = max(q.Last, best)
+	return nil
+}
+
+func entriesOf(records iter.Seq2[*eventlog.Record, error]) iter.Seq2[events.Entry, error] {
+	return func(yield func(events.Entry, error) bool) {
+		for r, err := range records {
+			var e events.Entry
+			if err == nil {
+				e, err = r.Entry()
+			}
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// pack writes the files of a bundle.
+func pack(w io.Writer, q *Question, state []byte, log *os.File, a *Answer) error {
+	zip := gzip.NewWriter(w)
+	out := tar.NewWriter(zip)
+	size, err := log.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = log.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return err
+	}
+	add := func(file string, size int64, from io.Reader) {
+		if err == nil {
+			err = out.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: size, ModTime: q.Made.Truncate(time.Second), Format: tar.FormatPAX})
+		}
+		if err == nil {
+			_, err = io.Copy(out, from)
+		}
+	}
+	bytesOf := func(file string, data []byte) { add(file, int64(len(data)), bytes.NewReader(data)) }
+	bytesOf(readmeFile, []byte(readme))
+	bytesOf(questionFile, encode(q))
+	if state != nil {
+		bytesOf(stateFile, state)
+	}
+	add(logFile, size, log)
+	bytesOf(answerFile, encode(a))
+	if err != nil {
+		return err
+	}
+	page, err := HTML(q, a)
+	if err != nil {
+		return err
+	}
+	if bytesOf(reportFile, page); err != nil {
+		return err
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return zip.Close()
+}
+
+const (
+	readmeFile   = "README.txt"
+	questionFile = "question.json"
+	stateFile    = "state.json"
+	logFile      = "log.jsonl"
+	answerFile   = "answer.json"
+	reportFile   = "report.html"
+)
+
+const readme = `Evidence of a Taskwall cluster: who could reach the systems of question.json
+in its period, and whom they could reach.
+
+report.html   the answer, for people: open it in a browser, it needs no network
+answer.json   the same, for programs
+log.jsonl     the records that the answer follows from, each with the hash of the
+              one before, and the checkpoints that sign them
+state.json    only of a short bundle: the state that the records begin from. No
+              signature vouches for it
+
+To check all of it: taskwall audit check-bundle FILE --trust checkpoint.pub
+`
+
+func encode(v any) []byte {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		panic("bundle: encoding: " + err.Error()) // plain data: cannot fail
+	}
+	return append(b, '\n')
+}

@@ -1,0 +1,259 @@
+package bundle
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/ed25519"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/pasttest"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func question(p *pasttest.Past) Question {
+	return Question{
+		Systems: []string{"marathon:db", "nobody"}, From: pasttest.Begin, To: p.Now.Add(-time.Minute),
+		Made: time.Date(2026, 4, 1, 9, 0, 0, 0, time.UTC),
+	}
+}
+
+func write(t *testing.T, p *pasttest.Past, q Question, state *scheduler.State) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if _, err := Write(t.Context(), &out, p, q, state); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func check(t *testing.T, data []byte, trust ...ed25519.PublicKey) *Checked {
+	t.Helper()
+	c, err := Check(t.Context(), bytes.NewReader(data), trust...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestAWholeBundleProvesItsAnswer(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	data := write(t, p, question(p), nil)
+	c := check(t, data, pasttest.Trust)
+	if !c.OK() || c.Records != 10 || c.Signed != 10 {
+		t.Errorf("checked: %+v", c)
+	}
+	// The period ends before the last record, but only that one is signed.
+	if q := c.Question; q.First != 1 || q.Last != 10 {
+		t.Errorf("the question is %+v", q)
+	}
+	a := string(unpack(t, data)[answerFile])
+	for _, want := range []string{`"app": "marathon:web"`, `"ports": "tcp 5432"`, `"author": "ann"`, `"policy": "GlobalNetworkPolicy db"`, `"nobody"`} {
+		if !strings.Contains(a, want) {
+			t.Errorf("the answer has no %s:\n%s", want, a)
+		}
+	}
+	if !bytes.Equal(data, write(t, p, question(p), nil)) {
+		t.Error("the same question gave another bundle")
+	}
+}
+
+func TestAShortBundleSaysWhatItTakesOnTrust(t *testing.T) {
+	t.Parallel()
+	p := pasttest.New(t)
+	p.Policy("ann", pasttest.Pool, pasttest.WebToDB, pasttest.DBFromWeb)
+	p.Host("h1", "192.168.50.1")
+	p.Task("db.1", "db", "h1", "TASK_RUNNING", map[string]string{"app": "db"})
+	p.Snapshot()
+	from := p.Now
+	p.Task("web.1", "web", "h1", "TASK_RUNNING", map[string]string{"app": "web"})
+	p.Checkpoint()
+	s, err := p.Start(t.Context(), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := write(t, p, Question{Systems: []string{"marathon:db"}, From: from.Add(-time.Second), To: p.Now, Start: s.Seq()}, s)
+	c := check(t, data, pasttest.Trust)
+	if !c.OK() || c.Question.First != 5 || c.Records != 1 {
+		t.Errorf("checked: %+v", c)
+	}
+	page := string(unpack(t, data)[reportFile])
+	if !strings.Contains(page, "A short bundle") || !strings.Contains(page, "marathon:web") {
+		t.Errorf("the report does not say that it is short:\n%s", page)
+	}
+}
+
+// unpack is the files of a bundle.
+func unpack(t *testing.T, data []byte) map[string][]byte {
+	t.Helper()
+	zip, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	in := tar.NewReader(zip)
+	for {
+		h, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files[h.Name], err = io.ReadAll(in); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// repack is a bundle with some of its files changed.
+func repack(t *testing.T, data []byte, change func(files map[string][]byte)) []byte {
+	t.Helper()
+	files := unpack(t, data)
+	change(files)
+	var out bytes.Buffer
+	zip := gzip.NewWriter(&out)
+	w := tar.NewWriter(zip)
+	for _, name := range []string{readmeFile, questionFile, stateFile, logFile, answerFile, reportFile, "more"} {
+		if data, ok := files[name]; ok {
+			if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data))}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := errors.Join(w.Close(), zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+func replace(file, old, next string) func(map[string][]byte) {
+	return func(files map[string][]byte) {
+		if !bytes.Contains(files[file], []byte(old)) {
+			panic("nothing to alter in " + file)
+		}
+		files[file] = bytes.Replace(files[file], []byte(old), []byte(next), 1)
+	}
+}
+
+// lines changes the lines of the log; the first is its header, the second the
+// checkpoint.
+func lines(change func([]string) []string) func(map[string][]byte) {
+	return func(files map[string][]byte) {
+		files[logFile] = []byte(strings.Join(change(strings.SplitAfter(string(files[logFile]), "\n")), ""))
+	}
+}
+
+func TestTamperedBundlesAreRefusedWithThePlace(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		tamper func(map[string][]byte)
+		want   string
+	}{
+		"an altered event":            {replace(logFile, `"app":"web"`, `"app":"wxb"`), "log.jsonl: records 8 to 9: altered: the link in 9 does not fit the content of 8"},
+		"a removed event":             {lines(func(l []string) []string { return slices.Delete(l, 8, 9) }), "log.jsonl: record 7: missing"},
+		"an inserted event":           {lines(func(l []string) []string { return slices.Insert(l, 8, l[7]) }), "log.jsonl: record 6: out of place"},
+		"reordered events":            {lines(func(l []string) []string { l[7], l[8] = l[8], l[7]; return l }), "log.jsonl: record 6: missing"},
+		"a cut log":                   {lines(func(l []string) []string { return l[:9] }), "log.jsonl: records 8 to 10: missing"},
+		"an altered checkpoint":       {replace(logFile, `"checkpoint":{"seq":10`, `"checkpoint":{"seq":9`), "log.jsonl: record 9: the checkpoint here is not what was signed"},
+		"an altered answer":           {replace(answerFile, "marathon:web", "marathon:wxb"), "answer.json: line "},
+		"an altered report":           {replace(reportFile, "marathon:web", "marathon:wxb"), "report.html: line "},
+		"another question":            {replace(questionFile, "marathon:db", "marathon:web"), "answer.json: line "},
+		"a question of another time":  {replace(questionFile, "2026-03-01T12:00:00Z", "2026-03-01T12:30:00Z"), "answer.json: line "},
+		"a line that is none":         {lines(func(l []string) []string { l[5] = "{\n"; return l }), "log.jsonl: line 6"},
+		"a file that does not belong": {func(f map[string][]byte) { f["more"] = []byte("x") }, `"more" is in the bundle`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := pasttest.Shop(t)
+			data := repack(t, write(t, p, question(p), nil), c.tamper)
+			got := check(t, data, pasttest.Trust)
+			if !slices.ContainsFunc(got.Problems, func(s string) bool { return strings.HasPrefix(s, c.want) }) {
+				t.Errorf("found\n%s\nwant %s", strings.Join(got.Problems, "\n"), c.want)
+			}
+		})
+	}
+}
+
+func TestABundleOfAForeignKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	data := write(t, p, question(p), nil)
+	got := check(t, data, pasttest.KeyOf("foreign").Public().(ed25519.PublicKey))
+	if want := "log.jsonl: records 1 to 10: no checkpoint of a trusted key vouches for them (1 are of other keys)"; !slices.Contains(got.Problems, want) {
+		t.Errorf("found %v", got.Problems)
+	}
+	if got := check(t, data); !got.OK() || got.Signed != 0 {
+		t.Errorf("with the chain alone: %+v", got)
+	}
+}
+
+func TestWhatIsNoBundleIsAnError(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	whole := write(t, p, question(p), nil)
+	for name, data := range map[string][]byte{
+		"nothing": nil, "text": []byte("text"), "cut": whole[:len(whole)/2],
+		"without a question": repack(t, whole, func(f map[string][]byte) { delete(f, questionFile) }),
+		"of a later version": repack(t, whole, replace(questionFile, `"version": 1`, `"version": 2`)),
+	} {
+		if _, err := Check(t.Context(), bytes.NewReader(data), pasttest.Trust); !errors.Is(err, ErrNotBundle) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// hostile is text that wants to be more than text.
+const hostile = `</title><script>alert('x')</script>"><img src=x onerror=alert(1)>`
+
+func TestTheReportShowsNamesAsText(t *testing.T) {
+	t.Parallel()
+	p := pasttest.New(t)
+	p.Policy(hostile, pasttest.Pool, pasttest.WebToDB, pasttest.DBFromWeb)
+	p.Host("h1", "192.168.50.1")
+	p.Task("db.1", hostile, "h1", "TASK_RUNNING", map[string]string{"app": "db"})
+	p.Task("web.1", "web"+hostile, "h1", "TASK_RUNNING", map[string]string{"app": "web"})
+	p.Now = p.Now.Add(time.Hour)
+	data := write(t, p, Question{Systems: []string{"marathon:" + hostile}, From: pasttest.Begin, To: p.Now}, nil)
+	text := string(unpack(t, data)[reportFile])
+	if n := strings.Count(text, "alert("); n < 5 {
+		t.Fatalf("the names are not in the report: %d", n)
+	}
+	for _, bad := range []string{"<script", "<img", "</title><"} {
+		if strings.Contains(strings.Replace(text, "</title>", "", 1), bad) {
+			t.Errorf("the report holds %s", bad)
+		}
+	}
+}
+
+func TestTheReportIsAsReviewed(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	got := unpack(t, write(t, p, question(p), nil))[reportFile]
+	const golden = "testdata/shop.html"
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, same := differ(got, want); !same {
+		t.Errorf("the report differs from %s in line %d; go test -update writes it anew", golden, line)
+	}
+}
