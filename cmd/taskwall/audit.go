@@ -16,7 +16,7 @@ func auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Ask the past: replay the log and compare",
 	}
-	cmd.AddCommand(replayCommand(), verifyCommand(), whatIfCommand(), keyCommand())
+	cmd.AddCommand(replayCommand(), verifyCommand(), whatIfCommand(), exportCommand(), checkBundleCommand(), keyCommand())
 	return cmd
 }
 

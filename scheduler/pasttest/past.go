@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"testing"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
@@ -33,18 +32,24 @@ type Past struct {
 	Now    time.Time
 	Silent map[string]bool
 
-	t     testing.TB
+	t     T
 	state *scheduler.State
 	hosts map[string]*work.State
 	link  eventlog.Hash
 	seq   uint64 // of the WORK stream
 }
 
+// T is what is needed of a testing.T.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+}
+
 // Begin is when every past begins.
 var Begin = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 // New is a past in which nothing has happened yet.
-func New(t testing.TB) *Past {
+func New(t T) *Past {
 	return &Past{
 		Now: Begin, Silent: map[string]bool{}, t: t,
 		state: scheduler.NewState(), hosts: map[string]*work.State{},
@@ -152,7 +157,7 @@ func (p *Past) Policy(author string, texts ...string) {
 }
 
 // Resource is a policy resource given as JSON.
-func Resource(t testing.TB, text string) events.Resource {
+func Resource(t T, text string) events.Resource {
 	t.Helper()
 	var head struct {
 		Kind     string
@@ -181,7 +186,7 @@ const (
 
 // Shop is a past of two hosts, on which web comes to use db, and then ends.
 // It is signed at its end.
-func Shop(t testing.TB) *Past {
+func Shop(t T) *Past {
 	t.Helper()
 	p := New(t)
 	p.Say(events.Event{Kind: events.FrameworkPut, Framework: &events.Framework{ID: "marathon", Name: "marathon", Active: true, Connected: true}})

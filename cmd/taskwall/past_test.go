@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler/pasttest"
+)
+
+// scriptT lets a script stand for a test.
+type scriptT struct{ *testscript.TestScript }
+
+func (t scriptT) Helper()           {}
+func (t scriptT) Fatal(args ...any) { t.Fatalf("%s", fmt.Sprint(args...)) }
+
+// past starts a NATS server at $NATS that holds the past of pasttest.Shop, with
+// its end signed by a key of the script.
+func past(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: past keyfile")
+	}
+	key, err := eventlog.ReadPrivateKey(ts.MkAbs(args[0]))
+	ts.Check(err)
+	srv, err := bus.StartServer(bus.ServerOptions{Listen: ts.Getenv("NATS"), Dir: ts.MkAbs("store")}, nil)
+	ts.Check(err)
+	ts.Defer(srv.Shutdown)
+	ctx := context.Background()
+	conn, err := bus.Connect(ctx, bus.Options{URLs: []string{srv.URL()}, Name: "past"})
+	ts.Check(err)
+	defer conn.Close()
+	ts.Check(bus.EnsureStreams(ctx, conn.JS, bus.Retention{}, 1))
+	log, err := eventlog.Open(ctx, conn.JS, eventlog.Options{Epoch: 1, Key: key})
+	ts.Check(err)
+	publisher, err := work.NewPublisher(ctx, conn.JS, 1)
+	ts.Check(err)
+	p := pasttest.Shop(scriptT{ts})
+	for _, r := range p.Log {
+		e, err := r.Entry()
+		ts.Check(err)
+		_, err = log.Append(ctx, e.Event)
+		ts.Check(err)
+	}
+	for _, s := range p.Sent {
+		ts.Check(publisher.Publish(ctx, s.Item))
+	}
+	for _, r := range p.Said {
+		ts.Check(work.NewReporter(conn, r.Host).Report(ctx, r.Report))
+	}
+	ts.Check(log.Checkpoint(ctx))
+}
