@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,18 @@ func TestStory(t *testing.T) {
 	t.Run("every pair meets its policy", func(t *testing.T) { verdicts(t, stage.Observe(ctx, false)) })
 	t.Run("a Docker task without CNI meets its policy", func(t *testing.T) { dockerTask(t, ctx, stage) })
 	t.Run("the first packet meets the policy", func(t *testing.T) { firstPacket(t, ctx, stage) })
+	t.Run("a dry run tells the flows that would change", func(t *testing.T) {
+		out, err := stage.Taskwall(ctx, "policy", "apply", "-f", stage.Change(), "--author", "bob", "--dry-run")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for flow, allowed := range story.Change {
+			verb := map[bool]string{true: "ALLOWED", false: "DENIED "}[allowed]
+			if want := regexp.MustCompile(fmt.Sprintf(`%s  %s \(.*\) -> %s \(.*\)  %s %d\n`, verb, flow.From, flow.To, flow.Protocol, flow.Port)); !want.MatchString(out) {
+				t.Errorf("no %s in\n%s", want, out)
+			}
+		}
+	})
 	t.Run("a policy change reaches the kernels", func(t *testing.T) {
 		result, err := stage.Apply(ctx, stage.Change(), "bob@security", "9a77d03")
 		if err != nil {

@@ -28,9 +28,11 @@ the policies in force into the log as one change, with its author and commit.
 Nothing is applied when anything is wrong.
 
 Policies in force that are not in the directory stay, unless --prune is given.
+One change has at most 8 MB when compressed, which is tens of thousands of
+policies: apply more than that one directory after another.
 Author and commit are those of the directory's git commit, unless given.`,
 		Example: `  taskwall policy apply -f policies/
-  taskwall policy apply -f policies/ --prune --dry-run
+  taskwall policy apply -f policies/ --prune --dry-run   # also the flows that would change
   taskwall policy apply -f policies/ --author ann@example.com --commit 4f2c9e1 --wait 10s`,
 		Args: cobra.NoArgs,
 		RunE: runApply,
@@ -41,7 +43,7 @@ Author and commit are those of the directory's git commit, unless given.`,
 	f.String("commit", "", "the commit that it was reviewed as")
 	f.String("message", "", "why, in a line")
 	f.Bool("prune", false, "delete the policies in force that the directory does not have")
-	f.Bool("dry-run", false, "say what would change, and change nothing")
+	f.Bool("dry-run", false, "say which resources and which flows between running apps would change, and change nothing")
 	f.Duration("wait", 10*time.Second, "how long to wait until the hosts have it in their kernels; 0: not at all")
 	natsFlags(cmd)
 	outputFlag(cmd)
@@ -84,8 +86,15 @@ func runApply(cmd *cobra.Command, _ []string) error {
 	}
 	prune, _ := f.GetBool("prune")
 	change.Put, change.Delete = differences(inForce.Resources, wanted, prune)
+	if err := controller.Fits(conn.NATS, change); err != nil {
+		return err
+	}
 	if dry, _ := f.GetBool("dry-run"); dry || len(change.Put)+len(change.Delete) == 0 {
-		return printChange(cmd.OutOrStdout(), asJSON, change)
+		flows, err := preview(ctx, conn, inForce, change)
+		if err != nil {
+			return err
+		}
+		return printDryRun(cmd.OutOrStdout(), asJSON, dryRun{change, flows})
 	}
 	result, err := controller.Call[controller.ApplyResult](ctx, conn, controller.SubjectApply,
 		controller.ApplyRequest{Change: change, Wait: wait})
@@ -148,23 +157,6 @@ func differences(have, want []events.Resource, prune bool) (put []events.Resourc
 		slices.SortFunc(del, func(a, b events.ResourceKey) int { return strings.Compare(a.String(), b.String()) })
 	}
 	return put, del
-}
-
-func printChange(w io.Writer, asJSON bool, change events.PolicyChange) error {
-	if asJSON {
-		return printJSON(w, change)
-	}
-	if len(change.Put)+len(change.Delete) == 0 {
-		fmt.Fprintln(w, "Nothing to change: the policies in force are those of the directory.")
-		return nil
-	}
-	for _, r := range change.Put {
-		fmt.Fprintln(w, "would put", r)
-	}
-	for _, k := range change.Delete {
-		fmt.Fprintln(w, "would delete", k)
-	}
-	return nil
 }
 
 func printApplied(w io.Writer, change events.PolicyChange, r controller.ApplyResult, wait time.Duration) error {

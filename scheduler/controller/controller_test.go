@@ -2,10 +2,12 @@ package controller
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -246,6 +248,21 @@ func TestTermsFollowOnEachOther(t *testing.T) {
 		end()
 	}
 	p.replay()
+}
+
+// A change that the log cannot hold is refused before it is sent, with words.
+func TestTooLargeAPolicyChangeIsRefused(t *testing.T) {
+	p := newPlace(t)
+	noise := make([]byte, 6_600_000) // as text, which s2 does not make smaller, 8.8 MB
+	rand.NewChaCha8([32]byte{}).Read(noise)
+	large := change("ann").Change
+	large.Put[0].Body = append(base64.StdEncoding.AppendEncode([]byte(`"`), noise), '"')
+	if err := Fits(p.conn.NATS, large); err == nil || !strings.Contains(err.Error(), "too large for one change") {
+		t.Errorf("a change of 8.8 MB: %v", err)
+	}
+	if err := Fits(p.conn.NATS, change("ann").Change); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPolicyChangeIsCheckedBeforeTheLog(t *testing.T) {

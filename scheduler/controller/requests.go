@@ -49,6 +49,9 @@ func (c *Controller) apply(ctx context.Context, req ApplyRequest) (ApplyResult, 
 	if len(req.Change.Put)+len(req.Change.Delete) == 0 {
 		return ApplyResult{}, errors.New("the policy change is empty: nothing to put or delete")
 	}
+	if err := Fits(c.cfg.NATS, req.Change); err != nil {
+		return ApplyResult{}, err
+	}
 	c.mu.Lock()
 	err := c.state.CheckPolicy(req.Change)
 	c.mu.Unlock()
