@@ -16,7 +16,7 @@ func auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Ask the past: replay the log and compare",
 	}
-	cmd.AddCommand(replayCommand(), verifyCommand(), whatIfCommand(), exportCommand(), checkBundleCommand(), keyCommand())
+	cmd.AddCommand(copyCommand(), replayCommand(), verifyCommand(), whatIfCommand(), exportCommand(), checkBundleCommand(), keyCommand())
 	return cmd
 }
 
@@ -26,7 +26,7 @@ func replayCommand() *cobra.Command {
 		Short: "Fold the log again and compare every work item with the one published",
 		Long: `Read the log from its first entry, fold it again, and compare every work item
 that follows from it with the one that was published to the hosts. It needs no
-controller, only to read from NATS.
+controller, only to read from NATS, or from a copy.
 
 Prints the counts and the first difference, if any. Exit status 1 when what was
 published is not what the log says.`,

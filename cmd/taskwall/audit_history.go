@@ -7,18 +7,32 @@ import (
 )
 
 // historyFlags adds the choice of where the past is read from.
-func historyFlags(cmd *cobra.Command) { natsFlags(cmd) }
+func historyFlags(cmd *cobra.Command) {
+	cmd.Flags().String("copy", "", "`directory` with a copy to read, instead of NATS; see 'taskwall audit copy'")
+	cmd.Flags().Bool("ignore-snapshots", false, "fold from the log's beginning: snapshots prove nothing")
+	natsFlags(cmd)
+}
 
-// openHistory is the past that the flags name. Call its release when done.
+// openHistory is the past that the flags name. Call release when done with it.
 func openHistory(cmd *cobra.Command) (h *history.History, release func(), err error) {
-	conn, err := connectReader(cmd, "taskwall audit")
-	if err != nil {
-		return nil, nil, err
+	if dir, _ := cmd.Flags().GetString("copy"); dir != "" {
+		if h, err = history.Open(dir); err != nil {
+			return nil, nil, err
+		}
+		release = func() { _ = h.Close() } // only read
+	} else {
+		conn, err := connectReader(cmd, "taskwall audit")
+		if err != nil {
+			return nil, nil, err
+		}
+		if h, err = history.Live(cmd.Context(), conn.JS); err != nil {
+			conn.Close()
+			return nil, nil, err
+		}
+		release = conn.Close
 	}
-	h, err = history.Live(cmd.Context(), conn.JS)
-	if err != nil {
-		conn.Close()
-		return nil, nil, err
+	if bare, _ := cmd.Flags().GetBool("ignore-snapshots"); bare {
+		h.IgnoreSnapshots()
 	}
-	return h, conn.Close, nil
+	return h, release, nil
 }

@@ -104,6 +104,12 @@ func decodeReport(subject string, h nats.Header, data []byte) (Report, error) {
 	if data, err = bus.Unpack(h, data); err != nil {
 		return rep, err
 	}
+	return DecodeReport(host, data)
+}
+
+// DecodeReport reads a report as a host sent it, and writes the host into it.
+func DecodeReport(host string, data []byte) (Report, error) {
+	var rep Report
 	if err := json.Unmarshal(data, &rep); err != nil {
 		return rep, fmt.Errorf("decoding a report: %w", err)
 	}

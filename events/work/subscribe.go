@@ -252,6 +252,11 @@ func decodeItem(host string, h nats.Header, data []byte) (*Item, error) {
 	if err != nil {
 		return nil, err
 	}
+	return DecodeItem(host, data)
+}
+
+// DecodeItem reads an item as it was published for a host.
+func DecodeItem(host string, data []byte) (*Item, error) {
 	it := new(Item)
 	if err := json.Unmarshal(data, it); err != nil {
 		return nil, fmt.Errorf("decoding a work item: %w", err)

@@ -124,7 +124,7 @@ func (h *History) StateAt(ctx context.Context, seq uint64) (*scheduler.State, er
 	if seq > last {
 		return nil, fmt.Errorf("the state after record %d: %w: it ends with record %d", seq, ErrBeyond, last)
 	}
-	s, err := h.Start(ctx, seq)
+	s, err := h.nearest(ctx, seq)
 	if err != nil {
 		return nil, err
 	}
@@ -146,9 +146,9 @@ func (h *History) StateAt(ctx context.Context, seq uint64) (*scheduler.State, er
 	return nil, fmt.Errorf("the state after record %d: the log was read to record %d only: %w", seq, s.Seq(), eventlog.ErrMissing)
 }
 
-// Start is the nearest state at or before a record that need not be folded: of
-// a snapshot, which is taken on trust, or the empty one.
-func (h *History) Start(ctx context.Context, seq uint64) (*scheduler.State, error) {
+// nearest is the last state at or before a record that need not be folded: of a
+// snapshot, which is taken on trust, or the empty one.
+func (h *History) nearest(ctx context.Context, seq uint64) (*scheduler.State, error) {
 	for at := seq; at > 0 && !h.bare; at-- {
 		found, data, ok, err := h.src.snapshot(ctx, at)
 		if err != nil {
@@ -164,6 +164,36 @@ func (h *History) Start(ctx context.Context, seq uint64) (*scheduler.State, erro
 		at = found // of another version: an older one, or the log alone
 	}
 	return scheduler.NewState(), nil
+}
+
+// Start is the state from which a log can be folded that begins with a record:
+// the empty one, or that of the earliest snapshot that the log goes on from,
+// which is taken on trust. It is eventlog.ErrGone when there is none.
+func (h *History) Start(ctx context.Context, first uint64) (*scheduler.State, error) {
+	if first <= 1 {
+		return scheduler.NewState(), nil
+	}
+	_, last, err := h.src.bounds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var best *scheduler.State
+	for low, high := first-1, last; low <= high; { // halving: snapshots are large
+		middle := low + (high-low)/2
+		s, err := h.nearest(ctx, middle)
+		if err != nil {
+			return nil, err
+		}
+		if s.Seq()+1 < first {
+			low = middle + 1
+			continue
+		}
+		best, high = s, s.Seq()-1
+	}
+	if best == nil {
+		return nil, fmt.Errorf("the log begins with record %d, and there is no snapshot to fold on from: %w", first, eventlog.ErrGone)
+	}
+	return best, nil
 }
 
 // Records are the log's records from a sequence on (0: the oldest kept), to be

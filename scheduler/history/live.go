@@ -111,7 +111,7 @@ func (l *live) workAt(ctx context.Context, cause uint64) (uint64, error) {
 	if err != nil || s.Msgs == 0 {
 		return s.LastSeq + 1, err
 	}
-	return search(s.FirstSeq, s.LastSeq, func(seq uint64) (bool, error) {
+	place, err := search(s.FirstSeq, s.LastSeq, func(seq uint64) (bool, error) {
 		for ; seq <= s.LastSeq; seq++ { // passing over the claims of publishers
 			for msg, err := range bus.Fetch(ctx, l.js, bus.WorkStream, "", seq, seq) {
 				if err != nil {
@@ -126,6 +126,13 @@ func (l *live) workAt(ctx context.Context, cause uint64) (uint64, error) {
 		}
 		return true, nil
 	})
+	if err != nil || place > s.LastSeq {
+		return place, err
+	}
+	for st, err := range work.ReadItems(ctx, l.js, place) {
+		return st.Seq, err // a claim may lie before it
+	}
+	return s.LastSeq + 1, nil
 }
 
 func (l *live) reportsAt(ctx context.Context, t time.Time) (uint64, error) {

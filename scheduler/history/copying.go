@@ -1,0 +1,317 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler"
+)
+
+// Progress is how far a copy has come with one of its parts.
+type Progress struct {
+	Part     string // a stream, or "SNAPSHOTS"
+	At, Last uint64 // sequences of the stream; of the log for snapshots
+}
+
+// Done is what a call of Copy added.
+type Done struct {
+	Events      uint64 `json:"events"`
+	Items       uint64 `json:"items"`
+	Reports     uint64 `json:"reports"`
+	Checkpoints uint64 `json:"checkpoints"`
+	Snapshots   int    `json:"snapshots"`
+	Last        uint64 `json:"last"` // record of the log in the copy
+}
+
+// CopyOptions say how to copy.
+type CopyOptions struct {
+	// NoIndex leaves out the snapshots that Copy would make.
+	NoIndex bool
+	// Every is how many records there are between two snapshots, at least;
+	// zero: DefaultEvery.
+	Every uint64
+	// Progress, which may be nil, is called now and then.
+	Progress func(Progress)
+}
+
+// DefaultEvery keeps a question about any moment within a second or two.
+const DefaultEvery = 50_000
+
+// errOtherLog means that a copy and the streams are not of one log.
+var errOtherLog = errors.New("the copy is of another log")
+
+// Copy brings a copy of the streams up to where they are at the time of the
+// call. It goes on where an earlier or interrupted call ended.
+func Copy(ctx context.Context, js jetstream.JetStream, dir string, o CopyOptions) (done Done, err error) {
+	w, err := Create(dir)
+	if err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	c := copying{w: w, js: js, o: o, done: &done}
+	if err := c.sameLog(ctx); err != nil {
+		return done, err
+	}
+	// What follows from something is read before it: nothing in the copy then
+	// refers to what came after the end.
+	for _, part := range []struct {
+		stream string
+		take   func(*jetstream.RawStreamMsg) error
+	}{
+		{bus.CheckpointsStream, c.checkpoint},
+		{bus.ReportsStream, c.report},
+		{bus.WorkStream, c.item},
+		{bus.EventsStream, c.event},
+	} {
+		if err := c.stream(ctx, part.stream, part.take); err != nil {
+			return done, fmt.Errorf("copying stream %s: %w", part.stream, err)
+		}
+	}
+	done.Last = w.read(bus.EventsStream)
+	if err := c.snapshots(ctx); err != nil {
+		return done, err
+	}
+	if !o.NoIndex {
+		n, err := Index(ctx, dir, o)
+		done.Snapshots += n
+		return done, err
+	}
+	return done, nil
+}
+
+type copying struct {
+	w    *Writer
+	js   jetstream.JetStream
+	o    CopyOptions
+	done *Done
+}
+
+// sameLog checks that the record after the copy's last is linked to it.
+func (c *copying) sameLog(ctx context.Context) error {
+	at := c.w.read(bus.EventsStream)
+	if at == 0 {
+		return nil
+	}
+	h, err := Open(c.w.dir)
+	if err != nil {
+		return err
+	}
+	defer h.Close() //nolint:errcheck // only read
+	for r, err := range h.Records(ctx, at) {
+		if err != nil {
+			return err
+		}
+		for msg, err := range bus.Fetch(ctx, c.js, bus.EventsStream, "", at, at) {
+			if err != nil {
+				return err
+			}
+			if now := eventlog.RecordOf(msg); r.Err == nil && now.Err == nil && now.Hash() != r.Hash() {
+				return fmt.Errorf("%w: record %d differs", errOtherLog, at)
+			}
+		}
+		break
+	}
+	s, err := bus.StreamState(ctx, c.js, bus.EventsStream)
+	if err == nil && s.LastSeq < at {
+		err = fmt.Errorf("%w: it has record %d, and the stream ends with %d", errOtherLog, at, s.LastSeq)
+	}
+	return err
+}
+
+// syncEvery is how often what is copied is made durable.
+const syncEvery = 5 * time.Second
+
+func (c *copying) stream(ctx context.Context, name string, take func(*jetstream.RawStreamMsg) error) error {
+	s, err := bus.StreamState(ctx, c.js, name)
+	if err != nil {
+		return err
+	}
+	from := c.w.read(name) + 1
+	if from > 1 && s.FirstSeq > from {
+		return fmt.Errorf("%d to %d: %w; the copy ends before: make a new one", from, s.FirstSeq-1, eventlog.ErrGone)
+	}
+	synced, n := time.Now(), 0
+	for msg, err := range bus.Fetch(ctx, c.js, name, "", max(from, s.FirstSeq), s.LastSeq) {
+		if err == nil {
+			err = take(msg)
+		}
+		if err != nil {
+			return err
+		}
+		c.w.passed(name, msg.Sequence)
+		if n++; n%1000 == 0 {
+			c.progress(name, msg.Sequence, s.LastSeq)
+			if time.Since(synced) > syncEvery {
+				if err := c.w.Sync(); err != nil {
+					return err
+				}
+				synced = time.Now()
+			}
+		}
+	}
+	c.w.passed(name, s.LastSeq)
+	c.progress(name, s.LastSeq, s.LastSeq)
+	return c.w.Sync()
+}
+
+func (c *copying) progress(part string, at, last uint64) {
+	if c.o.Progress != nil {
+		c.o.Progress(Progress{part, at, last})
+	}
+}
+
+func (c *copying) event(msg *jetstream.RawStreamMsg) error {
+	c.done.Events++
+	r := eventlog.RecordOf(msg)
+	at := msg.Time
+	if e, err := r.Entry(); err == nil {
+		at = e.Event.Received
+	}
+	return c.w.Record(r, at)
+}
+
+func (c *copying) item(msg *jetstream.RawStreamMsg) error {
+	if msg.Subject == bus.FenceSubject {
+		return nil
+	}
+	st, err := work.StoredOf(msg)
+	if err != nil {
+		return err
+	}
+	data, err := bus.Unpack(msg.Header, msg.Data)
+	if err != nil {
+		return err
+	}
+	c.done.Items++
+	return c.w.Item(msg.Sequence, msg.Time, st.Item.Host, st.Epoch, st.Item.Cause, data)
+}
+
+func (c *copying) report(msg *jetstream.RawStreamMsg) error {
+	host, err := bus.HostOf(msg.Subject)
+	if err != nil {
+		return err
+	}
+	data, err := bus.Unpack(msg.Header, msg.Data)
+	if err != nil {
+		data = msg.Data // what a host sent is kept, also when nobody can read it
+	}
+	c.done.Reports++
+	return c.w.Report(msg.Sequence, msg.Time, host, data)
+}
+
+func (c *copying) checkpoint(msg *jetstream.RawStreamMsg) error {
+	c.done.Checkpoints++
+	return c.w.Checkpoint(msg.Sequence, msg.Time, msg.Data)
+}
+
+// snapshots copies the stored ones that the copy does not have.
+func (c *copying) snapshots(ctx context.Context) error {
+	log, err := eventlog.Open(ctx, c.js, eventlog.Options{})
+	if err != nil {
+		return fmt.Errorf("copying the snapshots: %w", err)
+	}
+	have, err := snapshotsIn(c.w.dir)
+	if err != nil {
+		return err
+	}
+	known := map[uint64]bool{}
+	for _, seq := range have {
+		known[seq] = true
+	}
+	for before := c.done.Last; before > 0; {
+		seq, data, ok, err := log.LatestSnapshot(ctx, before)
+		if err != nil {
+			return fmt.Errorf("copying the snapshots: %w", err)
+		}
+		if !ok || known[seq] {
+			return nil
+		}
+		if err := c.w.Snapshot(seq, data); err != nil {
+			return err
+		}
+		c.done.Snapshots++
+		before = seq - 1
+	}
+	return nil
+}
+
+// Index folds a copy from its last snapshot that this program reads and adds
+// snapshots on the way, so that states are found fast. It says how many it
+// added. An interrupted call is gone on with by the next.
+func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error) {
+	h, err := Open(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	first, last, err := h.src.bounds(ctx)
+	if err != nil || last == 0 {
+		return 0, err
+	}
+	have, err := snapshotsIn(dir)
+	if err != nil {
+		return 0, err
+	}
+	every := o.Every
+	if every == 0 {
+		every = DefaultEvery
+	}
+	// Where the stored ones leave too wide a gap, it is filled from its beginning.
+	from, gap := uint64(0), last
+	for _, seq := range have {
+		if seq > from+2*every {
+			gap = seq
+			break
+		}
+		from = seq
+	}
+	if gap-from < every {
+		return 0, nil
+	}
+	s, err := h.nearest(ctx, from)
+	if err == nil && s.Seq()+1 < first {
+		s, err = h.Start(ctx, first)
+	}
+	if errors.Is(err, eventlog.ErrGone) {
+		return 0, nil // nothing to fold from
+	}
+	if err != nil {
+		return 0, err
+	}
+	saved := s.Seq()
+	for e, err := range h.Entries(ctx, s.Seq()+1) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return added, fmt.Errorf("indexing the copy after record %d: %w", s.Seq(), err)
+		}
+		if s.Apply(e); e.Seq%10_000 == 0 && o.Progress != nil {
+			o.Progress(Progress{"SNAPSHOTS", e.Seq, last})
+		}
+		if e.Seq-saved >= every {
+			if err := saveState(dir, s, e); err != nil {
+				return added, err
+			}
+			saved = e.Seq
+			added++
+		}
+	}
+	return added, nil
+}
+
+func saveState(dir string, s *scheduler.State, e events.Entry) error {
+	data, err := s.MarshalJSON()
+	if err != nil {
+		return fmt.Errorf("writing the state at %d: %w", e.Seq, err)
+	}
+	return writeSnapshot(dir, e.Seq, data)
+}

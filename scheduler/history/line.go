@@ -1,0 +1,166 @@
+package history
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/taskwall/taskwall/events/eventlog"
+)
+
+// line is one message of a stream in a copy.
+type line struct {
+	Seq  uint64    `json:"seq"`
+	Time time.Time `json:"time,omitzero"` // stored; not of records
+
+	Prev   eventlog.Hash `json:"prev,omitzero"`
+	Host   string        `json:"host,omitempty"`
+	Epoch  uint64        `json:"epoch,omitempty"`
+	Writer string        `json:"writer,omitempty"`
+	// Error is why the stored message can't be read.
+	Error string `json:"error,omitempty"`
+
+	Event      json.RawMessage `json:"event,omitempty"`
+	Item       json.RawMessage `json:"item,omitempty"`
+	Report     json.RawMessage `json:"report,omitempty"`
+	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
+	// Raw is what was stored when it is not JSON on one line.
+	Raw []byte `json:"raw,omitempty"`
+}
+
+// append writes the line with its body, byte for byte, under a name. The body
+// must not pass through an encoder: that could change its bytes.
+func (l line) append(dst []byte, name string, body []byte) ([]byte, error) {
+	asIs := len(body) > 0 && json.Valid(body) && bytes.IndexByte(body, '\n') < 0 && bytes.IndexByte(body, '\r') < 0
+	if !asIs {
+		l.Raw = body
+	}
+	head, err := json.Marshal(l)
+	if err != nil {
+		return nil, err
+	}
+	if dst = append(dst, head...); asIs {
+		dst = append(dst[:len(dst)-1], `,"`...)
+		dst = append(dst, name...)
+		dst = append(dst, `":`...)
+		dst = append(dst, body...)
+		dst = append(dst, '}')
+	}
+	return append(dst, '\n'), nil
+}
+
+// body is what was stored.
+func (l *line) body(asIs json.RawMessage) []byte {
+	if asIs != nil {
+		return asIs
+	}
+	return l.Raw
+}
+
+var errLine = errors.New("not a line of a copy")
+
+// parse reads a line. Lines as append writes them are read without a JSON
+// parser; whoever wrote others is not worse off, only slower.
+func (l *line) parse(text []byte) error {
+	*l = line{}
+	if l.quick(text) {
+		return nil
+	}
+	*l = line{}
+	if err := json.Unmarshal(text, l); err != nil {
+		return err
+	}
+	if l.Seq == 0 {
+		return errLine
+	}
+	return nil
+}
+
+// quick reads the usual forms of a line. Its bodies are parts of text, and are
+// only looked at by who decodes them.
+func (l *line) quick(text []byte) bool {
+	c := cursor(text)
+	if !c.skip(`{"seq":`) || !c.uint(&l.Seq) || l.Seq == 0 {
+		return false
+	}
+	var s string
+	if c.skip(`,"time":"`) {
+		if !c.plain(&s) {
+			return false
+		}
+		t, err := time.Parse(time.RFC3339Nano, s)
+		if err != nil {
+			return false
+		}
+		l.Time = t
+	}
+	if c.skip(`,"prev":"`) {
+		if !c.plain(&s) || l.Prev.UnmarshalText([]byte(s)) != nil {
+			return false
+		}
+	}
+	if c.skip(`,"host":"`) && !c.plain(&l.Host) {
+		return false
+	}
+	if c.skip(`,"epoch":`) && !c.uint(&l.Epoch) {
+		return false
+	}
+	if c.skip(`,"writer":"`) && !c.plain(&l.Writer) {
+		return false
+	}
+	var body *json.RawMessage
+	switch {
+	case c.skip(`,"event":{`):
+		body = &l.Event
+	case c.skip(`,"item":{`):
+		body = &l.Item
+	case c.skip(`,"report":{`):
+		body = &l.Report
+	default:
+		return false
+	}
+	end := len(text) - 1
+	if text[end] != '}' || end == 0 || text[end-1] != '}' {
+		return false
+	}
+	*body = json.RawMessage(text[len(text)-len(c)-1 : end : end])
+	return true
+}
+
+// cursor reads the rest of a line.
+type cursor []byte
+
+func (c *cursor) skip(prefix string) bool {
+	if len(*c) < len(prefix) || string((*c)[:len(prefix)]) != prefix {
+		return false
+	}
+	*c = (*c)[len(prefix):]
+	return true
+}
+
+func (c *cursor) uint(n *uint64) bool {
+	i := 0
+	for i < len(*c) && (*c)[i] >= '0' && (*c)[i] <= '9' {
+		i++
+	}
+	v, err := strconv.ParseUint(string((*c)[:i]), 10, 64)
+	*n, *c = v, (*c)[i:]
+	return err == nil
+}
+
+// plain reads a string up to its closing quote; one with escapes is not plain.
+func (c *cursor) plain(s *string) bool {
+	i := bytes.IndexByte(*c, '"')
+	if i < 0 || bytes.IndexByte((*c)[:i], '\\') >= 0 {
+		return false
+	}
+	for _, b := range (*c)[:i] {
+		if b < ' ' || b >= 0x7f {
+			return false
+		}
+	}
+	*s, *c = string((*c)[:i]), (*c)[i+1:]
+	return true
+}
