@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/explain"
 	"github.com/taskwall/taskwall/policy/resource"
 	"github.com/taskwall/taskwall/policy/snapshot"
@@ -54,6 +55,37 @@ func TestTheManualIsRight(t *testing.T) {
 	for kind := range strings.SplitSeq(strings.Join(resource.Kinds, " "), " ") {
 		if !strings.Contains(string(page), "`"+kind+"`") {
 			t.Errorf("the page does not name %s", kind)
+		}
+	}
+}
+
+// TestTheNetworkManualIsRight puts the YAML of the network page into force, one
+// example after the other.
+func TestTheNetworkManualIsRight(t *testing.T) {
+	page, err := os.ReadFile("../docs/network.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := policy.NewResolver()
+	for i, block := range strings.Split(string(page), "```yaml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		got, err := resource.Read("network.md", []byte(block))
+		if err != nil {
+			t.Fatalf("example %d: %v", i, err)
+		}
+		if err := r.Apply(got, nil); err != nil {
+			t.Fatalf("example %d: %v", i, err)
+		}
+	}
+	if b := r.BGP(); len(b.Peers) < 3 || len(b.Filters) < 1 || len(b.Configurations)+len(b.Sites) < 2 || len(r.Pools()) < 3 {
+		t.Errorf("the page has %+v and %d pools", b, len(r.Pools()))
+	}
+	for _, annotation := range []string{
+		resource.BGPHosts, resource.ClusterID, resource.Reflectors, resource.HoldTime, resource.Keepalive,
+		resource.Multihop, resource.MaxPrefixes, resource.LocalPreference,
+	} {
+		if !strings.Contains(string(page), annotation) {
+			t.Errorf("the page does not name %s", annotation)
 		}
 	}
 }

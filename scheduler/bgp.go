@@ -62,7 +62,7 @@ func (s *State) loadBGP(b *batch) {
 		return // nobody speaks, nobody did
 	}
 	r := newRules(conf)
-	r.accept, r.pools = s.networks()
+	r.learn(s.networks())
 	s.bgp.rules, s.bgp.all = r, true
 	for _, h := range s.hosts {
 		h.seat = nil
@@ -297,7 +297,10 @@ func withHost(h, other *host, p *peering) work.BGPPeer {
 func withRouter(h *host, p *peering) work.BGPPeer {
 	s := p.session
 	s.Name, s.Address, s.ASN = p.name, p.router, p.asn
-	if s.ASN == h.seat.asn && h.seat.cluster != "" {
+	switch {
+	case s.ASN != h.seat.asn:
+		s.Export = p.abroad
+	case h.seat.cluster != "":
 		s.ClusterID = netip.MustParseAddr(h.seat.cluster)
 	}
 	return plainPort(s)

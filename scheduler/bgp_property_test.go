@@ -64,7 +64,7 @@ func bgpOracle(s *State, h *host) *work.BGP {
 		return nil
 	}
 	fresh := newRules(s.resolver.BGP())
-	fresh.accept, fresh.pools = s.networks()
+	fresh.learn(s.networks())
 	own := s.labels(h)
 	b := &work.BGP{ASN: fresh.asn(own), RouterID: h.address, Port: fresh.port(own), Accept: fresh.accept, Pools: fresh.pools,
 		Drain: h.drain != nil && h.drain.On}
@@ -108,6 +108,9 @@ func bgpOracle(s *State, h *host) *work.BGP {
 		}
 		peer := p.session
 		peer.Name, peer.Address, peer.ASN = p.name, p.router, p.asn
+		if peer.ASN != b.ASN {
+			peer.Export = p.abroad
+		}
 		b.Peers = append(b.Peers, peer)
 	}
 	slices.SortFunc(b.Peers, func(x, y work.BGPPeer) int { return strings.Compare(x.Name, y.Name) })

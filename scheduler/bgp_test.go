@@ -273,3 +273,28 @@ func TestSiteHasItsOwnASNumber(t *testing.T) {
 		t.Errorf("with h3's own: %v", got)
 	}
 }
+
+// A host must not become the way from one router to another: what it learned is
+// passed on to another AS only if it lies in a pool, or a filter says so.
+func TestHostsAreNoTransit(t *testing.T) {
+	w := newWorld(t)
+	router := func(name, address, rest string) string {
+		return `{"apiVersion":"projectcalico.org/v3","kind":"BGPPeer","metadata":{"name":"` + name + `"},"spec":{"peerIP":"` + address + `",` + rest + `}}`
+	}
+	w.apply(pool("main", "10.8.0.0/24", 28, ""), meshOn,
+		`{"apiVersion":"projectcalico.org/v3","kind":"BGPFilter","metadata":{"name":"and-legacy"},"spec":{"exportV4":[{"action":"Accept","cidr":"192.0.2.0/24","matchOperator":"In"}]}}`,
+		router("abroad", "198.51.100.1", `"asNumber":64601,"filters":["and-legacy"]`), router("at-home", "198.51.100.2", `"asNumber":64512`))
+	w.host("h1")
+	want := []work.BGPFilter{
+		{Accept: true, Prefix: netip.MustParsePrefix("192.0.2.0/24"), Match: "In", Filter: "and-legacy"},
+		{Accept: true, Prefix: netip.MustParsePrefix("10.8.0.0/24"), Match: "In", Filter: NoTransit},
+		{Origin: "RemotePeers", Filter: NoTransit, Index: 1},
+	}
+	b := w.hosts["h1"].BGP
+	if diff := cmp.Diff(want, b.Peers[0].Export, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+	if b.Peers[1].Name != "at-home" || b.Peers[1].Export != nil {
+		t.Errorf("in the same AS: %+v", b.Peers[1])
+	}
+}

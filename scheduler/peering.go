@@ -23,6 +23,7 @@ type peering struct {
 	remote  *selector.Selector // which hosts are the peers; nil for a router
 	mesh    bool               // of all hosts that do not reflect, with each other
 	session work.BGPPeer       // what all its sessions have in common
+	abroad  []work.BGPFilter   // the export filters for a router in another AS
 
 	locals, remotes map[*host]bool // hosts that take part now
 }
@@ -79,6 +80,26 @@ func newRules(b policy.BGP) *rules {
 	// Hosts before routers: a router that has a host's address is that host.
 	slices.SortStableFunc(r.peerings, func(a, b *peering) int { return rank(a) - rank(b) })
 	return r
+}
+
+// NoTransit is the filter by which a host passes on to routers in other
+// autonomous systems only what lies in a pool: it must not become the way from
+// one router to another. A filter of theirs that accepts more comes before it.
+const NoTransit = "no-transit"
+
+// learn says which networks may be learned, and the pools among them.
+func (r *rules) learn(accept, pools []netip.Prefix) {
+	r.accept, r.pools = accept, pools
+	var own []work.BGPFilter
+	for i, pool := range pools {
+		own = append(own, work.BGPFilter{Accept: true, Prefix: pool, Match: "In", Filter: NoTransit, Index: i})
+	}
+	own = append(own, work.BGPFilter{Origin: "RemotePeers", Filter: NoTransit, Index: len(pools)})
+	for _, p := range r.peerings {
+		if p.router.IsValid() {
+			p.abroad = slices.Concat(p.session.Export, own)
+		}
+	}
 }
 
 func rank(p *peering) int {
