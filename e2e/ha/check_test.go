@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler"
@@ -172,6 +173,13 @@ func (p *place) checkLog(ctx context.Context) {
 		}
 	}
 	p.t.Logf("%d records in the log, signed up to %d by %d checkpoints", report.Records, report.Signed, report.Checkpoints)
+	for _, stream := range []string{bus.EventsStream, bus.WorkStream, bus.ReportsStream} {
+		u, err := bus.StreamUsage(ctx, p.conn.JS, stream)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.t.Logf("%s: %d bytes a record", stream, u.Bytes/max(u.Last, 1))
+	}
 }
 
 // checkReplay: what was published is what the log says.
