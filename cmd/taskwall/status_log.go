@@ -22,8 +22,8 @@ func printControllers(w io.Writer, st controller.Status, now time.Time) {
 			fmt.Fprintf(w, "Leader %s, term %d.\n", c.Name, c.Epoch)
 			continue
 		}
-		// What counts is the log's end when it said so, which is not told: its
-		// own last word comes up to a quarter of a second late.
+		// Its last word is up to a quarter of a second old: in a storm even one
+		// that keeps up is some entries behind.
 		fmt.Fprintf(w, "Follower %s, version %s: folded to %d, %d behind", c.Name, c.Version,
 			c.Settled, st.Log.Last-min(st.Log.Last, c.Settled))
 		if silent := now.Sub(c.Heard); silent > silentAfter {
