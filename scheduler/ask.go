@@ -42,6 +42,15 @@ func (s *State) Endpoint(id string) (EndpointView, bool) {
 	return s.viewEndpoint(e), true
 }
 
+// Tasks are the ids of the tasks of an endpoint, sorted by their keys.
+func (s *State) Tasks(endpoint string) []string {
+	var ids []string
+	for _, key := range events.SortedKeys(s.tasks[endpoint]) {
+		ids = append(ids, s.cluster.Tasks[key].ID)
+	}
+	return ids
+}
+
 // Task is a Mesos task by its key.
 func (s *State) Task(key string) (events.Task, bool) {
 	t, ok := s.cluster.Tasks[key]

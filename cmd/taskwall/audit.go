@@ -14,9 +14,10 @@ import (
 func auditCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "Ask the past: replay the log and compare",
+		Short: "Ask the past: who could reach whom, who had an address, what happened",
 	}
-	cmd.AddCommand(copyCommand(), replayCommand(), verifyCommand(), whatIfCommand(), exportCommand(), checkBundleCommand(), keyCommand())
+	cmd.AddCommand(atCommand(), reachCommand(), explainThenCommand(), whoThenCommand(), timelineCommand(),
+		copyCommand(), replayCommand(), verifyCommand(), whatIfCommand(), exportCommand(), checkBundleCommand(), keyCommand())
 	return cmd
 }
 

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -44,7 +46,7 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	root := newRoot()
-	root.SetArgs(args)
+	root.SetArgs(spokenTimes(args))
 	err := root.ExecuteContext(ctx)
 	var usage usageError
 	switch {
@@ -64,6 +66,20 @@ func run(ctx context.Context, args []string) int {
 	complain(root, err)
 	return exitFailure
 }
+
+// spokenTimes writes times such as -30d as "30d ago": on the command line they
+// would be taken for flags.
+func spokenTimes(args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range out {
+		if dashedTime.MatchString(arg) {
+			out[i] = arg[1:] + " ago"
+		}
+	}
+	return out
+}
+
+var dashedTime = regexp.MustCompile(`^-([0-9]+[smhdwy])+$`)
 
 // complain prints an error, each of its lines marked as ours.
 func complain(root *cobra.Command, err error) {
@@ -110,7 +126,7 @@ Exit status: 0 yes or done, 1 the answer is no, 2 wrong usage or configuration,
 	root.PersistentFlags().String("config", "", "YAML `file` with settings by the names of the flags")
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error")
 	root.PersistentFlags().String("log-format", "text", "text or json")
-	root.AddCommand(controllerCommand(), agentCommand(), statusCommand(), routesCommand(), hostCommand(),
+	root.AddCommand(controllerCommand(), agentCommand(), statusCommand(), whoCommand(), routesCommand(), hostCommand(),
 		policyCommand(), auditCommand())
 	return root
 }

@@ -137,6 +137,12 @@ func (w *World) rule(c policy.Considered, direction string) Rule {
 	return r
 }
 
+// Allows is a rule that allows, by its place in the policy's list "ingress" or
+// "egress", and where it comes from.
+func (w *World) Allows(tier, policyKey string, index int, direction string) Rule {
+	return w.rule(policy.Considered{Tier: tier, Policy: policyKey, Index: index, Action: work.Allow}, direction)
+}
+
 // keyOf undoes events.ResourceKey.String.
 func keyOf(text string) events.ResourceKey {
 	kind, name, _ := strings.Cut(text, " ")

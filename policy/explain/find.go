@@ -27,8 +27,10 @@ type Found struct {
 // a network set ("set:name", its key as text, or its name alone). An error is
 // ErrNobody.
 func (w *World) Find(name string) (Found, error) {
-	if e, ok := w.endpoints[name]; ok {
-		return Found{Endpoints: []policy.Endpoint{e}}, nil
+	for _, id := range []string{name, w.tasks[name]} {
+		if e, ok := w.endpoints[id]; ok {
+			return Found{Endpoints: []policy.Endpoint{e}}, nil
+		}
 	}
 	if label, ok := strings.CutPrefix(name, "label:"); ok {
 		key, value, hasValue := strings.Cut(label, "=")

@@ -38,6 +38,8 @@ func TestFind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.NameTask("spark-task-7", "fw/spark.1")
+	w.NameTask("ended", "fw/gone")
 	for _, c := range []struct{ name, endpoints, nets, port string }{
 		{"fw/db.2", "fw/db.2", "", ""},
 		{"db.2", "fw/db.2", "", ""},
@@ -47,6 +49,7 @@ func TestFind(t *testing.T) {
 		{"/shop/db:icmp", "fw/db.1 fw/db.2", "", "icmp/8/0"},
 		{"spark:driver", "fw/spark.1", "", ""},
 		{"spark:driver:53/udp", "fw/spark.1", "", "53/udp"},
+		{"spark-task-7", "fw/spark.1", "", ""},
 		{"label:tier=db", "fw/db.1 fw/db.2", "", ""}, // not the one whose claim is refused
 		{"label:tier", "fw/db.1 fw/db.2 fw/spark.1", "", ""},
 		{"10.8.0.9", "fw/db.2", "10.8.0.9/32", ""},
@@ -77,7 +80,7 @@ func TestFind(t *testing.T) {
 	}
 	for name, want := range map[string]error{
 		"": explain.ErrNobody, "/shop": explain.ErrNobody, "label:tier=front": explain.ErrNobody, "set:nothing": explain.ErrNobody,
-		":80": explain.ErrNobody, "/shop/db:http": explain.ErrPort, "/nobody:80": explain.ErrNobody,
+		":80": explain.ErrNobody, "/shop/db:http": explain.ErrPort, "/nobody:80": explain.ErrNobody, "ended": explain.ErrNobody,
 	} {
 		if _, _, err := w.FindPort(name); !errors.Is(err, want) {
 			t.Errorf("%q: %v; want %v", name, err, want)

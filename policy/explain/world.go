@@ -33,6 +33,7 @@ type World struct {
 	endpoints map[string]policy.Endpoint
 	ids       []string // sorted
 	origins   map[string]events.Origin
+	tasks     map[string]string // endpoints' ids by those of their tasks, where these differ
 }
 
 // New makes a world of resources and endpoints. Origins, which may be nil, say
@@ -74,6 +75,15 @@ func Offline(policies, endpoints string) (*World, error) {
 		}
 	}
 	return New(resources, snapshot.Policies(list), nil)
+}
+
+// NameTask lets Find find an endpoint by a task's id. It need not be told of
+// tasks whose endpoints are named after them, as those of Marathon's apps are.
+func (w *World) NameTask(task, endpoint string) {
+	if w.tasks == nil {
+		w.tasks = map[string]string{}
+	}
+	w.tasks[task] = endpoint
 }
 
 // Put adds an endpoint.

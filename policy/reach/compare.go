@@ -88,7 +88,7 @@ func except(rest, spans []Span, protocol int) []Span {
 	switch {
 	case usual(protocol) || len(rest) == 0:
 		return spans
-	case len(spans) == 1 && spans[0].whole() && spans[0].sameRules(&rest[0]):
+	case len(spans) == 1 && spans[0].whole() && spans[0].SameRules(&rest[0]):
 		return nil
 	}
 	rest[0].Not = append([]Protocol{Protocol(protocol)}, rest[0].Not...)

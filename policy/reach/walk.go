@@ -78,7 +78,7 @@ func between(from, to *class, only *Ports) []Span {
 		spans := between1(from, to, protocol)
 		if len(rest) == 0 || usual(protocol) {
 			out = append(out, spans...)
-		} else if len(spans) != 1 || !spans[0].whole() || spans[0].Sources != nil || !spans[0].sameRules(&rest[0]) {
+		} else if len(spans) != 1 || !spans[0].whole() || spans[0].Sources != nil || !spans[0].SameRules(&rest[0]) {
 			out = append(out, spans...)
 			rest[0].Not = append(rest[0].Not, Protocol(protocol))
 		}
@@ -190,7 +190,7 @@ func merge(list []Span) []Span {
 	out := list[:0]
 	for _, s := range list {
 		n := len(out)
-		if n > 0 && s.sameRules(&out[n-1]) && s.Ports == out[n-1].Ports && s.Sources != nil {
+		if n > 0 && s.SameRules(&out[n-1]) && s.Ports == out[n-1].Ports && s.Sources != nil {
 			p := &out[n-1]
 			if end := &p.Sources[len(p.Sources)-1]; int(end.Last)+1 == int(s.Sources[0].First) {
 				end.Last = s.Sources[0].Last
@@ -210,7 +210,7 @@ func merge(list []Span) []Span {
 	out = list[:0]
 	for _, s := range list {
 		n := len(out)
-		if n > 0 && s.sameRules(&out[n-1]) && int(out[n-1].Last)+1 == int(s.First) &&
+		if n > 0 && s.SameRules(&out[n-1]) && int(out[n-1].Last)+1 == int(s.First) &&
 			slices.Equal(s.Sources, out[n-1].Sources) {
 			out[n-1].Last = s.Last
 			continue
@@ -234,6 +234,7 @@ func compareSources(a, b Span) int {
 	return cmp.Compare(a.Sources[0].First, b.Sources[0].First)
 }
 
-func (s *Span) sameRules(o *Span) bool {
+// SameRules reports whether the same rules let two spans of a flow.
+func (s *Span) SameRules(o *Span) bool {
 	return compareRule(s.Egress, o.Egress) == 0 && compareRule(s.Ingress, o.Ingress) == 0
 }

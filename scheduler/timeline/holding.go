@@ -13,7 +13,7 @@ import (
 // its host said that nothing of it is left.
 type Holding struct {
 	Address netip.Addr             `json:"address"`
-	Holder  scheduler.EndpointView `json:"holder"` // as it was last known
+	Holder  scheduler.EndpointView `json:"holder"`
 	From    Place                  `json:"from"`
 	// Known is false when the endpoint held the address already where the story
 	// begins: From is that place.
@@ -29,9 +29,9 @@ type Place struct {
 }
 
 // Holdings are the holdings of an address, in order, from a state on, which is
-// folded along; those that have not ended come last. It ends with the log's
-// first error.
-func Holdings(s *scheduler.State, a netip.Addr, log iter.Seq2[events.Entry, error]) ([]Holding, error) {
+// folded along. Holders are as they were known after the entry at; those that
+// ended before as they were last known, those that began later as they began.
+func Holdings(s *scheduler.State, a netip.Addr, at uint64, log iter.Seq2[events.Entry, error]) ([]Holding, error) {
 	var list []Holding
 	var now *Holding
 	look := func(known bool) {
@@ -44,10 +44,11 @@ func Holdings(s *scheduler.State, a netip.Addr, log iter.Seq2[events.Entry, erro
 		if !held {
 			return
 		}
-		if now == nil {
+		fresh := now == nil
+		if fresh {
 			now = &Holding{Address: a, Holder: scheduler.EndpointView{ID: id, Task: taskOf(id), Address: a}, From: Place{s.Seq(), s.Now()}, Known: known}
 		}
-		if e, live := s.Endpoint(id); live {
+		if e, live := s.Endpoint(id); live && (fresh || s.Seq() <= at) {
 			now.Holder = e
 		}
 	}

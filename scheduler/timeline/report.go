@@ -44,7 +44,7 @@ func (e End) String() string {
 
 // Report tells what a host's report means for the subject. What the log takes
 // in, it tells itself.
-func (t *Teller) Report(r work.Report) []Event {
+func (t *Teller) Report(r work.StoredReport) []Event {
 	t.out = nil
 	about := func(kind, text string) *Event {
 		t.out = append(t.out, Event{Time: r.Time, Report: r.Seq, Kind: kind, Host: r.Host, Text: text})
@@ -52,6 +52,10 @@ func (t *Teller) Report(r work.Report) []Event {
 	}
 	here := r.Host == t.subject.Host && r.Host != ""
 	switch {
+	case r.Err != nil:
+		if here {
+			about("unreadable", "a report: "+r.Err.Error()).Time = r.Stored
+		}
 	case r.Logged != nil:
 		if d, concerned := t.denied(r.Logged, here); concerned {
 			kind := "denied"
@@ -130,7 +134,7 @@ func (t *Teller) end(a netip.Addr, endpoint string) (e End, mine bool) {
 func (d *Denied) text(host string) string {
 	rule := fmt.Sprintf("%s[%d]", d.Policy, d.Index)
 	if d.Index < 0 {
-		rule = "the default of tier " + d.Policy
+		rule = "the default Deny of tier " + d.Policy
 	}
 	if d.Direction == "" {
 		rule = d.Policy

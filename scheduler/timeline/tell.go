@@ -56,6 +56,8 @@ func (t *Teller) prepare(ev events.Event) (tell func()) {
 		}
 	case events.EndpointState:
 		return t.wiring(ev.Wiring)
+	case events.BGPSession, events.BGPRefused, events.HostDrain:
+		return t.routing(ev)
 	}
 	return func() {}
 }
@@ -282,6 +284,41 @@ func (t *Teller) wiring(w *events.Wiring) (tell func()) {
 		}
 		ev.Took = w.Took
 	}
+}
+
+// routing tells what the subject, a host, says of its BGP peers, and what an
+// operator says of its routes.
+func (t *Teller) routing(ev events.Event) (tell func()) {
+	var host, kind, text string
+	var report uint64
+	switch ev.Kind {
+	case events.BGPSession:
+		s := ev.Session
+		host, report, kind = s.Host, s.Report, "bgp"
+		text = fmt.Sprintf("session with %s (%s) %s", s.Peer, s.Address, s.State)
+		if s.State == "established" {
+			text += fmt.Sprintf(", %d of %d prefixes accepted, %d sent", s.Accepted, s.Received, s.Sent)
+		}
+		if s.Flaps > 1 {
+			text += fmt.Sprintf(", %d changes since the last report", s.Flaps)
+		}
+		text = join(text, s.Error)
+	case events.BGPRefused:
+		r := ev.Refused
+		host, report, kind = r.Host, r.Report, "bgp refused"
+		text = join(fmt.Sprintf("%s from %s, %d times", r.Prefix, r.Peer, r.Count), r.Reason)
+	case events.HostDrain:
+		d := ev.Drain
+		host, kind, text = d.Host, "drained", "traffic is taken off it, by "+d.By
+		if !d.On {
+			kind, text = "in use", "it is used again, by "+d.By
+		}
+		text = join(text, d.Reason)
+	}
+	if host == "" || host != t.subject.Host || !t.fresh(report) {
+		return func() {}
+	}
+	return func() { t.say(kind, &scheduler.EndpointView{Host: host}, text) }
 }
 
 // taskOf is the task or executor id of an endpoint's id.

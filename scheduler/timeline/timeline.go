@@ -203,14 +203,15 @@ func (t *Teller) say(kind string, e *scheduler.EndpointView, text string) *Event
 }
 
 // Tell tells a story up to the first error: the log's entries from the one
-// after the state on, and the hosts' reports, in the order of their times. A
-// report is told after all entries received at its time or before. Of what lies
-// outside the window, where a zero time does not limit, nothing is told.
-func (t *Teller) Tell(log iter.Seq2[events.Entry, error], reports iter.Seq2[work.Report, error], from, to time.Time) iter.Seq2[Event, error] {
+// after the state on, and the hosts' reports, in the order of their times. Of
+// what lies outside the window, where a zero time does not limit, nothing is
+// told. Who had an address is who had it when the report was made, or, by a
+// host whose clock is ahead, when it was stored.
+func (t *Teller) Tell(log iter.Seq2[events.Entry, error], reports iter.Seq2[work.StoredReport, error], from, to time.Time) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
 		next, stop := iter.Pull2(reports)
 		defer stop()
-		report, err, more := next()
+		report, failure, more := next()
 		pass := func(list []Event) bool {
 			for _, e := range list {
 				if e.Time.Before(from) || !to.IsZero() && e.Time.After(to) {
@@ -223,14 +224,14 @@ func (t *Teller) Tell(log iter.Seq2[events.Entry, error], reports iter.Seq2[work
 			return true
 		}
 		until := func(end time.Time) bool { // tells the reports before end; zero: all
-			for more && err == nil && (end.IsZero() || report.Time.Before(end)) {
+			for more && failure == nil && (end.IsZero() || made(&report).Before(end)) {
 				if !pass(t.Report(report)) {
 					return false
 				}
-				report, err, more = next()
+				report, failure, more = next()
 			}
-			if more && err != nil {
-				yield(Event{}, err)
+			if more && failure != nil {
+				yield(Event{}, failure)
 				return false
 			}
 			return true
@@ -240,13 +241,29 @@ func (t *Teller) Tell(log iter.Seq2[events.Entry, error], reports iter.Seq2[work
 				yield(Event{}, err)
 				return
 			}
-			if !to.IsZero() && e.Event.Received.After(to) {
+			if !to.IsZero() && e.Event.Received.After(to.Add(Disorder)) {
 				break
 			}
 			if !until(e.Event.Received) || !pass(t.Entry(e)) {
 				return
 			}
 		}
-		until(to)
+		if to.IsZero() {
+			until(to)
+		} else {
+			until(to.Add(time.Nanosecond))
+		}
 	}
+}
+
+// Disorder is how much earlier or later than its neighbours in the log an entry
+// can have been received: several sources append.
+const Disorder = time.Minute
+
+// made is when a report was made, as far as it can be believed.
+func made(r *work.StoredReport) time.Time {
+	if r.Err != nil || r.Stored.Before(r.Time) {
+		return r.Stored
+	}
+	return r.Time
 }

@@ -26,7 +26,7 @@ var update = flag.Bool("update", false, "write what comes out now as what is wan
 type story struct {
 	now     time.Time
 	log     []events.Entry
-	reports []work.Report
+	reports []work.StoredReport
 }
 
 func (s *story) say(ev events.Event) {
@@ -39,7 +39,7 @@ func (s *story) say(ev events.Event) {
 func (s *story) report(r work.Report) {
 	s.now = s.now.Add(time.Second)
 	r.Seq, r.ID, r.Time = uint64(len(s.reports)+1), "r", s.now
-	s.reports = append(s.reports, r)
+	s.reports = append(s.reports, work.StoredReport{Report: r, Stored: s.now})
 }
 
 func (s *story) task(id, host, state string, labels map[string]string) {
@@ -94,6 +94,14 @@ func tell(t *testing.T) *story {
 	s.host("h2", true)
 	s.say(events.Event{Kind: events.AgentJoin, Join: &events.Join{Host: "h1", Version: "1.2", Reason: "started", Report: 1}})
 	s.say(events.Event{Kind: events.AgentJoin, Join: &events.Join{Host: "h2", Version: "1.2", Reason: "started", Report: 2}})
+	s.say(events.Event{Kind: events.BGPSession, Session: &events.Session{Host: "h1", Peer: "rr1", Address: netip.MustParseAddr("192.168.50.254"),
+		State: "established", Received: 3, Accepted: 2, Sent: 1, Report: 3}})
+	s.say(events.Event{Kind: events.BGPRefused, Refused: &events.RouteRefusal{Host: "h1", Peer: "rr1", Prefix: netip.MustParsePrefix("0.0.0.0/0"),
+		Reason: "no pool has it", Count: 2, Report: 4}})
+	s.say(events.Event{Kind: events.BGPRefused, Refused: &events.RouteRefusal{Host: "h1", Peer: "rr1", Prefix: netip.MustParsePrefix("0.0.0.0/0"),
+		Reason: "no pool has it", Count: 2, Report: 4}}) // again, after a controller died
+	s.say(events.Event{Kind: events.HostDrain, Drain: &events.Drain{Host: "h1", On: true, By: "ann", Reason: "new disk"}})
+	s.say(events.Event{Kind: events.HostDrain, Drain: &events.Drain{Host: "h1", By: "ann"}})
 	s.say(events.Event{Kind: events.MarathonPut, Marathon: &events.Marathon{Framework: "fw", Name: "marathon"}})
 	s.say(events.Event{Kind: events.AppPut, App: &events.App{ID: "/shop/web", Version: "v1", Instances: 1, Labels: map[string]string{"app": "web"}}})
 	s.say(events.Event{Kind: events.DeploymentPut, Deployment: &events.Deployment{ID: "d1", Version: "v1", State: "running",
@@ -199,7 +207,7 @@ func TestWindow(t *testing.T) {
 	s := tell(t)
 	subject := timeline.Subject{App: "/shop/web"}
 	lines := strings.SplitAfter(s.of(t, scheduler.NewState(), subject, time.Time{}, time.Time{}), "\n")
-	from, to := s.log[12].Event.Received, s.log[20].Event.Received
+	from, to := s.log[17].Event.Received, s.log[25].Event.Received
 	want := ""
 	for _, line := range lines {
 		if line != "" && line[:8] >= from.Format(time.TimeOnly) && line[:8] <= to.Format(time.TimeOnly) {
@@ -207,7 +215,7 @@ func TestWindow(t *testing.T) {
 		}
 	}
 	state := scheduler.NewState()
-	for _, e := range s.log[:12] {
+	for _, e := range s.log[:17] {
 		state.Apply(e)
 	}
 	if d := cmp.Diff(want, s.of(t, state, subject, from, to)); d != "" || want == "" {
@@ -219,25 +227,25 @@ func TestHoldings(t *testing.T) {
 	t.Parallel()
 	s := tell(t)
 	address := netip.MustParseAddr("10.8.0.16")
-	list, err := timeline.Holdings(scheduler.NewState(), address, all(s.log))
+	list, err := timeline.Holdings(scheduler.NewState(), address, 19, all(s.log))
 	if err != nil || len(list) != 1 {
 		t.Fatal(list, err)
 	}
 	h := list[0]
-	if h.Holder.Task != web1 || h.Holder.App != "/shop/web" || !h.Known || h.From.Seq != 10 || h.Until == nil || h.Until.Seq != 25 || !h.Until.Time.Equal(s.log[24].Event.Received) {
+	if h.Holder.Task != web1 || h.Holder.App != "/shop/web" || h.Holder.State != "TASK_RUNNING" || h.Holder.Posture != "" || !h.Known || h.From.Seq != 15 || h.Until == nil || h.Until.Seq != 30 || !h.Until.Time.Equal(s.log[29].Event.Received) {
 		t.Errorf("held: %+v", h)
 	}
-	for seq, held := range map[uint64]bool{9: false, 10: true, 24: true, 25: false} {
+	for seq, held := range map[uint64]bool{14: false, 15: true, 29: true, 30: false} {
 		if got := timeline.At(list, seq) != nil; got != held {
 			t.Errorf("held at %d: %v", seq, got)
 		}
 	}
 	middle := scheduler.NewState()
-	for _, e := range s.log[:15] {
+	for _, e := range s.log[:20] {
 		middle.Apply(e)
 	}
-	list, err = timeline.Holdings(middle, address, all(s.log[15:20]))
-	if err != nil || len(list) != 1 || list[0].Known || list[0].From.Seq != 15 || list[0].Until != nil {
+	list, err = timeline.Holdings(middle, address, 20, all(s.log[20:25]))
+	if err != nil || len(list) != 1 || list[0].Known || list[0].From.Seq != 20 || list[0].Until != nil {
 		t.Errorf("from the middle on: %+v, %v", list, err)
 	}
 }

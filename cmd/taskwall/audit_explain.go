@@ -1,0 +1,77 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/policy/explain"
+)
+
+func explainThenCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain",
+		Short: "Say whether one could reach the other at a time, and which rule decided",
+		Long: `Say whether --from could reach a port of --to at a time, and for each end which
+tier, policy and rule decided, in which file and line it is written, as which
+commit, by whom and since when it was in force.
+
+What --from and --to name: ` + explain.FindHelp + `.
+Of several tasks it is the first. The port is a number (TCP), 53/udp, icmp, or the
+name of one of the receiver's ports. Exit status 1 when it was denied.` + timeHelp,
+		Example: `  taskwall audit explain --from /shop/web --to /shop/payments --port 8443 --at "2026-03-14 14:03"
+  taskwall audit explain --from 10.8.3.17 --to label:pci=true --port 5432 --at -30d --all`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := wantsJSON(cmd)
+			if err != nil {
+				return err
+			}
+			from, _ := cmd.Flags().GetString("from")
+			to, _ := cmd.Flags().GetString("to")
+			port, _ := cmd.Flags().GetString("port")
+			when, _ := cmd.Flags().GetString("at")
+			all, _ := cmd.Flags().GetBool("all")
+			if from == "" || to == "" || port == "" {
+				return usageError{errors.New("give --from WHO, --to WHO and --port PORT")}
+			}
+			if _, err := readMoment(when); err != nil {
+				return err
+			}
+			q, release, err := askPast(cmd)
+			if err != nil {
+				return err
+			}
+			defer release()
+			s, at, err := q.stateAt(cmd.Context(), when)
+			if err != nil {
+				return err
+			}
+			answer, err := worldThen(s).Explain(from, to, port, all)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = printJSON(cmd.OutOrStdout(), struct {
+					AsOf asOf `json:"asOf"`
+					*explain.Answer
+				}{at, answer})
+			} else {
+				at.print(cmd)
+				err = answer.WriteText(cmd.OutOrStdout())
+			}
+			if err == nil && !answer.Allowed {
+				return errNo
+			}
+			return err
+		},
+	}
+	cmd.Flags().String("from", "", "`WHO` sends")
+	cmd.Flags().String("to", "", "`WHO` receives")
+	cmd.Flags().String("port", "", "`PORT` that is asked for")
+	cmd.Flags().BoolP("all", "v", false, "show all rules that were considered")
+	atFlag(cmd)
+	historyFlags(cmd)
+	outputFlag(cmd)
+	return cmd
+}

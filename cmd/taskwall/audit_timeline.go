@@ -1,0 +1,192 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/scheduler/timeline"
+)
+
+func timelineCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "timeline",
+		Short: "Tell what happened to an app, a task, an address, a host or a policy",
+		Long: `Tell in order what happened to one of: an app (--app), a task (--task), whoever
+had an address (--address), a host (--host) or a policy resource (--policy):
+
+  deployed, version, scaled   what Marathon did
+  staged, running, killed…    the task's states
+  addressed, no address       what the controller gave it
+  wired, not wired, unwired   what its host did, and how long it took
+  policy, policies            a change that touched it: it changed which policies
+                              apply, what their rules say, or which addresses they name
+  denied, logged              packets, with the names of who had the addresses
+  host lost, returned, gone   of the hosts that it is on
+  drift, cut, failed          what a host mended, cut, or could not do
+
+LOG is the place in the log, and r with a number that of a host's report.
+--from and --to bound the time; without --from it begins with the log.` + timeHelp,
+		Example: `  taskwall audit timeline --app /shop/web --from -1d
+  taskwall audit timeline --address 10.8.3.17 --from "2026-03-14 14:00" --to "2026-03-14 15:00"
+  taskwall audit timeline --host node-7 -o json
+  taskwall audit timeline --policy production/web`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := wantsJSON(cmd)
+			if err != nil {
+				return err
+			}
+			subject, err := subjectOf(cmd)
+			if err != nil {
+				return err
+			}
+			from, _ := cmd.Flags().GetString("from")
+			to, _ := cmd.Flags().GetString("to")
+			for _, text := range []string{from, to} {
+				if text == "" {
+					continue
+				}
+				if _, err := readMoment(text); err != nil {
+					return err
+				}
+			}
+			q, release, err := askPast(cmd)
+			if err != nil {
+				return err
+			}
+			defer release()
+			story, err := q.tellStory(cmd, subject, from, to)
+			if err != nil {
+				return err
+			}
+			return printStory(cmd, story, asJSON)
+		},
+	}
+	f := cmd.Flags()
+	f.String("app", "", "tell of this `app`")
+	f.String("task", "", "tell of this `task`, by its id")
+	f.String("address", "", "tell of whoever had this `address`")
+	f.String("host", "", "tell of this `host`")
+	f.String("policy", "", "tell of this `policy`, such as production/web, or of another resource")
+	f.String("from", "", "begin at this `TIME`")
+	f.String("to", "", "end at this `TIME`")
+	historyFlags(cmd)
+	outputFlag(cmd)
+	return cmd
+}
+
+func subjectOf(cmd *cobra.Command) (timeline.Subject, error) {
+	var s timeline.Subject
+	given := 0
+	for name, into := range map[string]*string{"app": &s.App, "task": &s.Task, "host": &s.Host, "policy": &s.Policy} {
+		if *into, _ = cmd.Flags().GetString(name); *into != "" {
+			given++
+		}
+	}
+	if text, _ := cmd.Flags().GetString("address"); text != "" {
+		given++
+		var err error
+		if s.Address, err = netip.ParseAddr(text); err != nil {
+			return s, usageError{fmt.Errorf("--address %q: write an address such as 10.8.3.17", text)}
+		}
+	}
+	if given != 1 {
+		return s, usageError{errors.New("say of whom, with one of --app, --task, --address, --host and --policy")}
+	}
+	return s, nil
+}
+
+// tellStory tells the subject's story between two moments; "" is no limit.
+func (q *question) tellStory(cmd *cobra.Command, subject timeline.Subject, from, to string) (iter.Seq2[timeline.Event, error], error) {
+	ctx := cmd.Context()
+	limit := func(text string) (t time.Time, err error) {
+		if text == "" {
+			return t, nil
+		}
+		at, err := q.place(ctx, text)
+		if err != nil {
+			return t, err
+		}
+		if at.Warning != "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "taskwall: warning: "+at.Warning)
+		}
+		m, err := readMoment(text)
+		if m.Log {
+			return at.Time, err
+		}
+		return m.Time, err
+	}
+	begin, err := limit(from)
+	if err != nil {
+		return nil, err
+	}
+	end, err := limit(to)
+	if err != nil {
+		return nil, err
+	}
+	var seq, reports uint64
+	if !begin.IsZero() {
+		if seq, err = q.SeqAt(ctx, begin.Add(-timeline.Disorder)); err != nil {
+			return nil, err
+		}
+		if reports, err = q.ReportsAt(ctx, begin); err != nil {
+			return nil, err
+		}
+	}
+	s, err := q.StateAt(ctx, max(seq, q.bounds.First-min(q.bounds.First, 1)))
+	if err != nil {
+		return nil, err
+	}
+	return timeline.New(s, subject).Tell(q.Entries(ctx, s.Seq()+1), q.Reports(ctx, reports), begin, end), nil
+}
+
+func printStory(cmd *cobra.Command, story iter.Seq2[timeline.Event, error], asJSON bool) error {
+	out := cmd.OutOrStdout()
+	list := []timeline.Event{}
+	rows := [][]string{{"TIME", "LOG", "WHAT", "WHO", "HOW"}}
+	for e, err := range story {
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			list = append(list, e)
+			continue
+		}
+		rows = append(rows, storyRow(&e))
+	}
+	switch {
+	case asJSON:
+		return printJSON(out, list)
+	case len(rows) == 1:
+		_, err := fmt.Fprintln(out, "Nothing happened to it that the log knows of.")
+		return err
+	}
+	return table(out, rows...)
+}
+
+func storyRow(e *timeline.Event) []string {
+	place := fmt.Sprintf("r%d", e.Report)
+	if e.Seq > 0 {
+		place = fmt.Sprint(e.Seq)
+	}
+	who := cmp.Or(shortTask(e.Task), e.App, e.Host)
+	return []string{e.Time.UTC().Format("2006-01-02 15:04:05.000"), place, e.Kind, dash(who), e.Text}
+}
+
+// shortTask is a task's id of Marathon's with the first eight digits of its
+// UUID only: enough to tell tasks apart in a table.
+func shortTask(id string) string {
+	for _, mark := range []string{".instance-", ".marathon-", "."} {
+		if i := strings.LastIndex(id, mark); i > 0 && len(id) >= i+len(mark)+36 && id[i+len(mark)+8] == '-' {
+			return id[:i+len(mark)+8] + "…"
+		}
+	}
+	return id
+}
