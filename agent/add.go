@@ -27,20 +27,20 @@ func (a *Agent) Add(ctx context.Context, c cni.Attachment) (cni.Result, error) {
 	if err != nil {
 		return cni.Result{}, err
 	}
-	release, err := a.claim(wait, id)
-	if err != nil {
-		return cni.Result{}, err
-	}
-	defer release()
-	ep, err := a.awaitEndpoint(wait, id)
+	var at *attachment
+	ep, err := a.awaitEndpoint(wait, id, c.Network)
 	if err == nil {
 		err = suits(ep, c)
 	}
-	var at *attachment
 	if err == nil {
+		var release func()
+		if release, err = a.claim(wait, ep.ID); err != nil {
+			return cni.Result{}, err
+		}
+		defer release()
 		at, err = a.attach(ep, attaching{Attachment: c})
 	}
-	w := events.Wiring{Endpoint: id, State: events.Attached, Took: time.Since(started), Address: addressText(ep)}
+	w := events.Wiring{Endpoint: ep.ID, State: events.Attached, Took: time.Since(started), Address: addressText(ep)}
 	if err != nil {
 		w.State, w.Error = failedAs(err), err.Error()
 		a.report.wiring(w)
@@ -112,11 +112,16 @@ func rootContainer(id string) string {
 	return root
 }
 
-// awaitEndpoint waits until a work item has brought the endpoint.
-func (a *Agent) awaitEndpoint(ctx context.Context, id string) (work.Endpoint, error) {
+// awaitEndpoint waits until a work item has brought the executor's endpoint on
+// the network. All of an executor's endpoints come in one item; when it has none on
+// that network, the first is returned.
+func (a *Agent) awaitEndpoint(ctx context.Context, id, network string) (work.Endpoint, error) {
 	for {
 		a.mu.Lock()
 		ep, ok := a.endpoints[id]
+		if other, is := a.endpoints[work.EndpointID(id, network, 1)]; is && ep.Network != network {
+			ep, ok = other, true
+		}
 		changed := a.changed
 		a.mu.Unlock()
 		if ok {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/events/work"
 )
 
 // adopt takes over the interfaces that an earlier process made. Those that are
@@ -72,9 +73,14 @@ func (a *Agent) adopted(ctx context.Context, c cni.Attachment) *attachment {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, l := range cs {
-		if at := a.attachments[l.Endpoint()]; at != nil && at.Container == "" && l.ID == rootContainer(c.Container) {
-			at.Container, at.Iface = c.Container, c.Iface
-			return at
+		if l.ID != rootContainer(c.Container) {
+			continue
+		}
+		for _, at := range a.attachments {
+			if work.ExecutorOf(at.Endpoint) == l.Endpoint() && at.Network == c.Network && at.Container == "" {
+				at.Container, at.Iface = c.Container, c.Iface
+				return at
+			}
 		}
 	}
 	return nil

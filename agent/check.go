@@ -6,6 +6,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/firewall"
+	"github.com/taskwall/taskwall/events/work"
 )
 
 // checks compares the kernel with the picture from time to time.
@@ -192,7 +193,7 @@ func (a *Agent) sweep(ctx context.Context) {
 	a.mu.Lock()
 	var gone []*attachment
 	for _, at := range a.attachments {
-		if id := of[at.Endpoint]; at.Container == "" && id != "" {
+		if id := of[work.ExecutorOf(at.Endpoint)]; at.Container == "" && id != "" {
 			at.Container = id
 			if err := at.save(a.cfg.StateDir); err != nil {
 				a.log.Error("an attachment cannot be kept", "error", err)

@@ -145,8 +145,8 @@ func TestDockerTask(t *testing.T) {
 			l.kill()
 			img.end()
 			l.start()
-			l.snapshot()
 			l.await("detached", detached("fw/img"))
+			l.snapshot()
 			l.must(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/img"}}})
 			for _, tk := range []*task{web, other} {
 				l.must(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + tk.executor}}})

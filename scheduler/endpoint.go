@@ -13,7 +13,8 @@ import (
 	"github.com/taskwall/taskwall/policy"
 )
 
-// endpoint is one network identity: a task, or the tasks of one pod.
+// endpoint is one network identity: a task, or the tasks of one pod, on one
+// network.
 type endpoint struct {
 	id      string
 	host    *host
@@ -34,30 +35,36 @@ type endpoint struct {
 	failure string             // of the last attach, if it failed
 }
 
-// derive says what the tasks of one executor make of their endpoint, or nil
-// when they make none: no task lives, none is on one of our networks, or the
-// agent is not known (yet). Tasks come in the order of their keys.
-func (s *State) derive(id string, tasks []events.Task) *endpoint {
-	var e *endpoint
+// derive says what the tasks of one executor make of their endpoints: one for
+// each of our networks that they asked for, none when no task lives or the agent
+// is not known (yet). Tasks come in the order of their keys.
+func (s *State) derive(id string, tasks []events.Task) []*endpoint {
+	var es []*endpoint
+	var ports []events.Port
 	for i := range tasks {
 		t := &tasks[i]
-		network := s.networkOf(t)
 		name := s.cluster.HostName(t.Agent)
-		if network == "" || name == "" {
+		networks := s.networksOf(t)
+		if len(networks) == 0 || name == "" {
 			continue
 		}
-		if e == nil {
-			e = &endpoint{id: id, host: s.host(name), agent: t.Agent, network: network, docker: t.Containerizer == docker, task: t.ID}
+		for _, n := range networks {
+			if slices.ContainsFunc(es, func(e *endpoint) bool { return e.network == n }) {
+				continue
+			}
+			es = append(es, &endpoint{
+				id: work.EndpointID(id, n, len(es)), host: s.host(name), agent: t.Agent,
+				network: n, docker: t.Containerizer == docker, task: t.ID,
+			})
 		}
-		e.ports = append(e.ports, t.Ports...)
+		ports = append(ports, t.Ports...)
 	}
-	if e == nil {
-		return nil
+	for _, e := range es {
+		e.ports, e.labels = ports, claims(tasks)
+		e.env = e.labels[s.settings.EnvironmentLabel]
+		s.addFacts(e, &tasks[0])
 	}
-	e.labels = claims(tasks)
-	e.env = e.labels[s.settings.EnvironmentLabel]
-	s.addFacts(e, &tasks[0])
-	return e
+	return es
 }
 
 // docker is the containerizer whose containers never meet CNI (CLUSTER-API 5.4).
@@ -67,20 +74,20 @@ const docker = "docker"
 // networks: it runs on Docker's network "none", and Mesos knows no other word.
 const networkLabel = "taskwall.network"
 
-// networkOf is the first of our networks that the task asked for.
-func (s *State) networkOf(t *events.Task) string {
+// networksOf are our networks that the task asked for, in its order.
+func (s *State) networksOf(t *events.Task) (ours []string) {
 	if t.Containerizer == docker {
 		if n := t.Labels[networkLabel]; slices.Contains(s.settings.Networks, n) {
-			return n
+			ours = append(ours, n)
 		}
-		return ""
+		return ours
 	}
 	for _, n := range t.Networks {
 		if slices.Contains(s.settings.Networks, n.Name) {
-			return n.Name
+			ours = append(ours, n.Name)
 		}
 	}
-	return ""
+	return ours
 }
 
 // claims are the labels that the tasks' owners wrote: the executor's, and

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
 )
 
 // snapshotVersion is raised when the form below changes. A snapshot of another
@@ -150,6 +151,7 @@ func (s *State) UnmarshalJSON(data []byte) (err error) {
 			wiring: at.Wiring, wired: at.Wired, failure: at.Failure,
 		}
 		s.endpoints[e.id] = e
+		enter(s.byExecutor, work.ExecutorOf(e.id), e.id)
 		if e.refused != "" {
 			s.waiting[e.id] = true
 		}

@@ -36,7 +36,8 @@ type State struct {
 	tasks       map[string]map[string]bool
 	byAgent     map[string]map[string]bool
 	byFramework map[string]map[string]bool
-	waiting     map[string]bool // endpoints without an address
+	byExecutor  map[string]map[string]bool // endpoints by executor: one for each of its networks
+	waiting     map[string]bool            // endpoints without an address
 
 	touched []string // endpoints that the last entry may have changed
 }
@@ -63,6 +64,7 @@ func NewState() *State {
 		tasks:       map[string]map[string]bool{},
 		byAgent:     map[string]map[string]bool{},
 		byFramework: map[string]map[string]bool{},
+		byExecutor:  map[string]map[string]bool{},
 		waiting:     map[string]bool{},
 	}
 	s.resolver.SetEnvironmentLabel(s.settings.EnvironmentLabel)
@@ -269,25 +271,35 @@ func (s *State) moveHost(b *batch, h *host, addr netip.Addr) {
 	}
 }
 
-// evaluate brings one endpoint up to what its tasks now say.
+// evaluate brings the endpoints of one executor up to what its tasks now say.
+// An endpoint's own id will do for the executor's.
 func (s *State) evaluate(b *batch, id string) {
-	s.touched = append(s.touched, id)
+	id = work.ExecutorOf(id)
 	var tasks []events.Task
 	for _, key := range events.SortedKeys(s.tasks[id]) {
 		if t := s.cluster.Tasks[key]; !events.Terminal(t.State) {
 			tasks = append(tasks, t)
 		}
 	}
-	old, want := s.endpoints[id], s.derive(id, tasks)
-	switch {
-	case want == nil && old == nil:
-		return
-	case want == nil && len(tasks) > 0 && s.cluster.HostName(old.agent) == "":
-		return // its agent is not known just now: it keeps what it has
-	case want == nil:
+	gone := events.SortedKeys(s.byExecutor[id])
+	for _, want := range s.derive(id, tasks) {
+		gone = slices.DeleteFunc(gone, func(id string) bool { return id == want.id })
+		s.put(b, s.endpoints[want.id], want)
+	}
+	for _, id := range gone {
+		old := s.endpoints[id]
+		if len(tasks) > 0 && s.cluster.HostName(old.agent) == "" {
+			continue // its agent is not known just now: it keeps what it has
+		}
+		s.touched = append(s.touched, id)
 		s.end(b, old)
-		return
-	case old != nil && old.host != want.host:
+	}
+}
+
+// put puts an endpoint in the place of what it was before, if it was.
+func (s *State) put(b *batch, old, want *endpoint) {
+	s.touched = append(s.touched, want.id)
+	if old != nil && old.host != want.host {
 		s.end(b, old) // it cannot be in two places: the old one ends first
 		old = nil
 	}
@@ -298,9 +310,10 @@ func (s *State) evaluate(b *batch, id string) {
 	if !want.address.IsValid() {
 		s.address(b, want)
 	}
-	s.endpoints[id] = want
+	s.endpoints[want.id] = want
+	enter(s.byExecutor, work.ExecutorOf(want.id), want.id)
 	s.resolver.PutEndpoint(want.resolved())
-	b.consider = append(b.consider, id)
+	b.consider = append(b.consider, want.id)
 	if want.host.speaks && s.strays(want.host, want.address) {
 		s.bgp.dirty[want.host] = true
 	}
@@ -355,6 +368,7 @@ func (s *State) pools(e *endpoint) []policy.Pool {
 func (s *State) end(b *batch, e *endpoint) {
 	s.touched = append(s.touched, e.id)
 	delete(s.endpoints, e.id)
+	leave(s.byExecutor, work.ExecutorOf(e.id), e.id)
 	delete(s.waiting, e.id)
 	s.resolver.DeleteEndpoint(e.id)
 	b.deleteEndpoint(e.host, e.id)
@@ -393,9 +407,11 @@ func (s *State) wire(w events.Wiring) bool {
 // loseHost ends what was on a Mesos agent that is gone. When it was the host's
 // last, nobody is left to say that the endpoints are detached.
 func (s *State) loseHost(b *batch, was events.Host) {
-	for _, id := range events.SortedKeys(s.byAgent[was.Agent]) {
-		if e := s.endpoints[id]; e != nil && e.agent == was.Agent {
-			s.end(b, e)
+	for _, executor := range events.SortedKeys(s.byAgent[was.Agent]) {
+		for _, id := range events.SortedKeys(s.byExecutor[executor]) {
+			if e := s.endpoints[id]; e.agent == was.Agent {
+				s.end(b, e)
+			}
 		}
 	}
 	h := s.hosts[was.Name]

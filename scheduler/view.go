@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
 )
 
 // View is a picture of the state for people and scripts. Lists are sorted.
@@ -165,7 +166,7 @@ func (s *State) viewEndpoint(e *endpoint) EndpointView {
 	for _, r := range s.resolver.Refusals(e.id) {
 		v.Refused = append(v.Refused, RefusedClaim{r.Label, r.Value, r.Guard})
 	}
-	for _, key := range events.SortedKeys(s.tasks[e.id]) {
+	for _, key := range events.SortedKeys(s.tasks[work.ExecutorOf(e.id)]) {
 		if t := s.cluster.Tasks[key]; t.ID == e.task {
 			v.State = t.State
 		}

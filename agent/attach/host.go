@@ -242,15 +242,36 @@ func taskSide(nl *netlink.Handle, s Spec) (index int, err error) {
 	}
 	all := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 	via := &netlink.Route{LinkIndex: index, Dst: all, Gw: Gateway.AsSlice()}
-	err = nl.RouteAdd(via)
-	if errors.Is(err, syscall.EEXIST) {
-		via.Priority = 100 // another network of the same task has the default
-		err = nl.RouteAdd(via)
+	if s.Iface != "eth0" {
+		if err := wayBack(nl, s.Address, *via); err != nil {
+			return 0, err
+		}
+		via.Priority = furtherNetworks + index // eth0 has the default, whichever comes first
 	}
-	if err != nil {
+	if err := nl.RouteAdd(via); err != nil && !errors.Is(err, syscall.EEXIST) {
 		return 0, fmt.Errorf("adding the default route: %w", err)
 	}
 	return index, nil
+}
+
+// furtherNetworks is the first metric and table of routes on a task's second
+// and later networks.
+const furtherNetworks = 100
+
+// wayBack sends what has the address as its source out by its own interface:
+// by another the host would take it for forged.
+func wayBack(nl *netlink.Handle, a netip.Addr, via netlink.Route) error {
+	via.Table = furtherNetworks + via.LinkIndex
+	via.Flags = int(netlink.FLAG_ONLINK) // the route to the gateway is in the main table
+	if err := nl.RouteReplace(&via); err != nil {
+		return fmt.Errorf("adding the route back from %s: %w", a, err)
+	}
+	rule := netlink.NewRule()
+	rule.Family, rule.Src, rule.Table = unix.AF_INET, single(a), via.Table
+	if err := nl.RuleAdd(rule); err != nil && !errors.Is(err, syscall.EEXIST) {
+		return fmt.Errorf("adding the rule for packets from %s: %w", a, err)
+	}
+	return nil
 }
 
 // enter opens a netlink handle inside a namespace and runs f there. The handle

@@ -150,7 +150,7 @@ type PortRange struct {
 
 // Endpoint is one network identity on the host.
 type Endpoint struct {
-	ID      string `json:"id"` // framework id "/" executor id
+	ID      string `json:"id"` // see EndpointID
 	Network string `json:"network"`
 	// Docker says that the Docker containerizer runs the task: Mesos calls no
 	// CNI for it, and the host attaches it by its process.

@@ -1,0 +1,87 @@
+package agent_test
+
+import (
+	"bytes"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/taskwall/taskwall/agent"
+	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// call runs the plugin for one network and interface of the task's.
+func (tk *task) call(command, network, iface string) (stdout string, exit int) {
+	env := map[string]string{"CNI_COMMAND": command, "CNI_CONTAINERID": tk.container, "CNI_NETNS": tk.Path, "CNI_IFNAME": iface, "CNI_PATH": "/opt/cni"}
+	var out, errs bytes.Buffer
+	exit = cni.Plugin(func(k string) string { return env[k] }, strings.NewReader(tk.config("0.2.0", network)), &out, &errs)
+	return out.String(), exit
+}
+
+// A container on several of our networks gets an address and an interface of
+// each, in whatever order Mesos calls, and each is reached and answers by its own;
+// the end of one leaves the others.
+func TestSeveralNetworks(t *testing.T) {
+	const backend = "nft"
+	l := newLab(t, inProcess, func(c *agent.Config) { c.Backend, c.Networks = backend, []string{"taskwall", "dmz", "audit"} })
+	networks := []string{"taskwall", "dmz", "audit"}
+	it := work.Item{Programs: []work.Program{posture("open", tier(allow(6, "")), tier(allow(6, "")))}}
+	var gone []string
+	for i, n := range networks {
+		ep := endpoint("multi", fmt.Sprintf("10.0.%d.1", i), "open")
+		ep.ID, ep.Network = work.EndpointID("fw/multi", n, i), n
+		it.Endpoints, gone = append(it.Endpoints, ep), append(gone, ep.ID)
+	}
+	tk := l.container("multi")
+	var calls sync.WaitGroup
+	for i, n := range networks {
+		calls.Go(func() {
+			out, exit := tk.call("ADD", n, fmt.Sprintf("eth%d", i))
+			if want := fmt.Sprintf(`"10.0.%d.1/32"`, i); exit != 0 || !strings.Contains(out, want) {
+				t.Errorf("ADD on %s: %d %s", n, exit, out)
+			}
+		})
+	}
+	l.must(it) // while the calls wait
+	calls.Wait()
+	peer := l.run("peer", "10.0.0.9", "open")
+	reach := func() {
+		t.Helper()
+		for i := range networks {
+			peer.reaches("tcp", fmt.Sprintf("10.0.%d.1:80", i))
+		}
+	}
+	for i := range networks {
+		tk.Serve("tcp", fmt.Sprintf("10.0.%d.1:80", i))
+	}
+	reach()
+	tk.Do(func() error {
+		if out, err := exec.Command("ip", "route", "get", "10.0.0.9").CombinedOutput(); err != nil || !strings.Contains(string(out), "dev eth0") {
+			t.Errorf("the default way is not eth0: %s", out)
+		}
+		return nil
+	})
+	l.kill()
+	l.start()
+	l.snapshot()
+	reach()
+	if out, exit := tk.call("DEL", "dmz", "eth1"); exit != 0 {
+		t.Error(out)
+	}
+	l.await("detached", detached("fw/multi/dmz"))
+	peer.blocked("tcp", "10.0.1.1:80")
+	peer.reaches("tcp", "10.0.0.1:80")
+	peer.reaches("tcp", "10.0.2.1:80")
+	l.must(work.Item{Delete: &work.Deletions{Endpoints: append(gone, "fw/peer")}})
+	for i, n := range networks {
+		if out, exit := tk.call("DEL", n, fmt.Sprintf("eth%d", i)); exit != 0 {
+			t.Error(out)
+		}
+	}
+	peer.del()
+	l.must(work.Item{Delete: &work.Deletions{Programs: []string{"open"}}})
+	nothingLeft(t, l, backend)
+}
