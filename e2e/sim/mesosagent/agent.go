@@ -322,8 +322,16 @@ func (a *Agent) register(leader *master.Master) {
 	}
 	a.mu.Lock()
 	a.id = id
-	a.leader = leader
+	// Killed or cut off while the master answered: it must not count on us.
+	cut := a.partitioned || !a.up
+	if !cut {
+		a.leader = leader
+	}
 	a.mu.Unlock()
+	if cut {
+		leader.Disconnect(id)
+		return
+	}
 	a.updates.resend()
 }
 
