@@ -92,6 +92,30 @@ func (r *Rule) check(c *checker, p strict.Path) {
 	}
 	r.checkEntity(c, p, "source", &r.Source)
 	r.checkEntity(c, p, "destination", &r.Destination)
+	if n := alternatives(r.Source.Ports) * alternatives(r.Destination.Ports); n > maxAlternatives {
+		c.fail(p, fmt.Sprintf("its ports make %d rules of the kernel", n), fmt.Sprintf("make at most %d of it: write ranges, or split the rule", maxAlternatives))
+	}
+}
+
+// maxAlternatives bounds the kernel's rules for one rule: a host closes the
+// endpoints of what it cannot program.
+const maxAlternatives = 1000
+
+// alternatives is how many of the kernel's rules a list of ports needs at most:
+// one compares 15 numbers, of which a range takes two, or one name.
+func alternatives(ports []Port) int {
+	names, numbers := 0, 0
+	for _, p := range ports {
+		switch {
+		case p.Name != "":
+			names++
+		case p.First == p.Last:
+			numbers++
+		default:
+			numbers += 2
+		}
+	}
+	return max(1, names+(numbers+13)/14) // a range may leave one of 15 places empty
 }
 
 func (r *Rule) checkICMP(c *checker, p strict.Path, name string, i *ICMP) {

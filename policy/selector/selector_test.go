@@ -69,6 +69,29 @@ func TestMatches(t *testing.T) {
 		"!app == 'db'":                       true,
 		"! (app == 'web') || env == 'prod'":  true,
 		"app == 'web' &&\n env == 'prod'":    true,
+		// && binds tighter than ||, ! tighter than both.
+		"has(x) && !has(app) || has(env)":   true,
+		"has(x) && (!has(app) || has(env))": false,
+		"!has(x) && has(app) || has(y)":     true,
+		"!has(x) || has(y) && has(z)":       true,
+		"!(has(x) || has(app)) && has(env)": false,
+		"!!!has(x)":                         true,
+		// Blanks of every kind, and none at all.
+		"\tapp\t==\r\n'web'\t":              true,
+		"has (app)":                         true,
+		"app in{'web'}&&app starts with'w'": true,
+		"app in { 'db' , 'web' }":           true,
+		// Whatever stands in quotes is a value, byte by byte: there are no escapes.
+		`app == 'w\eb'`:             false,
+		`app != "&& || ! () {} '"`:  true,
+		"app == 'wéb'":              false,
+		"app != 'wéb'":              true,
+		"empty in {''}":             true,
+		"empty starts with ''":      true,
+		"absent starts with ''":     false,
+		"!(absent starts with '')":  true,
+		"app not in {'web','web'}":  false,
+		"a.b-c_d/E in {'x y', 'z'}": true,
 	} {
 		if got := parse(t, text).Matches(labels); got != want {
 			t.Errorf("%q matches: %v, want %v", text, got, want)
