@@ -29,8 +29,8 @@ func (b *BGPConfiguration) check(c *checker) {
 			"write default for all hosts, node.<host> for one, or the annotation "+BGPHosts+" for those that it selects")
 	}
 	spec, s := strict.Path{"spec"}, &b.Spec
-	switch {
-	case b.Metadata.Name == DefaultBGP:
+	switch b.Metadata.Name {
+	case DefaultBGP:
 		c.annotations(&b.Metadata, BGPHosts, ClusterID, Reflectors, HoldTime, Keepalive)
 	default:
 		if b.Site() {
