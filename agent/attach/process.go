@@ -60,7 +60,7 @@ func startOf(pid int) (uint64, error) {
 		return 0, fmt.Errorf("looking at process %d: %w", pid, errors.Join(ErrNamespace, err))
 	}
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	const state, start = 3 - 3, 22 - 3
+	const state, start = 0, 22 - 3 // what follows the name begins with field 3
 	if len(fields) <= start || string(fields[state]) == "Z" || string(fields[state]) == "X" {
 		return 0, fmt.Errorf("process %d has ended: %w", pid, ErrNamespace)
 	}

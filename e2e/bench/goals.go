@@ -29,6 +29,12 @@ var goals = map[string]goal{
 	"EndpointAdded/backend=legacy/policies=1000 ms": {target: 2, peer: "Felix 185 ms; kube-router 3,700 ms"},
 	"EndpointAdded/backend=legacy/policies=5000 ms": {target: 2, peer: "Felix 873 ms"},
 	"EndpointRemoved ms":                            {target: 20, peer: "Felix 310-390 ms"},
+	"MemberAdded/members=10 ms":                     {target: 0.2, peer: "Felix 2.7-6 ms"},
+	"MemberAdded/members=100000 ms":                 {target: 0.2, peer: "Felix 2.7-6 ms"},
+	"NewPosture/backend=nft/policies=1000 x-raw":    {target: 1.3},
+	"NewPosture/backend=legacy/policies=1000 x-raw": {target: 1.3},
+	"ColdStart/backend=nft/policies=1000 x-raw":     {target: 1.2},
+	"ColdStart/backend=legacy/policies=1000 x-raw":  {target: 1.2},
 	"Burst worst-ms":                                {target: 20, peer: "Felix 665 ms"},
 
 	"Fanout/hosts=1000 us-p99":         {target: 2000},
