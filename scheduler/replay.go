@@ -129,6 +129,9 @@ func compare(made, published *work.Item) string {
 	if made.Rev != published.Rev {
 		return fmt.Sprintf("the log makes revision %d, published was %d", made.Rev, published.Rev)
 	}
+	if work.Same(made, published) {
+		return ""
+	}
 	a, errA := json.Marshal(made)
 	b, errB := json.Marshal(published)
 	if errA != nil || errB != nil {

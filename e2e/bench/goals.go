@@ -42,5 +42,8 @@ var goals = map[string]goal{
 	"Fanout/hosts=1000 server-B/host":  {target: 2048},
 	"Fanout/hosts=10000 server-B/host": {target: 2048, peer: "a JetStream consumer per host: 32 KB"},
 	"Storm zero-ms":                    {target: 5000},
-	"Storm late-ms":                    {target: 1000},
+	"Past/StateAt worst-s":             {target: 2},
+	"Past/Verify events/s/core":        {target: 200e3, atLeast: true},
+
+	"Storm late-ms": {target: 1000},
 }

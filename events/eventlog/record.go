@@ -45,6 +45,14 @@ type Record struct {
 	Data   []byte // the event in JSON, exactly as it was appended
 	// Err is why a stored record can't be read: then only Seq is known.
 	Err error
+
+	entry *decoded // of Data, once it was asked for
+}
+
+// decoded is an event, or why it is none.
+type decoded struct {
+	events.Entry
+	err error
 }
 
 // Hash is what the next record refers to: see the package comment.
@@ -102,11 +110,20 @@ func recordOf(seq uint64, h nats.Header, data []byte) (*Record, error) {
 	return r, nil
 }
 
-// Entry decodes and checks the record's event.
+// Entry decodes and checks the record's event, once: Data must not change
+// afterwards.
 func (r *Record) Entry() (events.Entry, error) {
 	if r.Err != nil {
 		return events.Entry{}, r.Err
 	}
+	if r.entry == nil {
+		e, err := r.decode()
+		r.entry = &decoded{e, err}
+	}
+	return r.entry.Entry, r.entry.err
+}
+
+func (r *Record) decode() (events.Entry, error) {
 	e := events.Entry{Seq: r.Seq}
 	if err := json.Unmarshal(r.Data, &e.Event); err != nil {
 		return events.Entry{}, fmt.Errorf("record %d: %w: %w", r.Seq, ErrInvalid, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -36,14 +37,18 @@ type CopyOptions struct {
 	// NoIndex leaves out the snapshots that Copy would make.
 	NoIndex bool
 	// Every is how many records there are between two snapshots, at least;
-	// zero: DefaultEvery.
+	// zero: leastEvery, or more when snapshots are large.
 	Every uint64
 	// Progress, which may be nil, is called now and then.
 	Progress func(Progress)
 }
 
-// DefaultEvery keeps a question about any moment within a second or two.
-const DefaultEvery = 50_000
+// Between two snapshots are at least so many records, and one for each so many
+// bytes of the last: snapshots then take no more room than the log.
+const (
+	leastEvery    = 10_000
+	bytesPerEvent = 200
+)
 
 // errOtherLog means that a copy and the streams are not of one log.
 var errOtherLog = errors.New("the copy is of another log")
@@ -260,10 +265,13 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 	if err != nil {
 		return 0, err
 	}
-	every := o.Every
-	if every == 0 {
-		every = DefaultEvery
+	apart := func(size int64) uint64 {
+		if o.Every > 0 {
+			return o.Every
+		}
+		return max(leastEvery, uint64(size)/bytesPerEvent) //nolint:gosec // not negative
 	}
+	every := apart(0)
 	// Where the stored ones leave too wide a gap, it is filled from its beginning.
 	from, gap := uint64(0), last
 	for _, seq := range have {
@@ -271,7 +279,11 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 			gap = seq
 			break
 		}
-		from = seq
+		info, err := os.Stat(snapshotPath(dir, seq))
+		if err != nil {
+			return 0, fmt.Errorf("looking at the snapshots: %w", err)
+		}
+		from, every = seq, apart(info.Size())
 	}
 	if gap-from < every {
 		return 0, nil
@@ -298,20 +310,22 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 			o.Progress(Progress{"SNAPSHOTS", e.Seq, last})
 		}
 		if e.Seq-saved >= every {
-			if err := saveState(dir, s, e); err != nil {
+			size, err := saveState(dir, s, e)
+			if err != nil {
 				return added, err
 			}
-			saved = e.Seq
+			saved, every = e.Seq, apart(int64(size))
 			added++
 		}
 	}
 	return added, nil
 }
 
-func saveState(dir string, s *scheduler.State, e events.Entry) error {
+// saveState writes a snapshot, and gives its size as written.
+func saveState(dir string, s *scheduler.State, e events.Entry) (int, error) {
 	data, err := s.MarshalJSON()
 	if err != nil {
-		return fmt.Errorf("writing the state at %d: %w", e.Seq, err)
+		return 0, fmt.Errorf("writing the state at %d: %w", e.Seq, err)
 	}
 	return writeSnapshot(dir, e.Seq, data)
 }

@@ -24,18 +24,22 @@ func snapshotPath(dir string, seq uint64) string {
 }
 
 // Snapshot adds a state of the fold after a record.
-func (w *Writer) Snapshot(seq uint64, state []byte) error { return writeSnapshot(w.dir, seq, state) }
+func (w *Writer) Snapshot(seq uint64, state []byte) error {
+	_, err := writeSnapshot(w.dir, seq, state)
+	return err
+}
 
-func writeSnapshot(dir string, seq uint64, state []byte) error {
-	path := snapshotPath(dir, seq)
+// writeSnapshot gives the size that the snapshot takes.
+func writeSnapshot(dir string, seq uint64, state []byte) (int, error) {
+	path, packed := snapshotPath(dir, seq), encoder().EncodeAll(state, nil)
 	err := os.MkdirAll(filepath.Dir(path), 0o750)
 	if err == nil {
-		err = replace(path, encoder().EncodeAll(state, nil))
+		err = replace(path, packed)
 	}
 	if err != nil {
-		return fmt.Errorf("writing the snapshot at %d: %w", seq, err)
+		return 0, fmt.Errorf("writing the snapshot at %d: %w", seq, err)
 	}
-	return nil
+	return len(packed), nil
 }
 
 // snapshotsIn are the sequences of the snapshots of a copy, in order.
