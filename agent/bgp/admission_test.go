@@ -238,3 +238,24 @@ func FuzzCommunity(f *testing.F) {
 func writeSecret(dir, name, text string) error {
 	return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)
 }
+
+// A peer that just told of another prefix and then dies is reported dead at
+// once: only its own flapping holds a report back.
+func TestCountsHoldBackNoChangeOfTheSession(t *testing.T) {
+	now := time.Unix(0, 0)
+	s := newSession("r", netip.MustParseAddr("192.0.2.9"), now)
+	s.enter(established, "", now)
+	if _, ok := s.report(now); !ok {
+		t.Fatal("the session is not reported")
+	}
+	now = now.Add(2 * countsEvery)
+	s.counts.received++
+	if r, ok := s.report(now); !ok || r.Received != 1 {
+		t.Fatalf("the prefix is not reported: %+v", r)
+	}
+	now = now.Add(time.Second)
+	s.enter("active", "the connection was lost", now)
+	if r, ok := s.report(now); !ok || r.State != "active" {
+		t.Errorf("the end is not reported: %+v", r)
+	}
+}

@@ -35,9 +35,11 @@ type session struct {
 
 	changed bool
 	flaps   int
-	due     time.Time // no report before
+	due     time.Time // no report of a change before
 	gap     time.Duration
 	said    counts
+	// countsDue is when other counts are reported again.
+	countsDue time.Time
 }
 
 // counts are prefixes: from the peer, of those taken, to the peer.
@@ -74,18 +76,16 @@ func (s *session) enter(state, err string, now time.Time) {
 	s.flaps++
 }
 
-// report is what is to be said now, if anything is.
+// report is what is to be said now, if anything is. That only the number of
+// prefixes changed never holds back a change of the session itself.
 func (s *session) report(now time.Time) (events.Session, bool) {
-	if now.Before(s.due) {
-		return events.Session{}, false
-	}
 	switch {
-	case s.changed:
+	case s.changed && !now.Before(s.due):
 		s.gap = min(4*s.gap, lastGap)
-	case s.counts != s.said:
-		s.gap = countsEvery
+		s.due = now.Add(s.gap)
+	case !s.changed && s.counts != s.said && !now.Before(s.countsDue):
 	default:
-		if now.Sub(s.due) > lastGap {
+		if !s.changed && now.Sub(s.due) > lastGap {
 			s.gap = firstGap // it has been quiet
 		}
 		return events.Session{}, false
@@ -97,6 +97,6 @@ func (s *session) report(now time.Time) (events.Session, bool) {
 	if s.flaps > 0 {
 		r.Flaps-- // the change that is reported is none
 	}
-	s.changed, s.flaps, s.said, s.due = false, 0, s.counts, now.Add(s.gap)
+	s.changed, s.flaps, s.said, s.countsDue = false, 0, s.counts, now.Add(countsEvery)
 	return r, true
 }
