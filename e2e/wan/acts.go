@@ -1,0 +1,165 @@
+package wan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/taskwall/taskwall/e2e/proc"
+	"github.com/taskwall/taskwall/scheduler"
+)
+
+// Measure starts a flow of a datagram each millisecond between two apps' tasks.
+func (n *Network) Measure(ctx context.Context, from, to string) (*Meter, error) {
+	a, err := n.Task(from, "")
+	if err != nil {
+		return nil, err
+	}
+	b, err := n.Task(to, "")
+	if err != nil {
+		return nil, err
+	}
+	return StartMeter(ctx, a.Netns, b.Address, 8125)
+}
+
+// Cut makes a link lose everything, silently. Mend ends it.
+func (n *Network) Cut(link string) error  { return n.fabric.Cut(link) }
+func (n *Network) Mend(link string) error { return n.fabric.Mend(link) }
+
+// Path is the link by which the aggregation router sends to an app's task in
+// the cloud: "direct" or "vpn".
+func (n *Network) Path(ctx context.Context, app string) (string, error) {
+	t, err := n.Task(app, "")
+	if err != nil {
+		return "", err
+	}
+	out, err := proc.Output(ctx, n.machines["agg"], "ip", "-o", "route", "get", t.Address)
+	if err != nil {
+		return "", err
+	}
+	for _, link := range []string{"direct", "vpn"} {
+		if strings.Contains(out, "dev "+link+"0 ") {
+			return link, nil
+		}
+	}
+	return "", fmt.Errorf("no link of the two: %s", out)
+}
+
+// Kill ends a router, or an agent as "agent h1", as kill -9 does.
+func (n *Network) Kill(name string) error { return n.procs.Kill(name) }
+
+// StartRouter starts a router again.
+func (n *Network) StartRouter(ctx context.Context, name string) error {
+	return n.startRouter(ctx, name)
+}
+
+// StartAgent starts a host's agent again.
+func (n *Network) StartAgent(ctx context.Context, name string) error {
+	for _, h := range hosts {
+		if h.name == name {
+			return n.startAgent(ctx, h)
+		}
+	}
+	return fmt.Errorf("no host %s", name)
+}
+
+// Grow adds a host to the cloud site: a machine, a Mesos agent, our agent.
+// No router is told.
+func (n *Network) Grow(ctx context.Context) error {
+	h := spareHost()
+	node, err := n.Cluster.AddHost(n.simHost(h, "192.168.50.30/24"))
+	if err != nil {
+		return err
+	}
+	if err := n.join(node.NS, n.dataLinks(h)...); err != nil {
+		return err
+	}
+	if err := n.startAgent(ctx, h); err != nil {
+		return err
+	}
+	return n.waitReady(ctx, len(hosts)+1)
+}
+
+// Restart replaces an app's tasks by new ones.
+func (n *Network) Restart(ctx context.Context, app string) error {
+	old, err := n.Task(app, "")
+	if err != nil {
+		return err
+	}
+	if err := n.Cluster.UpdateApp(ctx, app, fmt.Sprintf(`{"env":{"AFTER":%q}}`, old.ID)); err != nil {
+		return err
+	}
+	if err := n.Cluster.Settle(ctx); err != nil {
+		return err
+	}
+	if now, err := n.Task(app, ""); err != nil || now.ID == old.ID {
+		return fmt.Errorf("%s still runs as %s: %w", app, old.ID, err)
+	}
+	return n.WaitAttached(ctx, app, 1)
+}
+
+// Scale changes the number of an app's tasks and waits for them.
+func (n *Network) Scale(ctx context.Context, app string, to int) error {
+	if err := n.Cluster.UpdateApp(ctx, app, fmt.Sprintf(`{"instances":%d}`, to)); err != nil {
+		return err
+	}
+	return n.WaitAttached(ctx, app, to)
+}
+
+// WaitRoutes waits until every host knows the way to every task, and both sites
+// to the legacy network.
+func (n *Network) WaitRoutes(ctx context.Context) error {
+	return n.Until(ctx, "routes to all tasks", func() (bool, error) {
+		for _, h := range hosts {
+			for _, to := range append(n.addresses(), LegacyDatabase) {
+				if _, err := proc.Output(ctx, n.Cluster.Host(h.name).NS, "ip", "route", "get", to); err != nil {
+					return false, err
+				}
+			}
+		}
+		return true, nil
+	})
+}
+
+func (n *Network) addresses() []string {
+	var all []string
+	for _, t := range n.Cluster.Tasks() {
+		all = append(all, t.Address)
+	}
+	return all
+}
+
+// Sessions are all BGP sessions as the log knows them.
+func (n *Network) Sessions(ctx context.Context) (scheduler.BGPView, error) {
+	var v scheduler.BGPView
+	out, err := n.Taskwall(ctx, "status", "bgp", "-o", "json")
+	if out == "" { // with output, the exit status says that a session is down
+		return v, err
+	}
+	return v, json.Unmarshal([]byte(out), &v)
+}
+
+// WaitSessions waits until so many sessions are established.
+func (n *Network) WaitSessions(ctx context.Context, want int) error {
+	return n.Until(ctx, fmt.Sprintf("%d BGP sessions", want), func() (bool, error) {
+		v, err := n.Sessions(ctx)
+		up := 0
+		for _, h := range v.Hosts {
+			for _, s := range h.Sessions {
+				if s.State == "established" {
+					up++
+				}
+			}
+		}
+		return up == want, err
+	})
+}
+
+// Firewall are the rules of the legacy firewall.
+func (n *Network) Firewall(ctx context.Context) (string, error) {
+	return proc.Output(ctx, n.machines["fw"], "iptables", "-w", "-S")
+}
+
+// Ended is all that the programs printed that have been ended.
+func (n *Network) Ended() string { return n.procs.Ended() }
