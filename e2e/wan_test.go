@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,6 +77,32 @@ func TestWAN(t *testing.T) {
 			if l := m.Stop(); l.Lost() != 0 {
 				t.Errorf("%d of %d datagrams lost, the longest gap %v", l.Lost(), l.Sent, l.Gap)
 			}
+		}
+	})
+	t.Run("a host is drained and nothing is lost", func(t *testing.T) {
+		m := measure(t, ctx, n, "/pay/meter")
+		task, err := n.Task("/pay/api", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		const leaving = "(65535,0)" // GRACEFUL_SHUTDOWN, RFC 8326
+		for _, step := range []struct {
+			command string
+			marked  bool
+		}{{"drain", true}, {"undrain", false}} {
+			if out, err := n.Taskwall(ctx, "host", step.command, task.Host); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if err := n.Until(ctx, step.command+" to reach the reflector", func() (bool, error) {
+				out, err := n.Bird(ctx, "rr2", "show", "route", "for", task.Address, "all")
+				return strings.Contains(out, "BGP.next_hop") && strings.Contains(out, leaving) == step.marked, err
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		running(t, ctx, n, m)
+		if l := m.Stop(); l.Lost() != 0 {
+			t.Errorf("%d of %d datagrams lost, the longest gap %v", l.Lost(), l.Sent, l.Gap)
 		}
 	})
 	t.Run("a cloud host joins by itself", func(t *testing.T) {
@@ -162,11 +189,15 @@ func setWAN(t testing.TB, ctx context.Context, opt wan.Options) *wan.Network {
 
 func flows(t *testing.T, ctx context.Context, n *wan.Network, flows []wan.Flow) {
 	t.Helper()
+	var wg sync.WaitGroup // a denied flow shows by its silence: wait for all at once
 	for _, f := range flows {
-		if o, err := n.Observe(ctx, f); err != nil || !o.Right() {
-			t.Errorf("%+v: observed %v, the client is %s; %v", f, o.Result, o.Client, err)
-		}
+		wg.Go(func() {
+			if o, err := n.Observe(ctx, f); err != nil || !o.Right() {
+				t.Errorf("%+v: observed %v, the client is %s; %v", f, o.Result, o.Client, err)
+			}
+		})
 	}
+	wg.Wait()
 }
 
 func measure(t testing.TB, ctx context.Context, n *wan.Network, from string) *wan.Meter {
