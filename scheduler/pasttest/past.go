@@ -206,9 +206,14 @@ func Shop(t T) *Past {
 // Checkpoints, Records, Items, Reports, Bounds and Start make a Past a source.
 func (p *Past) Checkpoints(context.Context) ([]eventlog.Checkpoint, error) { return p.Signed, nil }
 
-// Records are the log from a sequence on.
+// Records are the log from a sequence on, as a reader makes them of what is
+// stored: what a test altered since an earlier reading is read as altered.
 func (p *Past) Records(_ context.Context, from uint64) iter.Seq2[*eventlog.Record, error] {
-	return list(p.Log, func(r *eventlog.Record) bool { return r.Seq >= from })
+	var fresh []*eventlog.Record
+	for _, r := range p.Log {
+		fresh = append(fresh, &eventlog.Record{Seq: r.Seq, Prev: r.Prev, Epoch: r.Epoch, Writer: r.Writer, Data: r.Data, Err: r.Err})
+	}
+	return list(fresh, func(r *eventlog.Record) bool { return r.Seq >= from })
 }
 
 // Items are those published from a place on.
