@@ -2,9 +2,11 @@ package attach
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -21,11 +23,35 @@ type Change struct {
 // interfaces went or was set down, by whomever, also by ourselves, until the
 // context ends.
 func Watch(ctx context.Context, changed func(Change)) error {
+	for {
+		err := watch(ctx, changed)
+		if !errors.Is(err, errClosed) {
+			return err
+		}
+		changed(Change{}) // what was missed meanwhile
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(againAfter):
+		}
+	}
+}
+
+// The netlink library gives a subscription up when the kernel had more to say
+// than its socket holds, as when thousands of routes are learned at once.
+var errClosed = errors.New("the subscription ended")
+
+const (
+	againAfter = 100 * time.Millisecond
+	roomFor    = 4 << 20 // bytes of notifications: some 20,000
+)
+
+func watch(ctx context.Context, changed func(Change)) error {
 	done := make(chan struct{})
 	defer close(done)
 	lost := func(error) { changed(Change{}) } // notifications were lost: there were many
 	routes, links := make(chan netlink.RouteUpdate, 64), make(chan netlink.LinkUpdate, 64)
-	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: lost}); err != nil {
+	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: lost, ReceiveBufferSize: roomFor, ReceiveBufferForceSize: true}); err != nil {
 		return fmt.Errorf("watching routes: %w", err)
 	}
 	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
@@ -37,7 +63,7 @@ func Watch(ctx context.Context, changed func(Change)) error {
 			return nil
 		case r, ok := <-routes:
 			if !ok {
-				return fmt.Errorf("watching routes: the kernel closed the socket")
+				return fmt.Errorf("watching routes: %w", errClosed)
 			}
 			if r.Type == unix.RTM_DELROUTE && r.Protocol == Protocol && r.Dst != nil {
 				if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
@@ -47,7 +73,7 @@ func Watch(ctx context.Context, changed func(Change)) error {
 			}
 		case l, ok := <-links:
 			if !ok {
-				return fmt.Errorf("watching interfaces: the kernel closed the socket")
+				return fmt.Errorf("watching interfaces: %w", errClosed)
 			}
 			down := l.Header.Type == unix.RTM_DELLINK || l.Attrs().Flags&unix.IFF_UP == 0
 			if down && strings.HasPrefix(l.Attrs().Name, "tw") {

@@ -21,8 +21,7 @@ type raw struct {
 	net.Conn
 }
 
-// dialRaw opens a session as a router's address; the speaker refuses it for
-// some seconds after another ended.
+// dialRaw opens a session from a router's address.
 func dialRaw(t testing.TB, r *router, asn uint16, hold uint16) *raw {
 	t.Helper()
 	var p *raw
@@ -46,7 +45,7 @@ func (p *raw) open(asn, hold uint16) error {
 	caps := packet.NewOptionParameterCapability([]packet.ParameterCapabilityInterface{
 		packet.NewCapMultiProtocol(packet.RF_IPv4_UC), packet.NewCapFourOctetASNumber(uint32(asn)),
 	})
-	m, err := packet.NewBGPOpenMessage(asn, hold, addr("198.51.100.2"), []packet.OptionParameterInterface{caps})
+	m, err := packet.NewBGPOpenMessage(asn, hold, p.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(), []packet.OptionParameterInterface{caps})
 	if err != nil {
 		return err
 	}
@@ -117,10 +116,10 @@ func nlri(n byte) []byte { return []byte{24, 10, 0, n} }
 // Whatever a peer sends, its harm ends with its own session and routes.
 func TestHostilePeer(t *testing.T) {
 	noLeaks(t)
-	r := newRouter(t, 0)
+	r, noisy, silent := newRouter(t, 0), newRouter(t, 2), newRouter(t, 3)
 	newRouter(t, 1).start(64998, 64512, "|graceful restart on;", "10.0.9.0/24")
 	s := speak(t, bgp.Config{})
-	b := config(peerOn(0, 64999), peerOn(1, 64998))
+	b := config(peerOn(0, 64999), peerOn(1, 64998), peerOn(2, 64999), peerOn(3, 64999))
 	s.apply(b)
 	s.established("r1")
 	other := via("10.0.9.0/24", 1)
@@ -160,7 +159,7 @@ func TestHostilePeer(t *testing.T) {
 	// Noise, well wrapped, for as long as it is listened to.
 	seed := time.Now().UnixNano()
 	noise := rand.New(rand.NewPCG(uint64(seed), 1))
-	p = dialRaw(t, r, 64999, 90)
+	p = dialRaw(t, noisy, 64999, 90)
 	for i := range 2000 {
 		attrs := good()
 		for range 1 + noise.IntN(4) {
@@ -176,12 +175,12 @@ func TestHostilePeer(t *testing.T) {
 	eventually(t, fmt.Sprintf("the other peer is not touched (seed %d)", seed), kernelHas(t, other))
 
 	// Silence: the hold timer ends it.
-	p = dialRaw(t, r, 64999, 3)
-	p.update(good(), nlri(4))
+	p = dialRaw(t, silent, 64999, 3)
+	p.update(good(), nlri(4)) // by way of the first's link
 	eventually(t, "learned", kernelHas(t, via("10.0.4.0/24", 0), other))
 	eventually(t, "given up", kernelHas(t, other))
 	eventually(t, "it is said why", func() error {
-		if l := s.last("r0"); !strings.Contains(strings.ToLower(l.Error), "hold") {
+		if l := s.last("r3"); !strings.Contains(strings.ToLower(l.Error), "hold") {
 			return fmt.Errorf("%+v", l)
 		}
 		return nil

@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -20,11 +21,34 @@ import (
 // time pass for the speaker until the context ends. Then the sessions are
 // still there: Close ends them.
 func (s *Speaker) Run(ctx context.Context) error {
+	for {
+		err := s.run(ctx)
+		if !errors.Is(err, errClosed) {
+			return err
+		}
+		s.touch() // for what was missed meanwhile
+		s.cfg.Changed()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// The netlink library gives a subscription up when the kernel had more to say
+// than its socket holds, as when thousands of routes are learned at once.
+var errClosed = errors.New("the subscription ended")
+
+// roomFor is that socket's size in bytes: some 20,000 notifications.
+const roomFor = 4 << 20
+
+func (s *Speaker) run(ctx context.Context) error {
 	done := make(chan struct{})
 	defer close(done)
 	lost := func(error) { s.touch(); s.cfg.Changed() }
 	routes, links, addrs := make(chan netlink.RouteUpdate, 256), make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64)
-	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: lost}); err != nil {
+	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: lost, ReceiveBufferSize: roomFor, ReceiveBufferForceSize: true}); err != nil {
 		return fmt.Errorf("watching routes: %w", err)
 	}
 	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
@@ -41,17 +65,17 @@ func (s *Speaker) Run(ctx context.Context) error {
 			return nil
 		case r, ok := <-routes:
 			if !ok {
-				return fmt.Errorf("watching routes: the kernel closed the socket")
+				return fmt.Errorf("watching routes: %w", errClosed)
 			}
 			s.routeChanged(r)
 		case l, ok := <-links:
 			if !ok {
-				return fmt.Errorf("watching interfaces: the kernel closed the socket")
+				return fmt.Errorf("watching interfaces: %w", errClosed)
 			}
 			s.linkChanged(l.Attrs().Index)
 		case _, ok := <-addrs:
 			if !ok {
-				return fmt.Errorf("watching addresses: the kernel closed the socket")
+				return fmt.Errorf("watching addresses: %w", errClosed)
 			}
 			s.touch()
 		case <-tick.C:
