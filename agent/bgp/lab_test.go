@@ -96,7 +96,6 @@ type reports struct {
 	mu       sync.Mutex
 	sessions []events.Session
 	refused  []events.RouteRefusal
-	changed  int
 }
 
 func (r *reports) Session(s events.Session) {
