@@ -1,0 +1,96 @@
+package attach_test
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/internal/netlab"
+	"github.com/vishvananda/netlink"
+)
+
+// A watch that could not keep up with the kernel says that it missed something
+// and goes on.
+func TestWatchGoesOnAfterAnOverrun(t *testing.T) {
+	netlab.Join(t, "up0", "198.51.100.1/24", netlab.New(t), "up0", "198.51.100.2/24")
+	link, err := netlink.LinkByName("up0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	route := func(i int) *netlink.Route {
+		dst := &net.IPNet{IP: net.IPv4(10, 64+byte(i>>16), byte(i>>8), byte(i)), Mask: net.CIDRMask(32, 32)}
+		return &netlink.Route{Dst: dst, LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Protocol: attach.Protocol}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	hold, held, missed, last := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 1)
+	first, ended := true, make(chan error, 1)
+	go func() {
+		ended <- attach.Watch(ctx, func(c attach.Change) {
+			if first {
+				first = false
+				close(held)
+				<-hold
+			}
+			switch c {
+			case attach.Change{}:
+				select {
+				case missed <- struct{}{}:
+				default:
+				}
+			case attach.Change{Route: netip.MustParsePrefix("10.99.0.1/32")}:
+				select {
+				case last <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}()
+	nl, err := netlink.NewHandle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nl.Close()
+	change := func(r *netlink.Route) {
+		t.Helper()
+		if err := nl.RouteAdd(r); err != nil {
+			t.Fatal(err)
+		}
+		if err := nl.RouteDel(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until := func(what string, ch <-chan struct{}, do func()) {
+		t.Helper()
+		limit := time.After(20 * time.Second)
+		for {
+			do()
+			select {
+			case <-ch:
+				return
+			case err := <-ended:
+				t.Fatalf("%s: the watch ended: %v", what, err)
+			case <-limit:
+				t.Fatalf("%s: not so", what)
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
+	}
+	until("it watches", held, func() { change(route(0)) })
+	for i := range 20_000 {
+		change(route(i))
+	}
+	close(hold)
+	until("it says that it missed something", missed, func() {})
+	until("it goes on", last, func() {
+		r := route(0)
+		r.Dst = &net.IPNet{IP: net.IPv4(10, 99, 0, 1), Mask: net.CIDRMask(32, 32)}
+		change(r)
+	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
