@@ -182,7 +182,7 @@ func printChecked(w io.Writer, c *bundle.Checked, trust bool) error {
 	case !trust:
 		fmt.Fprintln(w, "Signed   not checked: no key was given to trust; the chain alone speaks")
 	case c.Signed > 0:
-		fmt.Fprintf(w, "Signed   up to record %d, by %d checkpoints of trusted keys\n", c.Signed, c.Checkpoints)
+		fmt.Fprintf(w, "Signed   up to record %d, by checkpoints of trusted keys (%d)\n", c.Signed, c.Checkpoints)
 	default:
 		fmt.Fprintln(w, "Signed   by no trusted key")
 	}

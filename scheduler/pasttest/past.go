@@ -203,7 +203,8 @@ func Shop(t T) *Past {
 	return p
 }
 
-// Checkpoints, Records, Items, Reports, Bounds and Start make a Past a source.
+// Checkpoints are those of the log. With Records, Items, Reports, Bounds and
+// Start they make a Past a source.
 func (p *Past) Checkpoints(context.Context) ([]eventlog.Checkpoint, error) { return p.Signed, nil }
 
 // Records are the log from a sequence on, as a reader makes them of what is

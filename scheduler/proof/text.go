@@ -12,13 +12,13 @@ func (r *Report) WriteText(out io.Writer) error {
 	tw := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	l := &r.Log
 	fmt.Fprintf(tw, "Log\t%d records, %d to %d%s\n", l.Records, l.First, l.Last, stretch(l.Begin, l.End))
-	switch {
-	case l.Signed == 0:
+	switch l.Signed {
+	case 0:
 		fmt.Fprintf(tw, "Signed\tno record: no checkpoint of a trusted key; the chain alone speaks\n")
-	case l.Signed == l.Last:
-		fmt.Fprintf(tw, "Signed\tall records, by %d checkpoints of trusted keys\n", l.Checkpoints)
+	case l.Last:
+		fmt.Fprintf(tw, "Signed\tall records, by checkpoints of trusted keys (%d)\n", l.Checkpoints)
 	default:
-		fmt.Fprintf(tw, "Signed\tup to record %d, by %d checkpoints of trusted keys; after it the chain alone speaks\n", l.Signed, l.Checkpoints)
+		fmt.Fprintf(tw, "Signed\tup to record %d, by checkpoints of trusted keys (%d); after it the chain alone speaks\n", l.Signed, l.Checkpoints)
 	}
 	if l.Untrusted > 0 {
 		fmt.Fprintf(tw, "\t%d checkpoints are of keys that are not trusted\n", l.Untrusted)
@@ -92,10 +92,10 @@ func place(f Finding) string {
 			what = "record"
 		}
 	}
-	switch {
-	case f.First == 0:
+	switch f.First {
+	case 0:
 		return "-"
-	case f.First == f.Last:
+	case f.Last:
 		return fmt.Sprintf("%s %d", what, f.First)
 	}
 	return fmt.Sprintf("%ss %d-%d", what, f.First, f.Last)
