@@ -23,8 +23,10 @@ func (n *Network) Measure(ctx context.Context, from, to string) (*Meter, error) 
 	return StartMeter(ctx, a.Netns, b.Address, 8125)
 }
 
-// Cut makes a link lose everything, silently. Mend ends it.
-func (n *Network) Cut(link string) error  { return n.fabric.Cut(link) }
+// Cut makes a link lose everything, silently.
+func (n *Network) Cut(link string) error { return n.fabric.Cut(link) }
+
+// Mend ends a Cut.
 func (n *Network) Mend(link string) error { return n.fabric.Mend(link) }
 
 // Path is the link by which the aggregation router sends to an app's task in

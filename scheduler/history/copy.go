@@ -123,7 +123,7 @@ func (s *shelf) lines(p *place) ([]byte, error) {
 	if p.damage != nil {
 		return nil, p.damage
 	}
-	text, err := p.frame.lines(p.file)
+	text, err := p.lines(p.file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: the frame at byte %d, with %d to %d: %w", p.file.Name(), ErrDamaged, p.at, p.First, p.Last, err)
 	}

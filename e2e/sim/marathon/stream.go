@@ -139,6 +139,6 @@ func (m *Marathon) flush(conn net.Conn, w *bufio.Writer, s *subscription) bool {
 	case <-m.ctx.Done():
 	}
 	_ = conn.SetDeadline(time.Now())
-	_ = <-done // it was cut on purpose
+	<-done // it was cut on purpose
 	return false
 }
