@@ -5,6 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 before=$(ip netns list 2>/dev/null | awk '{print $1}' | sort)
+export GORACE="suppressions=$PWD/e2e/race.supp"
 go vet ./...
 go test -race -timeout 15m ${TESTFLAGS:-} ./...
 after=$(ip netns list 2>/dev/null | awk '{print $1}' | sort)

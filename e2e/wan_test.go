@@ -163,6 +163,25 @@ func BenchmarkWANFailover(b *testing.B) {
 	}
 }
 
+// BenchmarkWANNewBlock is the time from an app's creation until all hosts of both
+// sites have the route to the block that its task's host got for it.
+func BenchmarkWANNewBlock(b *testing.B) {
+	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Minute)
+	defer cancel()
+	n := setWAN(b, ctx, wan.Options{})
+	var all time.Duration
+	i := 0
+	for ; b.Loop(); i++ {
+		took, err := n.NewBlock(ctx, i%256)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all += took
+	}
+	b.ReportMetric(float64(all.Milliseconds())/float64(i), "routes-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
 func setWAN(t testing.TB, ctx context.Context, opt wan.Options) *wan.Network {
 	t.Helper()
 	opt.Prefix, opt.Bin = wanPrefix, binaries

@@ -36,4 +36,6 @@
 // treated as one that restarts gracefully; pausePeer takes it out instead. It has no local preference of 0 in
 // policies: what a peer drains gets 1. A peer that is removed while something
 // waits to be sent to it leaves a goroutine and that behind.
+// It marks paths as stale while a watcher may read them: a race of one bit that
+// the speaker never looks at (e2e/race.supp).
 package bgp

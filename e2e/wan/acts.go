@@ -4,7 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/taskwall/taskwall/e2e/proc"
 	"github.com/taskwall/taskwall/scheduler"
@@ -156,6 +162,43 @@ func (n *Network) WaitSessions(ctx context.Context, want int) error {
 		}
 		return up == want, err
 	})
+}
+
+// NewBlock gives h1 a block of a pool that is new, for the task of a new app,
+// and says how long it takes from the app's creation until every other host,
+// across reflectors and sites, has the route in its kernel.
+func (n *Network) NewBlock(ctx context.Context, i int) (time.Duration, error) {
+	name := fmt.Sprintf("new-%d", i)
+	file := filepath.Join(n.dir, name+".yaml")
+	pool := fmt.Sprintf("apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: %s\n  annotations: {taskwall/selector: tier == '%s'}\nspec: {cidr: 10.11.%d.0/24, blockSize: 26}\n", name, name, i)
+	if err := os.WriteFile(file, []byte(pool), 0o644); err != nil {
+		return 0, err
+	}
+	if _, err := n.Taskwall(ctx, "policy", "apply", "-f", file, "--author", "net@security", "--wait", "20s"); err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := n.create(ctx, App{ID: "/" + name, Site: "dc", Host: "h1", Labels: production(name, "")}); err != nil {
+		return 0, err
+	}
+	for _, h := range hosts[1:] {
+		for known := false; !known; {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			err := n.Cluster.Host(h.name).NS.Do(func() error {
+				routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+				known = slices.ContainsFunc(routes, func(r netlink.Route) bool {
+					return r.Dst != nil && strings.HasPrefix(r.Dst.String(), fmt.Sprintf("10.11.%d.", i))
+				})
+				return err
+			})
+			if err != nil {
+				return 0, err
+			}
+		}
+	}
+	return time.Since(start), nil
 }
 
 // Firewall are the rules of the legacy firewall.

@@ -15,6 +15,7 @@ import (
 type App struct {
 	ID        string
 	Site      string
+	Host      string // where it must run; any of the site when empty
 	Labels    map[string]string
 	TCP, UDP  int // the port that it listens on; 0: none
 	Instances int
@@ -92,10 +93,14 @@ func (n *Network) create(ctx context.Context, a App) error {
 	if a.UDP != 0 {
 		cmd += fmt.Sprintf(" --udp %d", a.UDP)
 	}
+	where := []any{[]string{"site", "LIKE", a.Site}, []string{"hostname", "UNIQUE"}}
+	if a.Host != "" {
+		where = append(where, []string{"hostname", "LIKE", a.Host})
+	}
 	spec, err := json.Marshal(map[string]any{
 		"id": a.ID, "cmd": cmd, "instances": max(a.Instances, 1), "cpus": 0.1, "mem": 32, "labels": a.Labels,
 		"networks":    []any{map[string]any{"mode": "container", "name": "taskwall"}},
-		"constraints": []any{[]string{"site", "LIKE", a.Site}, []string{"hostname", "UNIQUE"}},
+		"constraints": where,
 	})
 	if err != nil {
 		return err
