@@ -307,7 +307,7 @@ func (n *Network) waitReady(ctx context.Context, want int) error {
 // Until asks again and again until the answer is yes. An error counts as a no
 // that the end of the wait explains.
 func (n *Network) Until(ctx context.Context, what string, ask func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute) // longer than a hold time
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
