@@ -1,8 +1,6 @@
 package scheduler
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"iter"
 
@@ -80,7 +78,7 @@ func Replay(log iter.Seq2[events.Entry, error], published iter.Seq2[*work.Item, 
 		for _, it := range made {
 			r.Items++
 			// What was published between, and the fold did not make.
-			for head != nil && before(head, it) {
+			for head != nil && work.Before(head, it) {
 				r.Unexpected++
 				differ(Difference{Host: head.Host, Rev: head.Rev, Cause: head.Cause, Published: head,
 					What: "published, but the log does not make it"})
@@ -99,7 +97,7 @@ func Replay(log iter.Seq2[events.Entry, error], published iter.Seq2[*work.Item, 
 				differ(Difference{Host: missing.Host, Rev: missing.Rev, Cause: missing.Cause, Made: missing,
 					What: "made by the log, but never published"})
 			}
-			if what := compare(it, head); what != "" {
+			if what := work.Difference(it, head); what != "" {
 				differ(Difference{Host: it.Host, Rev: it.Rev, Cause: it.Cause, Made: it, Published: head, What: what})
 			} else {
 				r.Equal++
@@ -118,27 +116,4 @@ func Replay(log iter.Seq2[events.Entry, error], published iter.Seq2[*work.Item, 
 		}
 	}
 	return r, nil
-}
-
-// before orders items as they are made: by cause, then by host.
-func before(a, b *work.Item) bool {
-	return a.Cause < b.Cause || a.Cause == b.Cause && a.Host < b.Host
-}
-
-func compare(made, published *work.Item) string {
-	if made.Rev != published.Rev {
-		return fmt.Sprintf("the log makes revision %d, published was %d", made.Rev, published.Rev)
-	}
-	if work.Same(made, published) {
-		return ""
-	}
-	a, errA := json.Marshal(made)
-	b, errB := json.Marshal(published)
-	if errA != nil || errB != nil {
-		return fmt.Sprintf("cannot be compared: %v, %v", errA, errB)
-	}
-	if !bytes.Equal(a, b) {
-		return "what was published differs from what the log makes"
-	}
-	return ""
 }

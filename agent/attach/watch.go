@@ -65,11 +65,8 @@ func watch(ctx context.Context, changed func(Change)) error {
 			if !ok {
 				return fmt.Errorf("watching routes: %w", errClosed)
 			}
-			if r.Type == unix.RTM_DELROUTE && r.Protocol == Protocol && r.Dst != nil {
-				if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
-					ones, _ := r.Dst.Mask.Size()
-					changed(Change{Route: netip.PrefixFrom(a.Unmap(), ones)})
-				}
+			if p, ok := Prefix(r.Dst); ok && r.Type == unix.RTM_DELROUTE && r.Protocol == Protocol {
+				changed(Change{Route: p})
 			}
 		case l, ok := <-links:
 			if !ok {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/routes"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -53,18 +54,14 @@ func (k *kernel) close() { k.nl.Close() }
 
 // list reads the learned routes.
 func (k *kernel) list() (map[netip.Prefix][]hop, error) {
-	rs, err := k.filtered(Protocol)
+	rs, err := routes.List(k.nl, Protocol)
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[netip.Prefix][]hop, len(rs))
 	for _, r := range rs {
-		if r.Dst == nil || r.Priority != Metric {
-			continue
-		}
-		if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
-			ones, _ := r.Dst.Mask.Size()
-			out[netip.PrefixFrom(a.Unmap(), ones)] = hopsOf(r)
+		if p, ok := attach.Prefix(r.Dst); ok && r.Priority == Metric {
+			out[p] = hopsOf(r)
 		}
 	}
 	return out, nil
@@ -73,27 +70,13 @@ func (k *kernel) list() (map[netip.Prefix][]hop, error) {
 // kept says whether an earlier process left routes of ours: the host was not
 // started anew, and forwards what it did.
 func (k *kernel) kept() (bool, error) {
-	for _, protocol := range []int{Protocol, attach.Protocol} {
-		rs, err := k.filtered(protocol)
+	for _, protocol := range []netlink.RouteProtocol{Protocol, attach.Protocol} {
+		rs, err := routes.List(k.nl, protocol)
 		if err != nil || len(rs) > 0 {
 			return len(rs) > 0, err
 		}
 	}
 	return false, nil
-}
-
-func (k *kernel) filtered(protocol int) ([]netlink.Route, error) {
-	filter := &netlink.Route{Protocol: netlink.RouteProtocol(protocol), Table: unix.RT_TABLE_MAIN}
-	for {
-		rs, err := k.nl.RouteListFiltered(unix.AF_INET, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
-		if errors.Is(err, netlink.ErrDumpInterrupted) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("listing routes: %w", err)
-		}
-		return rs, nil
-	}
 }
 
 func hopsOf(r netlink.Route) []hop {
@@ -115,7 +98,7 @@ func hopsOf(r netlink.Route) []hop {
 // put makes the ways to a network those given; had says that there is a route of
 // ours to it. A route of someone else with our metric is left alone.
 func (k *kernel) put(p netip.Prefix, hs []hop, had bool) error {
-	r := &netlink.Route{Dst: ipNet(p), Protocol: Protocol, Priority: Metric, Table: unix.RT_TABLE_MAIN}
+	r := &netlink.Route{Dst: attach.IPNet(p), Protocol: Protocol, Priority: Metric, Table: unix.RT_TABLE_MAIN}
 	if len(hs) == 1 {
 		r.Gw, r.LinkIndex = hs[0].via.AsSlice(), hs[0].link
 	} else {
@@ -137,7 +120,7 @@ func (k *kernel) put(p netip.Prefix, hs []hop, had bool) error {
 
 // del removes the learned route to a network; one that is not there is no error.
 func (k *kernel) del(p netip.Prefix) error {
-	err := k.nl.RouteDel(&netlink.Route{Dst: ipNet(p), Protocol: Protocol, Priority: Metric, Table: unix.RT_TABLE_MAIN})
+	err := k.nl.RouteDel(&netlink.Route{Dst: attach.IPNet(p), Protocol: Protocol, Priority: Metric, Table: unix.RT_TABLE_MAIN})
 	if err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("removing learned route %s: %w", p, err)
 	}
@@ -192,8 +175,4 @@ func (k *kernel) addresses() ([]netip.Addr, error) {
 	}
 	slices.SortFunc(all, netip.Addr.Compare)
 	return slices.Compact(all), nil
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

@@ -111,12 +111,9 @@ func (s *Speaker) routeChanged(r netlink.RouteUpdate) {
 	case r.Table != unix.RT_TABLE_MAIN || r.Protocol == attach.Protocol:
 	case r.Protocol != Protocol:
 		s.touch()
-	case r.Type == unix.RTM_DELROUTE && r.Dst != nil:
-		if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
-			ones, _ := r.Dst.Mask.Size()
-			if s.Has(netip.PrefixFrom(a.Unmap(), ones)) {
-				s.cfg.Changed() // someone else removed it, or it is old word
-			}
+	case r.Type == unix.RTM_DELROUTE:
+		if p, ok := attach.Prefix(r.Dst); ok && s.Has(p) {
+			s.cfg.Changed() // someone else removed it, or it is old word
 		}
 	}
 }

@@ -3,7 +3,6 @@ package routes
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -49,7 +48,7 @@ func (t *Table) Put(r work.Route) error {
 
 // Delete removes the route to a prefix; one that is not there is no error.
 func (t *Table) Delete(p netip.Prefix) error {
-	err := t.nl.RouteDel(&netlink.Route{Dst: ipNet(p), Protocol: attach.Protocol})
+	err := t.nl.RouteDel(&netlink.Route{Dst: attach.IPNet(p), Protocol: attach.Protocol})
 	if err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("removing route %s: %w", p, err)
 	}
@@ -87,29 +86,33 @@ func (t *Table) Sync(want map[netip.Prefix]work.Route, later func(netip.Prefix) 
 	return drift, failures, nil
 }
 
+// List are the IPv4 routes of a protocol in the main table.
+func List(nl *netlink.Handle, protocol netlink.RouteProtocol) ([]netlink.Route, error) {
+	filter := &netlink.Route{Protocol: protocol, Table: unix.RT_TABLE_MAIN}
+	for {
+		rs, err := nl.RouteListFiltered(unix.AF_INET, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue // it changed meanwhile: read it again
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listing routes: %w", err)
+		}
+		return rs, nil
+	}
+}
+
 func (t *Table) list() (map[netip.Prefix]netlink.Route, error) {
-	filter := &netlink.Route{Protocol: attach.Protocol, Table: unix.RT_TABLE_MAIN}
-	list := func() ([]netlink.Route, error) {
-		return t.nl.RouteListFiltered(unix.AF_INET, filter, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
-	}
-	rs, err := list()
-	for errors.Is(err, netlink.ErrDumpInterrupted) {
-		rs, err = list()
-	}
+	rs, err := List(t.nl, attach.Protocol)
 	if err != nil {
-		return nil, fmt.Errorf("listing routes: %w", err)
+		return nil, err
 	}
 	out := map[netip.Prefix]netlink.Route{}
 	for _, r := range rs {
 		if r.Scope == netlink.SCOPE_LINK && r.Gw == nil && r.Type == unix.RTN_UNICAST {
 			continue // a task's
 		}
-		if r.Dst == nil {
-			continue // a default route is never ours
-		}
-		if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
-			ones, _ := r.Dst.Mask.Size()
-			out[netip.PrefixFrom(a.Unmap(), ones)] = r
+		if p, ok := attach.Prefix(r.Dst); ok { // a default route is never ours
+			out[p] = r
 		}
 	}
 	return out, nil
@@ -120,17 +123,13 @@ func same(a netlink.Route, b *netlink.Route) bool {
 }
 
 func kernelRoute(r work.Route) *netlink.Route {
-	k := &netlink.Route{Dst: ipNet(r.Prefix), Protocol: attach.Protocol, Table: unix.RT_TABLE_MAIN}
+	k := &netlink.Route{Dst: attach.IPNet(r.Prefix), Protocol: attach.Protocol, Table: unix.RT_TABLE_MAIN}
 	if r.Via.IsValid() {
 		k.Gw, k.Type = r.Via.AsSlice(), unix.RTN_UNICAST
 	} else {
 		k.Type = unix.RTN_UNREACHABLE
 	}
 	return k
-}
-
-func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Masked().Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 // safe refuses what could cut the host off from its controller, its operators

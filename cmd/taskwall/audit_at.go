@@ -39,15 +39,7 @@ filters.` + timeHelp,
 			if err != nil {
 				return err
 			}
-			if _, err := readMoment(args[0]); err != nil {
-				return err
-			}
-			q, release, err := askPast(cmd)
-			if err != nil {
-				return err
-			}
-			defer release()
-			s, at, err := q.stateAt(cmd.Context(), args[0])
+			s, at, err := stateAt(cmd, args[0])
 			if err != nil {
 				return err
 			}

@@ -35,15 +35,7 @@ name of one of the receiver's ports. Exit status 1 when it was denied.` + timeHe
 			if from == "" || to == "" || port == "" {
 				return usageError{errors.New("give --from WHO, --to WHO and --port PORT")}
 			}
-			if _, err := readMoment(when); err != nil {
-				return err
-			}
-			q, release, err := askPast(cmd)
-			if err != nil {
-				return err
-			}
-			defer release()
-			s, at, err := q.stateAt(cmd.Context(), when)
+			s, at, err := stateAt(cmd, when)
 			if err != nil {
 				return err
 			}

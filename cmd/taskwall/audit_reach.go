@@ -71,15 +71,7 @@ when nobody can reach anybody.` + timeHelp,
 				return usageError{errors.New("say of whom: --to WHO (who could reach it), --from WHO (what could it reach), or both")}
 			}
 			when, _ := cmd.Flags().GetString("at")
-			if _, err := readMoment(when); err != nil {
-				return err
-			}
-			q, release, err := askPast(cmd)
-			if err != nil {
-				return err
-			}
-			defer release()
-			s, at, err := q.stateAt(cmd.Context(), when)
+			s, at, err := stateAt(cmd, when)
 			if err != nil {
 				return err
 			}

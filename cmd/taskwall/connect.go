@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/scheduler/controller"
 )
 
 // natsFlags adds the settings of a connection to NATS.
@@ -64,4 +65,23 @@ func connectBy(dial func(context.Context, bus.Options) (*bus.Conn, error), cmd *
 		return nil, fmt.Errorf("no NATS server at %s: %w; is --nats-url right?", strings.Join(o.URLs, ", "), err)
 	}
 	return conn, nil
+}
+
+// patience is how long a person waits for the controller's answer.
+const patience = 10 * time.Second
+
+// ask asks the leading controller one question, for a person who waits.
+func ask[Answer any](cmd *cobra.Command, name, subject string, question any) (Answer, error) {
+	var none Answer
+	if _, err := wantsJSON(cmd); err != nil {
+		return none, err
+	}
+	conn, err := connect(cmd, name)
+	if err != nil {
+		return none, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(cmd.Context(), patience)
+	defer cancel()
+	return controller.Call[Answer](ctx, conn, subject, question)
 }

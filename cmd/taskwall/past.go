@@ -123,13 +123,22 @@ func (q *question) received(ctx context.Context, seq uint64) (time.Time, error) 
 	return time.Time{}, nil
 }
 
-// stateAt is the state at a moment, and which entry that is.
-func (q *question) stateAt(ctx context.Context, text string) (*scheduler.State, asOf, error) {
-	at, err := q.place(ctx, text)
+// stateAt is the state at a moment of the record that the flags name, and which
+// entry that is.
+func stateAt(cmd *cobra.Command, moment string) (*scheduler.State, asOf, error) {
+	if _, err := readMoment(moment); err != nil {
+		return nil, asOf{}, err // before anything is opened
+	}
+	q, release, err := askPast(cmd)
+	if err != nil {
+		return nil, asOf{}, err
+	}
+	defer release()
+	at, err := q.place(cmd.Context(), moment)
 	if err != nil {
 		return nil, at, err
 	}
-	s, err := q.StateAt(ctx, at.Seq)
+	s, err := q.StateAt(cmd.Context(), at.Seq)
 	return s, at, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/snapshot"
+	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/controller"
 )
 
@@ -49,9 +50,14 @@ func liveEndpoints(ctx context.Context, conn *bus.Conn) ([]policy.Endpoint, erro
 	if err != nil {
 		return nil, err
 	}
-	endpoints := make([]policy.Endpoint, len(st.Endpoints))
-	for i, e := range st.Endpoints {
+	return policyEndpoints(st.Endpoints), nil
+}
+
+// policyEndpoints are endpoints as the resolver takes them.
+func policyEndpoints(views []scheduler.EndpointView) []policy.Endpoint {
+	endpoints := make([]policy.Endpoint, len(views))
+	for i, e := range views {
 		endpoints[i] = policy.Endpoint{ID: e.ID, Labels: e.Labels, Environment: e.Environment, Address: e.Address, Ports: e.Ports}
 	}
-	return endpoints, nil
+	return endpoints
 }

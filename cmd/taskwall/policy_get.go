@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,22 +15,11 @@ func getCommand() *cobra.Command {
 		Example: "  taskwall policy get\n  taskwall policy get -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			asJSON, err := wantsJSON(cmd)
+			p, err := ask[controller.Policy](cmd, "taskwall policy get", controller.SubjectPolicy, struct{}{})
 			if err != nil {
 				return err
 			}
-			conn, err := connect(cmd, "taskwall policy get")
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
-			defer cancel()
-			p, err := controller.Call[controller.Policy](ctx, conn, controller.SubjectPolicy, struct{}{})
-			if err != nil {
-				return err
-			}
-			if asJSON {
+			if asJSON, _ := wantsJSON(cmd); asJSON {
 				return printJSON(cmd.OutOrStdout(), p)
 			}
 			rows := [][]string{{"KIND", "NAMESPACE", "NAME", "WRITTEN AT", "COMMIT", "AUTHOR"}}

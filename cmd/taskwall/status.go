@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -30,22 +29,11 @@ A posture is the set of policies that apply to a task.`,
   taskwall status -o json | jq '.endpoints[] | select(.app == "/shop/web") | .address'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			asJSON, err := wantsJSON(cmd)
+			st, err := ask[controller.Status](cmd, "taskwall status", controller.SubjectStatus, struct{}{})
 			if err != nil {
 				return err
 			}
-			conn, err := connect(cmd, "taskwall status")
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
-			defer cancel()
-			st, err := controller.Call[controller.Status](ctx, conn, controller.SubjectStatus, struct{}{})
-			if err != nil {
-				return err
-			}
-			if asJSON {
+			if asJSON, _ := wantsJSON(cmd); asJSON {
 				return printJSON(cmd.OutOrStdout(), st)
 			}
 			return printStatus(cmd.OutOrStdout(), st, time.Now())

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -56,22 +55,6 @@ The exit status is 1 when a session of a host that is ready is not established.`
 	natsFlags(cmd)
 	outputFlag(cmd)
 	return cmd
-}
-
-// ask asks the leading controller, for a person who waits.
-func ask[Answer any](cmd *cobra.Command, name, subject string, question any) (Answer, error) {
-	var none Answer
-	if _, err := wantsJSON(cmd); err != nil {
-		return none, err
-	}
-	conn, err := connect(cmd, name)
-	if err != nil {
-		return none, err
-	}
-	defer conn.Close()
-	ctx, cancel := context.WithTimeout(cmd.Context(), 15*time.Second)
-	defer cancel()
-	return controller.Call[Answer](ctx, conn, subject, question)
 }
 
 // downSessions counts those that should be up and are not.

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/explain"
 	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/controller"
@@ -38,7 +36,7 @@ For the past see 'taskwall audit who'. Exit status 1 when nobody has it.`,
 				return err
 			}
 			defer conn.Close()
-			ctx, cancel := context.WithTimeout(cmd.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(cmd.Context(), patience)
 			defer cancel()
 			st, err := controller.Call[controller.Status](ctx, conn, controller.SubjectStatus, struct{}{})
 			if err != nil {
@@ -48,11 +46,7 @@ For the past see 'taskwall audit who'. Exit status 1 when nobody has it.`,
 			if err != nil {
 				return err
 			}
-			endpoints := make([]policy.Endpoint, len(st.Endpoints))
-			for i, e := range st.Endpoints {
-				endpoints[i] = policy.Endpoint{ID: e.ID, Labels: e.Labels, Environment: e.Environment, Address: e.Address, Ports: e.Ports}
-			}
-			w, err := explain.New(inForce.Resources, endpoints, inForce.Commits)
+			w, err := explain.New(inForce.Resources, policyEndpoints(st.Endpoints), inForce.Commits)
 			if err != nil {
 				return err
 			}

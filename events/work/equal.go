@@ -1,6 +1,9 @@
 package work
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 )
@@ -35,4 +38,47 @@ func sameDeletions(a, b *Deletions) bool {
 	}
 	return slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Endpoints, b.Endpoints) &&
 		slices.Equal(a.Programs, b.Programs) && slices.Equal(a.Sets, b.Sets)
+}
+
+// Before orders items as the fold makes them: by cause, then by host.
+func Before(a, b *Item) bool {
+	return a.Cause < b.Cause || a.Cause == b.Cause && a.Host < b.Host
+}
+
+// Difference says in words how what was published differs from what the log
+// makes; "" when it does not.
+func Difference(made, published *Item) string {
+	if made.Rev != published.Rev {
+		return fmt.Sprintf("the log makes revision %d, published was %d", made.Rev, published.Rev)
+	}
+	if Same(made, published) {
+		return ""
+	}
+	a, errA := json.Marshal(made)
+	b, errB := json.Marshal(published)
+	if errA != nil || errB != nil {
+		return fmt.Sprintf("cannot be compared: %v, %v", errA, errB)
+	}
+	if bytes.Equal(a, b) {
+		return ""
+	}
+	return "altered: " + parts(a, b)
+}
+
+// parts names the fields of two items in which they differ.
+func parts(a, b []byte) string {
+	var x, y map[string]json.RawMessage
+	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
+		return "the published item differs from the one that the log makes"
+	}
+	names := ""
+	for _, name := range []string{"time", "snapshot", "sets", "members", "programs", "endpoints", "routes", "bgp", "delete"} {
+		if !bytes.Equal(x[name], y[name]) {
+			names += ", " + name
+		}
+	}
+	if names == "" {
+		return "the published item differs from the one that the log makes"
+	}
+	return "the published item differs from the one that the log makes in its " + names[2:]
 }

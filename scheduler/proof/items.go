@@ -1,8 +1,6 @@
 package proof
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"time"
@@ -75,7 +73,7 @@ func (i *items) advance() error {
 // compare takes an item that the log makes.
 func (i *items) compare(made *work.Item) error {
 	i.rep.Items.Made++
-	for i.head != nil && before(i.head.Item, made) {
+	for i.head != nil && work.Before(i.head.Item, made) {
 		if err := i.unexpected(); err != nil {
 			return err
 		}
@@ -89,7 +87,7 @@ func (i *items) compare(made *work.Item) error {
 	}
 	i.flush("made by the log, but never published")
 	f := Finding{Kind: KindItem, Problem: true, Host: made.Host, Since: i.head.Time, Until: i.head.Time, First: made.Rev, Last: made.Rev, Cause: made.Cause}
-	switch what := differ(made, i.head.Item); {
+	switch what := work.Difference(made, i.head.Item); {
 	case what != "":
 		f.What = what
 		i.rep.note(f)
@@ -125,7 +123,7 @@ func (i *items) unexpected() error {
 	f := Finding{Kind: KindItem, Problem: true, Host: it.Host, Since: i.head.Time, Until: i.head.Time, First: it.Rev, Last: it.Rev, Cause: it.Cause,
 		What: "published, but the log does not make it"}
 	switch made := i.Missing[key(it)]; {
-	case made != nil && differ(made, it) == "":
+	case made != nil && work.Difference(made, it) == "":
 		f.What = "published out of order, after later ones"
 		delete(i.Missing, key(it))
 	case it.Rev <= i.Rev[it.Host]:
@@ -163,45 +161,3 @@ func (i *items) pending(now time.Time) {
 }
 
 func key(it *work.Item) string { return fmt.Sprintf("%d %s", it.Rev, it.Host) }
-
-func before(a, b *work.Item) bool {
-	return a.Cause < b.Cause || a.Cause == b.Cause && a.Host < b.Host
-}
-
-// differ says how what was published differs from what the log makes; "" when
-// it does not.
-func differ(made, published *work.Item) string {
-	if made.Rev != published.Rev {
-		return fmt.Sprintf("the log makes revision %d, published was %d", made.Rev, published.Rev)
-	}
-	if work.Same(made, published) {
-		return ""
-	}
-	a, errA := json.Marshal(made)
-	b, errB := json.Marshal(published)
-	if errA != nil || errB != nil {
-		return fmt.Sprintf("cannot be compared: %v, %v", errA, errB)
-	}
-	if bytes.Equal(a, b) {
-		return ""
-	}
-	return "altered: " + parts(a, b)
-}
-
-// parts names the fields of two items in which they differ.
-func parts(a, b []byte) string {
-	var x, y map[string]json.RawMessage
-	if json.Unmarshal(a, &x) != nil || json.Unmarshal(b, &y) != nil {
-		return "the published item differs from the one that the log makes"
-	}
-	names := ""
-	for _, name := range []string{"time", "snapshot", "sets", "members", "programs", "endpoints", "routes", "bgp", "delete"} {
-		if !bytes.Equal(x[name], y[name]) {
-			names += ", " + name
-		}
-	}
-	if names == "" {
-		return "the published item differs from the one that the log makes"
-	}
-	return "the published item differs from the one that the log makes in its " + names[2:]
-}
