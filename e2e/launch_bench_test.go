@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/agent/ipset"
+	"github.com/taskwall/taskwall/e2e/deploy"
 	"github.com/taskwall/taskwall/e2e/netns"
 	"github.com/taskwall/taskwall/e2e/story"
 	"github.com/taskwall/taskwall/events"
@@ -56,7 +57,7 @@ type launched struct {
 }
 
 func measureLaunches(b *testing.B, ctx context.Context) launched {
-	stage, err := story.Set(ctx, story.Options{Prefix: prefix, Bin: binaries})
+	stage, err := story.Set(ctx, deploy.Options{Prefix: prefix, Bin: binaries})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskwall/taskwall/e2e/deploy"
 	"github.com/taskwall/taskwall/e2e/netns"
 	"github.com/taskwall/taskwall/e2e/story"
 	"github.com/taskwall/taskwall/events"
@@ -83,7 +84,7 @@ func set(t *testing.T, ctx context.Context) *story.Stage {
 	if os.Geteuid() != 0 {
 		t.Fatal("these tests make network namespaces and must run as root")
 	}
-	stage, err := story.Set(ctx, story.Options{Prefix: prefix, Bin: binaries})
+	stage, err := story.Set(ctx, deploy.Options{Prefix: prefix, Bin: binaries})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskwall/taskwall/e2e/deploy"
 	"github.com/taskwall/taskwall/e2e/netns"
 	"github.com/taskwall/taskwall/e2e/wan"
 )
@@ -39,7 +40,7 @@ func TestWAN(t *testing.T) {
 	})
 	t.Run("a reflector dies and nothing is lost", func(t *testing.T) {
 		within, across := measure(t, ctx, n, "/pay/meter-dc"), measure(t, ctx, n, "/pay/meter")
-		if err := n.Kill("rr1"); err != nil {
+		if err := n.Procs.Kill("rr1"); err != nil {
 			t.Fatal(err)
 		}
 		if err := n.WaitSessions(ctx, 4); err != nil { // h1 and h2 with rr2, c1 and c2 with crr
@@ -61,11 +62,11 @@ func TestWAN(t *testing.T) {
 	t.Run("an agent is killed and started and nothing is lost", func(t *testing.T) {
 		within, across := measure(t, ctx, n, "/pay/meter-dc"), measure(t, ctx, n, "/pay/meter")
 		for _, host := range []string{"h1", "h2"} {
-			if err := n.Kill("agent " + host); err != nil {
+			if err := n.Procs.Kill(deploy.AgentOf(host)); err != nil {
 				t.Fatal(err)
 			}
 			running(t, ctx, n, within, across)
-			if err := n.StartAgent(ctx, host); err != nil {
+			if err := n.Revive(ctx, host); err != nil {
 				t.Fatal(err)
 			}
 			if err := n.WaitSessions(ctx, 6); err != nil {
@@ -138,7 +139,7 @@ func TestWAN(t *testing.T) {
 	if left := netns.Leftovers(wanPrefix); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
-	if out := n.Ended(); strings.Contains(out, "DATA RACE") || strings.Contains(out, "panic:") {
+	if out := n.Output(); strings.Contains(out, "DATA RACE") || strings.Contains(out, "panic:") {
 		t.Errorf("a process raced or panicked:\n%s", out)
 	}
 }

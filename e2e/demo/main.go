@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/taskwall/taskwall/e2e/deploy"
 	"github.com/taskwall/taskwall/e2e/story"
 	"github.com/taskwall/taskwall/events"
 )
@@ -45,7 +46,7 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	start := time.Now()
-	opt := story.Options{Prefix: fmt.Sprintf("twd%d", os.Getpid()%10000), Bin: filepath.Dir(self)}
+	opt := deploy.Options{Prefix: fmt.Sprintf("twd%d", os.Getpid()%10000), Bin: filepath.Dir(self)}
 	if os.Getenv("VERBOSE") != "" {
 		opt.Log = os.Stderr
 	}
@@ -60,7 +61,7 @@ func run(ctx context.Context) (err error) {
 	say("controller and %d agents run; the cluster is simulated, the network is real", len(story.Hosts))
 
 	wrong := 0
-	for _, act := range []func(context.Context, *story.Stage) (int, error){deploy, change, scaleAndKill, replay} {
+	for _, act := range []func(context.Context, *story.Stage) (int, error){launch, change, scaleAndKill, replay} {
 		n, err := act(ctx, stage)
 		if err != nil {
 			return err
@@ -78,7 +79,7 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
-func deploy(ctx context.Context, s *story.Stage) (int, error) {
+func launch(ctx context.Context, s *story.Stage) (int, error) {
 	title("The security team's policies, then the apps")
 	result, err := s.Apply(ctx, s.Policies(), "ann@security", "4f2c9e1")
 	if err != nil {
@@ -177,7 +178,7 @@ func replay(ctx context.Context, s *story.Stage) (int, error) {
 	return 0, nil
 }
 
-func keep(ctx context.Context, s *story.Stage, opt story.Options) {
+func keep(ctx context.Context, s *story.Stage, opt deploy.Options) {
 	title("Left running for a look around; Ctrl-C ends it")
 	for _, h := range story.Hosts {
 		say("ip netns exec %s-%s iptables -S", opt.Prefix, h)

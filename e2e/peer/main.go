@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/taskwall/taskwall/e2e/socket"
 )
 
 func main() {
@@ -58,7 +60,7 @@ func run() error {
 			return err
 		}
 		context.AfterFunc(ctx, func() { c.Close() })
-		if err := buffer(c); err != nil {
+		if err := socket.Roomy(c.(*net.UDPConn)); err != nil {
 			return err
 		}
 		wg.Go(func() { serveUDP(c, *name) })
@@ -91,19 +93,6 @@ func serveTCP(ctx context.Context, l net.Listener, name string) {
 			}
 		}()
 	}
-}
-
-// buffer lets a peer that waits for a processor lose no datagram.
-func buffer(c net.PacketConn) error {
-	raw, err := c.(*net.UDPConn).SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 8<<20)
-	})
-	return errors.Join(err, failed)
 }
 
 func serveUDP(c net.PacketConn, name string) {

@@ -100,24 +100,11 @@ func (s *Stage) Probe(ctx context.Context, f Flow) Observation { return s.observ
 // WaitRunning waits until an app has n running tasks that their hosts report
 // as attached.
 func (s *Stage) WaitRunning(ctx context.Context, app string, n int) error {
-	tasks, err := s.Cluster.WaitRunning(ctx, app, n)
-	if err != nil {
-		return fmt.Errorf("waiting for %d tasks of %s: %w%s", n, app, err, s.procs.LastWords())
+	tasks, err := s.WaitAttached(ctx, app, n)
+	if tasks != nil {
+		s.tasks[app] = tasks
 	}
-	s.tasks[app] = tasks
-	return s.until(ctx, fmt.Sprintf("%d tasks of %s to be attached", n, app), func() (bool, error) {
-		st, err := s.Status(ctx)
-		if err != nil {
-			return false, err
-		}
-		attached := 0
-		for _, e := range st.Endpoints {
-			if e.App == app && e.Wiring == events.Attached {
-				attached++
-			}
-		}
-		return attached == n, nil
-	})
+	return err
 }
 
 // routeOutside tells the machines outside the way to the tasks, as a router of
@@ -245,7 +232,7 @@ func (s *Stage) Kill(ctx context.Context, app string) error {
 		return fmt.Errorf("deleting %s: %w", app, err)
 	}
 	delete(s.tasks, app)
-	return s.until(ctx, "the end of "+app, func() (bool, error) {
+	return s.Until(ctx, "the end of "+app, func() (bool, error) {
 		st, err := s.Status(ctx)
 		if err != nil {
 			return false, err
@@ -343,14 +330,14 @@ func (s *Stage) Replay(ctx context.Context) (scheduler.Replayed, error) {
 // tried once and for less time than TCP takes to send its first packet again,
 // came about.
 func (s *Stage) First(ctx context.Context, id string, labels map[string]string, to string, port int) (open bool, err error) {
-	verdict := filepath.Join(s.dir, strings.ReplaceAll(id, "/", "_"))
+	verdict := filepath.Join(s.Dir, strings.ReplaceAll(id, "/", "_"))
 	try := fmt.Sprintf("timeout 0.8 bash -c 'exec 3<>/dev/tcp/%s/%d'", s.tasks[to][0].Address, port)
 	cmd := fmt.Sprintf("if %s; then echo open > %s; else echo closed > %s; fi; exec sleep 1000", try, verdict, verdict)
 	if err := s.createWith(id, cmd, labels); err != nil {
 		return false, err
 	}
 	var said []byte
-	err = s.until(ctx, "the verdict of "+id, func() (bool, error) {
+	err = s.Until(ctx, "the verdict of "+id, func() (bool, error) {
 		said, err = os.ReadFile(verdict)
 		return len(said) > 0, err
 	})

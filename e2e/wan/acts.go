@@ -30,10 +30,10 @@ func (n *Network) Measure(ctx context.Context, from, to string) (*Meter, error) 
 }
 
 // Cut makes a link lose everything, silently.
-func (n *Network) Cut(link string) error { return n.fabric.Cut(link) }
+func (n *Network) Cut(link string) error { return n.Fabric.Cut(link) }
 
 // Mend ends a Cut.
-func (n *Network) Mend(link string) error { return n.fabric.Mend(link) }
+func (n *Network) Mend(link string) error { return n.Fabric.Mend(link) }
 
 // Path is the link by which the aggregation router sends to an app's task in
 // the cloud: "direct" or "vpn".
@@ -54,22 +54,18 @@ func (n *Network) Path(ctx context.Context, app string) (string, error) {
 	return "", fmt.Errorf("no link of the two: %s", out)
 }
 
-// Kill ends a router, or an agent as "agent h1", as kill -9 does.
-func (n *Network) Kill(name string) error { return n.procs.Kill(name) }
-
 // StartRouter starts a router again.
 func (n *Network) StartRouter(ctx context.Context, name string) error {
 	return n.startRouter(ctx, name)
 }
 
-// StartAgent starts a host's agent again.
-func (n *Network) StartAgent(ctx context.Context, name string) error {
-	for _, h := range hosts {
-		if h.name == name {
-			return n.startAgent(ctx, h)
-		}
+// Revive starts a host's agent again.
+func (n *Network) Revive(ctx context.Context, name string) error {
+	i := slices.IndexFunc(hosts, func(h host) bool { return h.name == name })
+	if i < 0 {
+		return fmt.Errorf("no host %s", name)
 	}
-	return fmt.Errorf("no host %s", name)
+	return n.StartAgent(ctx, name, hosts[i].address())
 }
 
 // Grow adds a host to the cloud site: a machine, a Mesos agent, our agent.
@@ -83,10 +79,10 @@ func (n *Network) Grow(ctx context.Context) error {
 	if err := n.join(node.NS, n.dataLinks(h)...); err != nil {
 		return err
 	}
-	if err := n.startAgent(ctx, h); err != nil {
+	if err := n.StartAgent(ctx, h.name, h.address()); err != nil {
 		return err
 	}
-	return n.waitReady(ctx, len(hosts)+1)
+	return n.WaitReady(ctx, len(hosts)+1)
 }
 
 // Restart replaces an app's tasks by new ones.
@@ -104,7 +100,8 @@ func (n *Network) Restart(ctx context.Context, app string) error {
 	if now, err := n.Task(app, ""); err != nil || now.ID == old.ID {
 		return fmt.Errorf("%s still runs as %s: %w", app, old.ID, err)
 	}
-	return n.WaitAttached(ctx, app, 1)
+	_, err = n.WaitAttached(ctx, app, 1)
+	return err
 }
 
 // Scale changes the number of an app's tasks and waits for them.
@@ -112,7 +109,8 @@ func (n *Network) Scale(ctx context.Context, app string, to int) error {
 	if err := n.Cluster.UpdateApp(ctx, app, fmt.Sprintf(`{"instances":%d}`, to)); err != nil {
 		return err
 	}
-	return n.WaitAttached(ctx, app, to)
+	_, err := n.WaitAttached(ctx, app, to)
+	return err
 }
 
 // WaitRoutes waits until every host knows the way to every task, and both sites
@@ -169,7 +167,7 @@ func (n *Network) WaitSessions(ctx context.Context, want int) error {
 // across reflectors and sites, has the route in its kernel.
 func (n *Network) NewBlock(ctx context.Context, i int) (time.Duration, error) {
 	name := fmt.Sprintf("new-%d", i)
-	file := filepath.Join(n.dir, name+".yaml")
+	file := filepath.Join(n.Dir, name+".yaml")
 	pool := fmt.Sprintf("apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata:\n  name: %s\n  annotations: {taskwall/selector: tier == '%s'}\nspec: {cidr: 10.11.%d.0/24, blockSize: 26}\n", name, name, i)
 	if err := os.WriteFile(file, []byte(pool), 0o644); err != nil {
 		return 0, err
@@ -205,6 +203,3 @@ func (n *Network) NewBlock(ctx context.Context, i int) (time.Duration, error) {
 func (n *Network) Firewall(ctx context.Context) (string, error) {
 	return proc.Output(ctx, n.machines["fw"], "iptables", "-w", "-S")
 }
-
-// Ended is all that the programs printed that have been ended.
-func (n *Network) Ended() string { return n.procs.Ended() }

@@ -8,10 +8,10 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/taskwall/taskwall/e2e/netns"
+	"github.com/taskwall/taskwall/e2e/socket"
 )
 
 // Meter sends a datagram each millisecond from one task to another and back,
@@ -35,7 +35,7 @@ func StartMeter(ctx context.Context, ns, address string, port int) (*Meter, erro
 	if err != nil {
 		return nil, fmt.Errorf("opening the measured flow: %w", err)
 	}
-	if err := buffer(conn.(*net.UDPConn)); err != nil {
+	if err := socket.Roomy(conn.(*net.UDPConn)); err != nil {
 		conn.Close()
 		return nil, err
 	}
@@ -44,19 +44,6 @@ func StartMeter(ctx context.Context, ns, address string, port int) (*Meter, erro
 	m.work.Go(func() { m.send(ctx) })
 	m.work.Go(m.receive)
 	return m, nil
-}
-
-// buffer lets a test that waits for a processor lose no datagram.
-func buffer(c *net.UDPConn) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, 8<<20)
-	})
-	return errors.Join(err, failed)
 }
 
 // Received is how many answers have come so far.

@@ -64,18 +64,18 @@ func (n *Network) startRouter(ctx context.Context, name string) error {
 	if err := t.Execute(&conf, n.opt.timers()); err != nil {
 		return fmt.Errorf("configuration of %s: %w", name, err)
 	}
-	file := filepath.Join(n.dir, name+".conf")
+	file := filepath.Join(n.Dir, name+".conf")
 	if err := os.WriteFile(file, conf.Bytes(), 0o644); err != nil {
 		return err
 	}
-	_, err = n.procs.Start(ctx, n.machines[name], name, "bird", "-f", "-c", file, "-s", filepath.Join(n.dir, name+".ctl"), "-P", filepath.Join(n.dir, name+".pid"))
+	_, err = n.Procs.Start(ctx, n.machines[name], name, "bird", "-f", "-c", file, "-s", filepath.Join(n.Dir, name+".ctl"), "-P", filepath.Join(n.Dir, name+".pid"))
 	return err
 }
 
 // machine makes a host of the management segment with data links.
 func (n *Network) machine(name string, links ...link) (*netns.Host, error) {
 	n.management++
-	h, err := n.fabric.Host(name, fmt.Sprintf("192.168.50.%d/24", 100+n.management))
+	h, err := n.Fabric.Host(name, fmt.Sprintf("192.168.50.%d/24", 100+n.management))
 	if err != nil {
 		return nil, err
 	}
@@ -94,5 +94,5 @@ func (n *Network) join(h *netns.Host, links ...link) error {
 
 // Bird asks a router's BIRD, as `birdc` does.
 func (n *Network) Bird(ctx context.Context, router string, command ...string) (string, error) {
-	return proc.Output(ctx, n.machines[router], "birdc", append([]string{"-s", filepath.Join(n.dir, router+".ctl")}, command...)...)
+	return proc.Output(ctx, n.machines[router], "birdc", append([]string{"-s", filepath.Join(n.Dir, router+".ctl")}, command...)...)
 }

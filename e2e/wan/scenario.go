@@ -8,7 +8,6 @@ import (
 
 	"github.com/taskwall/taskwall/e2e/probe"
 	"github.com/taskwall/taskwall/e2e/sim"
-	"github.com/taskwall/taskwall/events"
 )
 
 // App is an app of the story, at one site.
@@ -78,7 +77,7 @@ func (n *Network) Deploy(ctx context.Context) error {
 		}
 	}
 	for _, a := range Apps {
-		if err := n.WaitAttached(ctx, a.ID, max(a.Instances, 1)); err != nil {
+		if _, err := n.WaitAttached(ctx, a.ID, max(a.Instances, 1)); err != nil {
 			return err
 		}
 	}
@@ -106,24 +105,6 @@ func (n *Network) create(ctx context.Context, a App) error {
 		return err
 	}
 	return n.Cluster.CreateApp(ctx, string(spec))
-}
-
-// WaitAttached waits until an app has so many tasks that their hosts report as
-// attached.
-func (n *Network) WaitAttached(ctx context.Context, app string, want int) error {
-	if _, err := n.Cluster.WaitRunning(ctx, app, want); err != nil {
-		return fmt.Errorf("waiting for %d tasks of %s: %w%s", want, app, err, n.procs.LastWords())
-	}
-	return n.Until(ctx, fmt.Sprintf("%d tasks of %s to be attached", want, app), func() (bool, error) {
-		st, err := n.Status(ctx)
-		attached := 0
-		for _, e := range st.Endpoints {
-			if e.App == app && e.Wiring == events.Attached {
-				attached++
-			}
-		}
-		return attached == want, err
-	})
 }
 
 // Task is an app's first task on a host; any host when none is named.
