@@ -56,7 +56,7 @@ func (t *Table) Delete(p netip.Prefix) error {
 }
 
 // Sync makes the table hold just the routes wanted, writing only what differs,
-// and says in words what did. A route by way of another host that is not wanted
+// and says in words what did and was put right. A route by way of another host that is not wanted
 // stays if later says so.
 func (t *Table) Sync(want map[netip.Prefix]work.Route, later func(netip.Prefix) bool) (drift []string, failures []work.Failure, err error) {
 	have, err := t.list()
@@ -67,20 +67,22 @@ func (t *Table) Sync(want map[netip.Prefix]work.Route, later func(netip.Prefix) 
 		if _, ok := want[p]; ok || k.Gw != nil && later(p) {
 			continue
 		}
-		drift = append(drift, fmt.Sprintf("route %s was there but not wanted", p))
 		if err := t.nl.RouteDel(&k); err != nil && !errors.Is(err, syscall.ESRCH) {
 			failures = append(failures, work.Failure{Key: "route " + p.String(), Error: err.Error()})
+			continue
 		}
+		drift = append(drift, fmt.Sprintf("route %s was there but not wanted", p))
 	}
 	for p, r := range want {
 		k, ok := have[p]
 		if ok && same(k, kernelRoute(r)) {
 			continue
 		}
-		drift = append(drift, fmt.Sprintf("route %s was missing or another", p))
 		if err := t.Put(r); err != nil {
 			failures = append(failures, work.Failure{Key: "route " + p.String(), Error: err.Error()})
+			continue
 		}
+		drift = append(drift, fmt.Sprintf("route %s was missing or another", p))
 	}
 	slices.Sort(drift)
 	return drift, failures, nil

@@ -114,3 +114,17 @@ func TestRefused(t *testing.T) {
 		t.Errorf("a next hop that is not on the link: %v", err)
 	}
 }
+
+// A route that cannot be set is a failure each time, and never said to be mended.
+func TestSyncOfWhatCannotBe(t *testing.T) {
+	tab := open(t)
+	want := map[netip.Prefix]work.Route{
+		prefix("10.0.9.0/24"): {Prefix: prefix("10.0.9.0/24"), Via: netip.MustParseAddr("203.0.113.9")},
+	}
+	for range 2 {
+		drift, failures, err := tab.Sync(want, never)
+		if err != nil || len(drift) != 0 || len(failures) != 1 {
+			t.Errorf("%q, %v, %v", drift, failures, err)
+		}
+	}
+}

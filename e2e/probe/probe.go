@@ -71,9 +71,6 @@ func UDP(ctx context.Context, ns, addr string, port int) Result {
 	return run(ctx, ns, "udp", addr, port)
 }
 
-// Pid is the namespace path of a process.
-func Pid(pid int) string { return fmt.Sprintf("/proc/%d/ns/net", pid) }
-
 func run(ctx context.Context, ns, network, addr string, port int) Result {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()

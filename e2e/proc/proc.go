@@ -90,28 +90,6 @@ func (g *Group) Kill(name string) error {
 	return nil
 }
 
-// Stop asks a program to end and waits for it.
-func (g *Group) Stop(name string) error {
-	p, err := g.take(name)
-	if err != nil {
-		return err
-	}
-	defer g.keep(p)
-	return p.stop()
-}
-
-// Signal sends a signal to a program.
-func (g *Group) Signal(name string, s syscall.Signal) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, p := range g.procs {
-		if p.Name == name {
-			return p.cmd.Process.Signal(s)
-		}
-	}
-	return fmt.Errorf("%s does not run", name)
-}
-
 // StopAll ends all programs, the last first.
 func (g *Group) StopAll() error {
 	g.mu.Lock()

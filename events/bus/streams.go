@@ -98,9 +98,3 @@ func streamConfigs(r Retention, replicas int, clustered bool) []jetstream.Stream
 		base(CheckpointsStream, CheckpointsSubject),
 	}
 }
-
-// IsMissing reports whether an error says that a stream or consumer does not
-// exist.
-func IsMissing(err error) bool {
-	return errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrConsumerNotFound)
-}

@@ -77,8 +77,6 @@ func (r *Report) end() time.Time {
 	return r.Log.End
 }
 
-func placeOf(f Finding) string { return fmt.Sprintf("%d-%d", f.First, f.Last) }
-
 // place says what a finding's numbers are.
 func place(f Finding) string {
 	what := "revision"

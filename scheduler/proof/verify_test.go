@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -217,7 +218,7 @@ func TestTamperingIsFoundAndLocated(t *testing.T) {
 			}
 			var found []string
 			for _, f := range rep.Findings {
-				found = append(found, string(f.Kind)+" "+placeOf(f)+": "+f.What)
+				found = append(found, fmt.Sprintf("%s %d-%d: %s", f.Kind, f.First, f.Last, f.What))
 			}
 			for _, want := range c.want {
 				if !slices.ContainsFunc(found, func(s string) bool { return strings.HasPrefix(s, want) }) {
