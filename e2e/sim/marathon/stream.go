@@ -139,6 +139,6 @@ func (m *Marathon) flush(conn net.Conn, w *bufio.Writer, s *subscription) bool {
 	case <-m.ctx.Done():
 	}
 	_ = conn.SetDeadline(time.Now())
-	<-done // it was cut on purpose
+	<-done //nolint:errcheck // it was cut on purpose
 	return false
 }
