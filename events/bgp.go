@@ -16,8 +16,9 @@ type Session struct {
 	Received int `json:"received,omitempty"`
 	Accepted int `json:"accepted,omitempty"`
 	Sent     int `json:"sent,omitempty"`
-	// Flaps counts the changes since the last report: a flapping peer is
-	// reported once in a while, not each time.
+	// Flaps counts the changes between up and down since the last report, that
+	// to State among them: a flapping peer is reported once in a while, not
+	// each time. It is 0 when only other counts changed.
 	Flaps int `json:"flaps,omitempty"`
 	// Report is the place of the host's report; see Wiring.Report.
 	Report uint64 `json:"report,omitempty"`

@@ -298,3 +298,19 @@ func TestHostsAreNoTransit(t *testing.T) {
 		t.Errorf("in the same AS: %+v", b.Peers[1])
 	}
 }
+
+// A session that broke and came back between two reports is as old as its
+// return.
+func TestASessionThatCameBackIsNew(t *testing.T) {
+	w := newWorld(t)
+	w.apply(meshOn)
+	w.host("h1")
+	w.host("h2")
+	for report, changes := range []int{1, 2} {
+		w.now = w.now.Add(time.Minute)
+		w.say(events.Event{Kind: events.BGPSession, Session: &events.Session{Host: "h1", Peer: "mesh/h2", State: "established", Flaps: changes, Report: uint64(report + 1)}})
+	}
+	if got := w.state.hosts["h1"].sessions["mesh/h2"]; !got.Since.Equal(w.now) || got.Flaps != 3 {
+		t.Errorf("%+v, now %v", got, w.now)
+	}
+}

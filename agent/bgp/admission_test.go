@@ -120,13 +120,13 @@ func TestFlappingIsReportedRarely(t *testing.T) {
 		s.enter(established, "", now)
 		if r, ok := s.report(now); ok {
 			said++
-			flaps += r.Flaps + 1
+			flaps += r.Flaps
 		}
 		now = now.Add(time.Second)
 		s.enter("idle", "hold timer expired", now)
 		if r, ok := s.report(now); ok {
 			said++
-			flaps += r.Flaps + 1
+			flaps += r.Flaps
 			if r.Error != "hold timer expired" {
 				t.Errorf("%+v", r)
 			}

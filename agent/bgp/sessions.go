@@ -94,9 +94,6 @@ func (s *session) report(now time.Time) (events.Session, bool) {
 		Peer: s.name, Address: s.address, State: s.state, Error: s.err, Flaps: s.flaps,
 		Received: s.counts.received, Accepted: s.counts.accepted, Sent: s.counts.sent,
 	}
-	if s.flaps > 0 {
-		r.Flaps-- // the change that is reported is none
-	}
 	s.changed, s.flaps, s.said, s.countsDue = false, 0, s.counts, now.Add(countsEvery)
 	return r, true
 }

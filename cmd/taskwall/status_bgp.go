@@ -23,7 +23,7 @@ reported it, since when, and how many prefixes go in and out.
 STATE is established, or how far the session is: idle, connect, active, opensent,
 openconfirm; "unknown" until the host reports it. IN counts the prefixes that
 the peer offers and, after the slash, those that are taken; OUT those that it is
-given. What is refused, and why the last session ended, is written below.
+given. CHANGES counts how often it went up or down. What is refused, and why the last session ended, is written below.
 
 The exit status is 1 when a session of a host that is ready is not established.`,
 		Example: `  taskwall status bgp
@@ -74,7 +74,7 @@ func printBGP(w io.Writer, v scheduler.BGPView, now time.Time) error {
 		fmt.Fprintln(w, "No host speaks BGP: without a BGPConfiguration all routes are static.")
 		return nil
 	}
-	rows := [][]string{{"HOST", "AS", "PEER", "ADDRESS", "PEER AS", "STATE", "SINCE", "IN", "OUT", "FLAPS"}}
+	rows := [][]string{{"HOST", "AS", "PEER", "ADDRESS", "PEER AS", "STATE", "SINCE", "IN", "OUT", "CHANGES"}}
 	var notes []string
 	for _, h := range v.Hosts {
 		as := strconv.FormatUint(uint64(h.ASN), 10)
