@@ -57,6 +57,10 @@ type finalError struct{ error }
 // MaxReports is the most that a follower is given at once.
 const MaxReports = 256
 
+// gather is how long reports wait for others that the server says are there.
+// Its count is a hint: it can speak of one that never comes.
+const gather = 20 * time.Millisecond
+
 // positionEvery bounds how many reports are followed again after a crash.
 const positionEvery = 256
 
@@ -95,26 +99,33 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 	seen := f.done
 	var batch []Report
 	for {
-		msg, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
+		wait, gathering := jetstream.NextContext(ctx), f.done < seen
+		if gathering {
+			wait = jetstream.NextMaxWait(gather)
+		}
+		msg, err := it.Next(wait)
+		quiet := gathering && errors.Is(err, nats.ErrTimeout)
+		if err != nil && !quiet {
 			return err // what is in the batch comes again
 		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return err
+		if !quiet {
+			meta, err := msg.Metadata()
+			if err != nil {
+				return err
+			}
+			if meta.Sequence.Stream <= seen {
+				continue
+			}
+			seen, quiet = meta.Sequence.Stream, meta.NumPending == 0
+			rep, err := decodeReport(msg.Subject(), msg.Headers(), msg.Data())
+			rep.Seq = seen
+			if err != nil {
+				f.log.Error("passing over a report", "subject", msg.Subject(), "seq", seen, "error", err)
+			} else {
+				batch = append(batch, rep)
+			}
 		}
-		if meta.Sequence.Stream <= seen {
-			continue
-		}
-		seen = meta.Sequence.Stream
-		rep, err := decodeReport(msg.Subject(), msg.Headers(), msg.Data())
-		rep.Seq = seen
-		if err != nil {
-			f.log.Error("passing over a report", "subject", msg.Subject(), "seq", seen, "error", err)
-		} else {
-			batch = append(batch, rep)
-		}
-		if meta.NumPending > 0 && len(batch) < MaxReports {
+		if !quiet && len(batch) < MaxReports {
 			continue
 		}
 		if len(batch) > 0 {
@@ -123,7 +134,7 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 			}
 		}
 		f.done, batch = seen, nil
-		if meta.NumPending == 0 || f.done-f.saved >= positionEvery {
+		if quiet || f.done-f.saved >= positionEvery {
 			if err := f.save(ctx); err != nil {
 				return err
 			}

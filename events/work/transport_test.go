@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus"
@@ -246,4 +247,57 @@ func TestReports(t *testing.T) {
 	if a := got[1].Applied; a == nil || a.Rev != 3 || got[1].ID == "" {
 		t.Errorf("the second report is %+v", got[1])
 	}
+}
+
+// TestReportsWaitForNoneThatNeverComes: the server's count of what is still to
+// come can be too high; what came is taken all the same.
+func TestReportsWaitForNoneThatNeverComes(t *testing.T) {
+	ctx, cancel := context.WithCancel(bustest.Context(t))
+	c := bustest.Streams(t)
+	if err := work.NewReporter(c, "node-1").Report(ctx, work.Report{Applied: &work.Applied{Rev: 3}}); err != nil {
+		t.Fatal(err)
+	}
+	err := work.FollowReports(ctx, overstating{c.JS}, "controller", func(_ context.Context, rs []work.Report) error {
+		if len(rs) != 1 || rs[0].Applied == nil {
+			t.Errorf("the reports are %+v", rs)
+		}
+		cancel()
+		return nil
+	}, bustest.Log(t))
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("following ended with %v", err)
+	}
+}
+
+// overstating counts one message too many in all that it delivers.
+type overstating struct{ jetstream.JetStream }
+
+func (o overstating) OrderedConsumer(ctx context.Context, stream string, cfg jetstream.OrderedConsumerConfig) (jetstream.Consumer, error) {
+	c, err := o.JetStream.OrderedConsumer(ctx, stream, cfg)
+	return overstatingConsumer{c}, err
+}
+
+type overstatingConsumer struct{ jetstream.Consumer }
+
+func (o overstatingConsumer) Messages(opts ...jetstream.PullMessagesOpt) (jetstream.MessagesContext, error) {
+	it, err := o.Consumer.Messages(opts...)
+	return overstatingMessages{it}, err
+}
+
+type overstatingMessages struct{ jetstream.MessagesContext }
+
+func (o overstatingMessages) Next(opts ...jetstream.NextOpt) (jetstream.Msg, error) {
+	msg, err := o.MessagesContext.Next(opts...)
+	return overstatingMsg{msg}, err
+}
+
+type overstatingMsg struct{ jetstream.Msg }
+
+func (o overstatingMsg) Metadata() (*jetstream.MsgMetadata, error) {
+	meta, err := o.Msg.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	meta.NumPending++
+	return meta, nil
 }
