@@ -10,6 +10,8 @@ need conntrack conntrack
 need iproute2 ip
 need procps sysctl
 need bird2 bird
+need frr vtysh
+need openbgpd bgpctl
 need docker-compose docker-compose
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
