@@ -9,6 +9,7 @@ need ipset ipset
 need conntrack conntrack
 need iproute2 ip
 need procps sysctl
+need git git
 need bird2 bird
 need frr vtysh
 need openbgpd bgpctl

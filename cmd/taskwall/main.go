@@ -15,8 +15,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"github.com/taskwall/taskwall/policy/resource"
 )
 
 // version is set by the build.
@@ -35,6 +33,11 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// refused is an answer of no that is still to be said.
+type refused struct{ error }
+
+func (e refused) Unwrap() error { return e.error }
+
 // errNo is returned by commands whose answer is no and already printed.
 var errNo = errors.New("no")
 
@@ -46,8 +49,12 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	root := newRoot()
-	root.SetArgs(spokenTimes(args))
-	err := root.ExecuteContext(ctx)
+	args = spokenTimes(args)
+	root.SetArgs(args)
+	err := known(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	var usage usageError
 	switch {
 	case err == nil:
@@ -57,7 +64,7 @@ func run(ctx context.Context, args []string) int {
 	case errors.As(err, &usage):
 		complain(root, err)
 		return exitUsage
-	case errors.As(err, new(resource.Problems)):
+	case errors.As(err, new(refused)):
 		complain(root, err)
 		return exitNo
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
@@ -65,6 +72,39 @@ func run(ctx context.Context, args []string) int {
 	}
 	complain(root, err)
 	return exitFailure
+}
+
+// known says that args name a command.
+func known(root *cobra.Command, args []string) error {
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		return nil // asked by the shell; it is added later
+	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	cmd, rest, err := root.Find(args)
+	if err == nil && !cmd.Runnable() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+		err = fmt.Errorf("unknown command %q for %q", rest[0], cmd.CommandPath())
+	}
+	if err != nil {
+		return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+	}
+	return nil
+}
+
+// checkArguments makes wrong arguments a mistake of the caller, in cmd and all
+// below it.
+func checkArguments(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		checkArguments(c)
+	}
 }
 
 // spokenTimes writes times such as -30d as "30d ago": on the command line they
@@ -128,5 +168,6 @@ Exit status: 0 yes or done, 1 the answer is no, 2 wrong usage or configuration,
 	root.PersistentFlags().String("log-format", "text", "text or json")
 	root.AddCommand(controllerCommand(), agentCommand(), statusCommand(), whoCommand(), routesCommand(), hostCommand(),
 		policyCommand(), auditCommand())
+	checkArguments(root)
 	return root
 }

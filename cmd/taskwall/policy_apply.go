@@ -61,6 +61,9 @@ func runApply(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	wanted, err := resource.Load(dir)
+	if errors.As(err, new(resource.Problems)) {
+		return refused{err}
+	}
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TASKWALL_NATS_URL", "nats://"+address)
 			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "seen": seen, "mesos": simulate, "report": reports, "keys": keys, "record": playRecord, "checkpointkey": checkpointKey, "past": past},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "seen": seen, "mesos": simulate, "report": reports, "keys": keys, "record": playRecord, "checkpointkey": checkpointKey, "past": past, "github": gitHub, "jenkins": jenkins},
 	})
 }
 
