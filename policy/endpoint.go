@@ -10,10 +10,10 @@ import (
 
 // PutEndpoint adds an endpoint or replaces the one with its ID.
 func (r *Resolver) PutEndpoint(e Endpoint) {
-	it := r.endpoints[e.ID]
+	it := r.endpoints.get(e.ID)
 	if it == nil {
-		it = &item{fresh: true}
-		r.endpoints[e.ID] = it
+		it = &item{Endpoint: Endpoint{ID: e.ID}, fresh: true}
+		r.endpoints.add(it)
 	}
 	r.putEndpoint(it, e)
 }
@@ -30,12 +30,12 @@ func (r *Resolver) putEndpoint(it *item, e Endpoint) {
 // DeleteEndpoint removes an endpoint. The Delta does not name it, only what
 // its leaving changes.
 func (r *Resolver) DeleteEndpoint(id string) {
-	it := r.endpoints[id]
+	it := r.endpoints.get(id)
 	if it == nil {
 		return
 	}
 	r.remove(it)
-	delete(r.endpoints, id)
+	r.endpoints.remove(it)
 	r.soilItem(it)
 }
 
@@ -52,7 +52,7 @@ func (r *Resolver) SetEnvironmentLabel(name string) {
 // Selects reports whether a selector matches an endpoint as policies see it:
 // without the claims that LabelGuards refuse.
 func (r *Resolver) Selects(s *selector.Selector, endpoint string) bool {
-	it := r.endpoints[endpoint]
+	it := r.endpoints.get(endpoint)
 	return it != nil && s.Matches(it)
 }
 
@@ -65,7 +65,7 @@ func (r *Resolver) Guarded(e Endpoint) Endpoint {
 // Refusals are the claims of one endpoint that LabelGuards refuse, sorted by
 // label.
 func (r *Resolver) Refusals(endpoint string) []Refusal {
-	if it := r.endpoints[endpoint]; it != nil {
+	if it := r.endpoints.get(endpoint); it != nil {
 		return r.guards.refusals(&it.Endpoint)
 	}
 	return nil
@@ -78,7 +78,7 @@ func (r *Resolver) Refused() []Refusal {
 		return nil
 	}
 	var all []Refusal
-	for _, it := range r.endpoints {
+	for it := range r.endpoints.each() {
 		all = append(all, r.guards.refusals(&it.Endpoint)...)
 	}
 	slices.SortStableFunc(all, func(a, b Refusal) int { return strings.Compare(a.Endpoint, b.Endpoint) })
@@ -87,7 +87,7 @@ func (r *Resolver) Refused() []Refusal {
 
 // regard looks at every endpoint's claims again.
 func (r *Resolver) regard() {
-	for _, it := range r.endpoints {
+	for it := range r.endpoints.each() {
 		r.putEndpoint(it, it.Endpoint)
 	}
 }
@@ -208,7 +208,7 @@ func (r *Resolver) query(sel *selector.Selector, text string) *query {
 		}
 	}
 	if !r.index.candidates(q, join) {
-		for _, it := range r.endpoints {
+		for it := range r.endpoints.each() {
 			join(it)
 		}
 		for _, it := range r.netsets {

@@ -27,7 +27,10 @@ func (r *Resolver) settle() {
 	var entered, left []*posture
 	// Endpoints with the same policies' selectors share a posture: many of an
 	// app come at once.
-	known := map[string]*posture{}
+	var known map[string]*posture
+	if len(r.dirty) > 1 {
+		known = map[string]*posture{}
+	}
 	var key []byte
 	var queries []*query
 	for _, it := range r.dirty {
@@ -48,7 +51,9 @@ func (r *Resolver) settle() {
 			var ok bool
 			if next, ok = known[string(key)]; !ok {
 				next = r.findPosture(queries)
-				known[string(key)] = next
+				if known != nil {
+					known[string(key)] = next
+				}
 			}
 		}
 		if next == it.posture {

@@ -15,6 +15,7 @@ type item struct {
 	placed   bool // it is in the index
 	gone     bool
 	matched  []*query // that it is a member of
+	twin     *item    // see roster
 
 	posture *posture // nil: no policy selects it
 	told    string   // the posture that the last Delta gave

@@ -46,7 +46,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Flush()
-	if n := len(r.index.keys) + len(r.index.loose) + len(r.queries) + len(r.postures) + len(r.sets) + len(r.policies) + len(r.netsets) + len(r.endpoints) + len(r.resources); n > 0 {
+	if n := len(r.index.keys) + len(r.index.loose) + len(r.queries) + len(r.postures) + len(r.sets) + len(r.policies) + len(r.netsets) + len(r.endpoints.all) + len(r.resources); n > 0 {
 		t.Errorf("%d things are left: %+v", n, r)
 	}
 }

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"encoding/binary"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -64,14 +66,14 @@ func (m member) append(b []byte) []byte {
 	return b
 }
 
-// texts are the members as text, sorted.
-func texts[V any](members map[member]V) []string {
-	if len(members) == 0 {
+// texts are n members as text, sorted.
+func texts(members iter.Seq[member], n int) []string {
+	if n == 0 {
 		return []string{}
 	}
 	// One backing string for all: a set of 100,000 is one allocation, not as many.
-	ends := make([]int, 0, len(members))
-	buf := make([]byte, 0, len(members)*12)
+	ends := make([]int, 0, n)
+	buf := make([]byte, 0, n*12)
 	for m := range members {
 		buf = m.append(buf)
 		ends = append(ends, len(buf))
@@ -139,27 +141,27 @@ func (s *set) touch(m member, was bool) {
 
 // edit is what changed since the last Flush; false when nothing did.
 func (s *set) edit() (work.SetEdit, bool) {
-	added, removed := map[member]bool{}, map[member]bool{}
+	var added, removed []member
 	for m, was := range s.before {
 		if is := s.members[m] > 0; is && !was {
-			added[m] = true
+			added = append(added, m)
 		} else if was && !is {
-			removed[m] = true
+			removed = append(removed, m)
 		}
 	}
 	s.before = nil
 	e := work.SetEdit{ID: s.id}
 	if len(added) > 0 {
-		e.Add = texts(added)
+		e.Add = texts(slices.Values(added), len(added))
 	}
 	if len(removed) > 0 {
-		e.Remove = texts(removed)
+		e.Remove = texts(slices.Values(removed), len(removed))
 	}
 	return e, len(added)+len(removed) > 0
 }
 
 func (s *set) work() work.Set {
-	return work.Set{ID: s.id, Type: s.kind, Origin: s.origin, Members: texts(s.members)}
+	return work.Set{ID: s.id, Type: s.kind, Origin: s.origin, Members: texts(maps.Keys(s.members), len(s.members))}
 }
 
 // contains reports whether an address (or address, protocol and port) is in

@@ -24,7 +24,7 @@ type Resolver struct {
 	pools     map[string]Pool
 	bgp       map[events.ResourceKey]resource.Typed
 
-	endpoints map[string]*item
+	endpoints roster
 	index     index
 	queries   map[string]*query // by canonical selector
 	querySeq  uint64
@@ -55,7 +55,7 @@ func NewResolver() *Resolver {
 		guards:           guardSet{},
 		pools:            map[string]Pool{},
 		bgp:              map[events.ResourceKey]resource.Typed{},
-		endpoints:        map[string]*item{},
+		endpoints:        newRoster(),
 		index:            index{keys: map[string]*labelKey{}},
 		queries:          map[string]*query{},
 		postures:         map[string]*posture{},
@@ -115,7 +115,7 @@ func (r *Resolver) Pools() []Pool {
 // not known.
 func (r *Resolver) Posture(endpoint string) string {
 	r.settle()
-	if it := r.endpoints[endpoint]; it != nil {
+	if it := r.endpoints.get(endpoint); it != nil {
 		return it.postureID()
 	}
 	return ""

@@ -90,13 +90,13 @@ func (r *Resolver) judge(p Packet, all bool) Verdict {
 // partyOf finds the endpoint of a party, nil if it is none.
 func (r *Resolver) partyOf(p Party) *item {
 	if p.Endpoint != "" {
-		return r.endpoints[p.Endpoint]
+		return r.endpoints.get(p.Endpoint)
 	}
 	if !p.Address.IsValid() {
 		return nil
 	}
 	var found *item
-	for _, it := range r.endpoints { // rarely asked for: not worth an index
+	for it := range r.endpoints.each() { // rarely asked for: not worth an index
 		if it.Address == p.Address && (found == nil || strings.Compare(it.ID, found.ID) < 0) {
 			found = it
 		}
