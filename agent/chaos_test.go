@@ -22,20 +22,20 @@ import (
 )
 
 var (
-	chaosFor  = flag.Duration("chaos", 8*time.Second, "how long TestChaos goes on")
+	chaosFor  = flag.Duration("chaos", 5*time.Second, "how long TestChaos goes on with each backend")
 	chaosSeed = flag.Uint64("chaos-seed", 1, "what it does at random")
 )
 
-// harms are what others do to the host, and whether the kernel tells of it. With
-// some of them the host is open, or a task closed, until they are mended.
+// harms are what others do to the host; B stands for the backend. With some of
+// them the host is open, or a task closed, until they are mended.
 var harms = []string{
 	"ipset flush tw-s-others", "ipset flush tw-s-web", "ipset flush tw-src", "ipset flush tw-dst", "ipset flush tw-own",
 	"ipset del tw-s-web 10.0.0.1",
 	"ip route del unreachable 10.0.0.0/24", "ip route del 10.0.0.2", "ip route flush proto 84",
-	"iptables-nft -F", "iptables-nft -F FORWARD", "iptables-nft -t mangle -F", "ip6tables-nft -F",
-	"iptables-nft -F tw-i-db", "iptables-nft -F tw-task", "iptables-nft -F tw-egress", "iptables-nft -D tw-i-db 1",
-	"iptables-nft -D tw-forward 1",
-	"iptables-nft -I FORWARD -j ACCEPT",
+	"iptables-B -F", "iptables-B -F FORWARD", "iptables-B -t mangle -F", "ip6tables-B -F",
+	"iptables-B -F tw-i-db", "iptables-B -F tw-task", "iptables-B -F tw-egress", "iptables-B -D tw-i-db 1",
+	"iptables-B -D tw-forward 1",
+	"iptables-B -I FORWARD -j ACCEPT",
 }
 
 // calm says when the host is as the agent left it: odd while somebody else has
@@ -70,7 +70,12 @@ func (n *count) String() string {
 // nothing left. What passed or broke between somebody's harm and its mending is
 // counted apart.
 func TestChaos(t *testing.T) {
-	const backend = "nft"
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) { chaos(t, backend) })
+	}
+}
+
+func chaos(t *testing.T, backend string) {
 	rnd := rand.New(rand.NewPCG(*chaosSeed, 0))
 	l := newLab(t, inProcess, func(c *agent.Config) { c.Backend, c.CheckEvery = backend, time.Second })
 	db := func(extra int) work.Program { // what it allows stays, how it says so changes
@@ -202,7 +207,7 @@ func TestChaos(t *testing.T) {
 		case n < 86:
 			step("kill, no controller", func() { l.kill(); l.start(); awaitSynced(t, l, web); l.snapshot() })
 		default:
-			harm := harms[rnd.IntN(len(harms))]
+			harm := strings.ReplaceAll(harms[rnd.IntN(len(harms))], "-B", "-"+backend)
 			step(harm, func() {
 				before := kernel(t, backend)
 				c.turns.Add(1)
