@@ -54,6 +54,7 @@ type lab struct {
 	kill func() // as stop, without a chance to tidy up; only with process
 	// process runs the agent as a process of its own.
 	process bool
+	pid     int // of that process
 }
 
 // newLab starts an agent on this host and gives it an empty picture.

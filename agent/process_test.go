@@ -88,6 +88,7 @@ func (l *lab) startProcess() {
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
+	l.pid = cmd.Process.Pid
 	done := make(chan struct{})
 	items := l.items
 	go func() {
