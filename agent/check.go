@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/taskwall/taskwall/agent/attach"
@@ -32,17 +34,42 @@ func (a *Agent) checks(ctx context.Context) error {
 			}
 		case <-t.C:
 		}
-		a.applyMu.Lock()
-		var err error
-		if a.synced {
-			err = a.compare(ctx)
-		}
+		err := a.check(ctx)
 		last = time.Now()
-		a.applyMu.Unlock()
 		if err != nil && ctx.Err() == nil {
 			a.log.Error("the check failed; it will be tried again", "error", err)
 		}
 	}
+}
+
+// looks is how often a check looks at the kernel before it has changes wait.
+const looks = 2
+
+// check compares the kernel with the picture. On a large host the kernel takes
+// seconds to say what it holds; changes go on meanwhile, and a look that they
+// made old is thrown away. While they never cease they have to wait for one.
+func (a *Agent) check(ctx context.Context) error {
+	for range looks {
+		a.applyMu.Lock()
+		synced, sets := a.synced, slices.Sorted(maps.Keys(a.state.Sets))
+		a.applyMu.Unlock()
+		if !synced {
+			return nil
+		}
+		look, err := a.fw.Look(ctx, sets)
+		if err != nil {
+			return err
+		}
+		a.applyMu.Lock()
+		if a.fw.Fresh(look) {
+			defer a.applyMu.Unlock()
+			return a.compare(ctx, look)
+		}
+		a.applyMu.Unlock()
+	}
+	a.applyMu.Lock()
+	defer a.applyMu.Unlock()
+	return a.compare(ctx, nil)
 }
 
 // noticed hears of interfaces and routes that went, and makes the next check
@@ -88,12 +115,13 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // compare brings the kernel to the picture where they differ, and reports
-// what did, except at the first time in the process. The caller holds applyMu.
-func (a *Agent) compare(ctx context.Context) error {
+// what did, except at the first time in the process. look may be nil. The
+// caller holds applyMu.
+func (a *Agent) compare(ctx context.Context, look *firewall.Look) error {
 	if !a.synced {
 		a.adopt()
 	}
-	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.withWires})
+	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.withWires, Look: look})
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ func (a *Agent) first(ctx context.Context) (failed []work.Failure, err error) {
 	if a.state.BGP != nil {
 		failed = a.bgp.Apply(ctx, a.state.BGP)
 	}
-	if err := a.compare(ctx); err != nil {
+	if err := a.compare(ctx, nil); err != nil {
 		return failed, err
 	}
 	if a.state.BGP == nil {

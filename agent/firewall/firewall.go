@@ -40,6 +40,10 @@ type Firewall struct {
 	shared   map[string]int // how many programs want a chain
 	sets     map[string]work.SetType
 	bulk     *ipset.Conn
+	writes   uint64 // calls so far that may have changed rules or sets
+
+	lookMu sync.Mutex // guards reader
+	reader *ipset.Conn
 
 	reasonsMu sync.Mutex
 	reasons   map[string]Reason // by tag
@@ -73,6 +77,12 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 		bulk.Close()
 		return nil, err
 	}
+	reader, err := ipset.Dial()
+	if err != nil {
+		bulk.Close()
+		quick.Close()
+		return nil, err
+	}
 	log := cfg.Logger
 	if log == nil {
 		log = slog.Default()
@@ -80,7 +90,7 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	log.Info("iptables backend chosen", "backend", t.backend, "because", t.reason)
 	_, err = os.Stat("/proc/net/if_inet6")
 	return &Firewall{
-		tools: t, log: log, ipv6: err == nil, bulk: bulk, quick: quick,
+		tools: t, log: log, ipv6: err == nil, bulk: bulk, quick: quick, reader: reader,
 		filter:   newTable("filter", filterBase(cfg.HostPorts)),
 		mangle:   newTable("mangle", mangleBase()),
 		filter6:  newTable("filter", filterBase6()),
@@ -95,6 +105,7 @@ func (f *Firewall) Backend() Backend { return f.tools.backend }
 // Close lets go of the kernel connections; everything programmed stays.
 func (f *Firewall) Close() error {
 	f.quick.Close()
+	f.reader.Close()
 	return f.bulk.Close()
 }
 

@@ -99,7 +99,7 @@ func TestReadsBackAsWritten(t *testing.T) {
 			}
 			defer again.Close()
 			for name, fw := range map[string]*Firewall{"the same process": f, "the next process": again} {
-				if _, err := fw.read(ctx); err != nil {
+				if _, err := fw.read(ctx, nil); err != nil {
 					t.Fatal(err)
 				}
 				fw.sets = f.sets

@@ -15,6 +15,7 @@ import (
 func (f *Firewall) Programs(ctx context.Context, put []work.Program, gone []string) ([]work.Failure, error) {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
+	f.writes++
 	if err := f.install(ctx, put, gone); err != nil {
 		return nil, fmt.Errorf("programming %d postures: %w", len(put), err)
 	}

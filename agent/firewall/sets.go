@@ -17,11 +17,12 @@ import (
 func (f *Firewall) PutSets(sets []work.Set) []work.Failure {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
+	f.writes++
 	var failures []work.Failure
 	for _, s := range sets {
 		want, err := elements(s.Type, slices.Values(s.Members))
 		if err == nil {
-			_, err = f.equalSet(s.ID, s.Type, want)
+			_, err = f.equalSet(s.ID, s.Type, want, nil)
 		}
 		if err != nil {
 			failures = append(failures, work.Failure{Key: "set " + s.ID, Error: err.Error()})
@@ -32,7 +33,7 @@ func (f *Firewall) PutSets(sets []work.Set) []work.Failure {
 
 // equalSet makes the kernel's set hold just the elements in want, and says how
 // many it had to change.
-func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool) (changed int, err error) {
+func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool, l *Look) (changed int, err error) {
 	typ, err := setType(t)
 	if err != nil {
 		return 0, err
@@ -44,7 +45,7 @@ func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool
 	if err := f.bulk.Create(name, typ); err != nil {
 		return 0, err
 	}
-	changed, err = f.equal(name, typ, want)
+	changed, err = f.equal(name, typ, want, l)
 	if err != nil {
 		return changed, err
 	}
@@ -52,10 +53,17 @@ func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool
 	return changed, nil
 }
 
-func (f *Firewall) equal(name string, typ ipset.Type, want map[ipset.Entry]bool) (changed int, err error) {
-	have, err := f.bulk.List(name)
-	if err != nil {
-		return 0, err
+// equal takes what the kernel's set holds from the look, when it has it.
+func (f *Firewall) equal(name string, typ ipset.Type, want map[ipset.Entry]bool, l *Look) (changed int, err error) {
+	var have ipset.Set
+	looked := false
+	if l != nil {
+		have, looked = l.sets[name]
+	}
+	if !looked {
+		if have, err = f.bulk.List(name); err != nil {
+			return 0, err
+		}
 	}
 	add := maps.Clone(want)
 	var remove []ipset.Entry
@@ -93,6 +101,7 @@ func replaced(e ipset.Entry, want map[ipset.Entry]bool) bool {
 func (f *Firewall) Edit(edits []work.SetEdit, remove bool, still func(set, member string) bool) []work.Failure {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
+	f.writes++
 	var failures []work.Failure
 	var batch []ipset.Edit
 	for _, e := range edits {
@@ -137,6 +146,7 @@ func (f *Firewall) Edit(edits []work.SetEdit, remove bool, still func(set, membe
 func (f *Firewall) DropSets(ids []string) []work.Failure {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
+	f.writes++
 	var failures []work.Failure
 	for _, id := range ids {
 		delete(f.sets, id)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/taskwall/taskwall/agent/ipset"
 	"github.com/taskwall/taskwall/events/work"
-	"golang.org/x/sync/errgroup"
 )
 
 // Picture is all that the host's firewall should hold.
@@ -20,6 +19,9 @@ type Picture struct {
 	// wires and unwires waiting until it returns: so none that was just wired is
 	// taken for a stranger's.
 	Wires func(do func([]Wire) error) error
+	// Look is what the kernel held a moment ago; nil, or one that is not fresh:
+	// Sync reads the kernel itself.
+	Look *Look
 }
 
 // Sync reads the kernel and makes it equal to the picture, writing only what
@@ -30,7 +32,12 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
 	first := !f.filter.known
-	found, err := f.read(ctx)
+	look := p.Look
+	if look != nil && look.writes != f.writes {
+		look = nil
+	}
+	f.writes++
+	found, err := f.read(ctx, look)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -46,7 +53,7 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 		n := 0
 		want, err := elements(s.Type, maps.Keys(s.Members))
 		if err == nil {
-			n, err = f.equalSet(id, s.Type, want)
+			n, err = f.equalSet(id, s.Type, want, look)
 		}
 		if err != nil {
 			failures = append(failures, work.Failure{Key: "set " + id, Error: err.Error()})
@@ -114,26 +121,23 @@ func (f *Firewall) differing(want map[string]work.Program) (put []work.Program, 
 }
 
 // read takes the kernel's tables as they are.
-func (f *Firewall) read(ctx context.Context) (drift []string, err error) {
-	var v4, v6 map[string]saved
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { v4, err = f.tools.save(ctx, 4); return err })
-	if f.ipv6 {
-		g.Go(func() (err error) { v6, err = f.tools.save(ctx, 6); return err })
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
+func (f *Firewall) read(ctx context.Context, l *Look) (drift []string, err error) {
+	if l == nil {
+		l = &Look{}
+		if err := f.tables(ctx, l); err != nil {
+			return nil, err
+		}
 	}
 	if !f.filter.known {
 		f.wiresMu.Lock()
-		f.postures.adopt(chains(v4[f.filter.name]))
+		f.postures.adopt(chains(l.v4[f.filter.name]))
 		f.wiresMu.Unlock()
 	}
 	for _, t := range []struct {
 		*table
 		is   saved
 		name string
-	}{{f.filter, v4["filter"], "iptables filter"}, {f.mangle, v4["mangle"], "iptables mangle"}, {f.filter6, v6["filter"], "ip6tables filter"}} {
+	}{{f.filter, l.v4["filter"], "iptables filter"}, {f.mangle, l.v4["mangle"], "iptables mangle"}, {f.filter6, l.v6["filter"], "ip6tables filter"}} {
 		for _, d := range t.adopt(t.is) {
 			drift = append(drift, t.name+": "+d)
 		}
@@ -149,7 +153,7 @@ func (f *Firewall) equalWires(ws []Wire) (drift []string, err error) {
 		for _, en := range e.Entries {
 			want[en] = true
 		}
-		n, err := f.equal(e.Set, e.Type, want)
+		n, err := f.equal(e.Set, e.Type, want, nil)
 		if err != nil {
 			return drift, err
 		}

@@ -1,0 +1,59 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+
+	"github.com/taskwall/taskwall/agent/ipset"
+	"golang.org/x/sync/errgroup"
+)
+
+// Look is what the kernel held at one time. Reading it takes seconds on a large
+// host; a Sync that is given one need not read while changes wait for it.
+type Look struct {
+	writes uint64
+	v4, v6 map[string]saved
+	sets   map[string]ipset.Set
+}
+
+// Look reads the kernel's tables and the named sets, while others go on
+// programming.
+func (f *Firewall) Look(ctx context.Context, sets []string) (*Look, error) {
+	f.rulesMu.Lock()
+	l := &Look{writes: f.writes, sets: make(map[string]ipset.Set, len(sets))}
+	f.rulesMu.Unlock()
+	if err := f.tables(ctx, l); err != nil {
+		return nil, err
+	}
+	f.lookMu.Lock()
+	defer f.lookMu.Unlock()
+	for _, id := range sets {
+		s, err := f.reader.List(SetName(id))
+		if errors.Is(err, ipset.ErrAbsent) {
+			continue // Sync makes it
+		}
+		if err != nil {
+			return nil, err
+		}
+		l.sets[s.Name] = s
+	}
+	return l, nil
+}
+
+// Fresh says whether nothing was programmed since the look: else it tells of
+// the past, and what was meanwhile written would be taken for drift.
+func (f *Firewall) Fresh(l *Look) bool {
+	f.rulesMu.Lock()
+	defer f.rulesMu.Unlock()
+	return l != nil && l.writes == f.writes
+}
+
+// tables reads the tables of both families.
+func (f *Firewall) tables(ctx context.Context, l *Look) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) { l.v4, err = f.tools.save(ctx, 4); return err })
+	if f.ipv6 {
+		g.Go(func() (err error) { l.v6, err = f.tools.save(ctx, 6); return err })
+	}
+	return g.Wait()
+}
