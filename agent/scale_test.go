@@ -107,9 +107,9 @@ func largeHost(t *testing.T, backend string, endpoints, policies, members int) {
 	extra.Remove()
 
 	rss, cpu := l.memory(), l.cpu()
-	const watch = 4 * time.Second
-	time.Sleep(watch) // a measurement, not a synchronisation
-	say("CPU for a check every 2 s, each second", (l.cpu()-cpu)/time.Duration(watch/time.Second))
+	const watch = 4                 // seconds
+	time.Sleep(watch * time.Second) // a measurement, not a synchronisation
+	say("CPU for a check every 2 s, each second", (l.cpu()-cpu)/watch)
 	t.Logf("%-52s %7d MB", "the agent's memory, resident", rss>>20)
 
 	before := kernel(t, backend)
