@@ -22,6 +22,7 @@ type dockerDaemon struct {
 	socket string
 	mu     sync.Mutex
 	by     map[string]inspection // by name
+	said   func(name string)     // called after each answer, when not nil
 }
 
 type inspection struct {
@@ -40,7 +41,11 @@ func newDockerDaemon(t testing.TB) *dockerDaemon {
 		name := strings.TrimSuffix(strings.TrimPrefix(r.URL.Path, "/containers/"), "/json")
 		d.mu.Lock()
 		c, ok := d.by[name]
+		said := d.said
 		d.mu.Unlock()
+		if said != nil {
+			defer said(name)
+		}
 		if !ok {
 			http.Error(w, `{"message":"No such container"}`, http.StatusNotFound)
 			return
@@ -216,5 +221,35 @@ func TestDockerTaskRefused(t *testing.T) {
 	}
 	if names := veths(t); len(names) > 0 {
 		t.Errorf("interfaces were made: %v", names)
+	}
+}
+
+// Between the daemon's answer and the opening of the namespace the process
+// ended, and a stranger got its process id: the stranger is left alone.
+func TestDockerProcessIDGivenAgain(t *testing.T) {
+	d := newDockerDaemon(t)
+	l := newLab(t, func(c *agent.Config) { c.Backend, c.DockerSocket = "nft", d.socket })
+	stranger := l.dockerRun(d, "img", "none") // has the process id of the daemon's first answer
+	other := l.dockerRun(d, "other", "none")
+	var once sync.Once
+	d.mu.Lock()
+	d.said = func(name string) {
+		if name == "mesos-"+stranger.container {
+			once.Do(func() { d.set(stranger.container, other.cmd.Process.Pid, "none") })
+		}
+	}
+	d.mu.Unlock()
+	l.must(work.Item{Endpoints: []work.Endpoint{dockerEndpoint("img", "10.0.0.7", "")}})
+	l.await("attached", attached("fw/img"))
+	has := func(tk *dockerTask) (found bool) {
+		tk.Do(func() error {
+			_, err := net.InterfaceByName("eth0")
+			found = err == nil
+			return nil
+		})
+		return found
+	}
+	if has(stranger) || !has(other) {
+		t.Errorf("the stranger has an interface: %v; the container: %v", has(stranger), has(other))
 	}
 }
