@@ -13,7 +13,7 @@ import (
 	"github.com/taskwall/taskwall/policy/reach"
 )
 
-var seeds = flag.Int("seeds", 16, "number of random clusters to compare")
+var seeds = flag.Int("seeds", 6, "number of random clusters to compare")
 
 // What a packet may ask for: at, before and after every port that the random
 // policies name.
