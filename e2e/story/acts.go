@@ -290,10 +290,12 @@ func (s *Stage) Traces(ctx context.Context, address string) ([]string, error) {
 	return found, nil
 }
 
-// mentions reports whether a line has the address as a whole word.
+// mentions reports whether a line has the address as a whole word. A block
+// that starts with the address (10.8.0.128/26) is another thing: its route
+// stays while the host has other tasks in it.
 func mentions(line, address string) bool {
-	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return !strings.ContainsRune("0123456789.", r) }) {
-		if word == address {
+	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return !strings.ContainsRune("0123456789./", r) }) {
+		if word == address || word == address+"/32" {
 			return true
 		}
 	}
