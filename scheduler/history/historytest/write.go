@@ -10,7 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
@@ -30,6 +33,8 @@ type Options struct {
 	// FrameEvery ends the frames of the copy each so many events, for small
 	// ones; zero: when they are full.
 	FrameEvery uint64
+	// Progress, which may be nil, is called now and then.
+	Progress func(events uint64)
 }
 
 // Written counts what was written.
@@ -53,7 +58,7 @@ const (
 	framework   = "a7c1f0de-6f0e-4a3b-9d75-5d2a8f7f3c11-0000"
 	signEvery   = 10_000
 	digestEvery = 16 // items of a host per digest in its answers
-	syncEvery   = 1_000_000
+	syncEvery   = 250_000
 	writer      = "kRz2Qw0nGm5cVbY1xTt8Lp"
 )
 
@@ -81,10 +86,17 @@ type past struct {
 	apps  []*app
 }
 
-// Write writes a history as a copy into a new directory.
+// ErrWritten means that a directory holds a history already.
+var ErrWritten = errors.New("there is a history already")
+
+// Write writes a history as a copy into a new directory. A history in it of as
+// many events is ErrWritten.
 func Write(ctx context.Context, dir string, o Options) (out Written, err error) {
 	if o.Instances == 0 {
 		o.Instances = 4
+	}
+	if err := written(ctx, dir, o.Events); err != nil {
+		return out, err
 	}
 	w, err := history.Create(dir)
 	if err != nil {
@@ -110,6 +122,25 @@ func Write(ctx context.Context, dir string, o Options) (out Written, err error) 
 	}
 	out.Events, out.Items, out.Reports, out.State = int(p.seq), int(p.items), int(p.reports), p.state //nolint:gosec // counts
 	return out, nil
+}
+
+// written looks for a history that is there already.
+func written(ctx context.Context, dir string, events uint64) error {
+	if _, err := os.Stat(filepath.Join(dir, "copy.json")); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	h, err := history.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer h.Close() //nolint:errcheck // only read
+	b, err := h.Bounds(ctx)
+	if err == nil && b.Last == events {
+		err = ErrWritten
+	} else if err == nil {
+		err = fmt.Errorf("the history in %s has %d events, not %d: remove it", dir, b.Last, events)
+	}
+	return err
 }
 
 // pass lets up to so much time go by.
@@ -158,6 +189,9 @@ func (p *past) say(ev events.Event) error {
 	if p.seq%syncEvery == 0 {
 		if err := p.w.Sync(); err != nil {
 			return err
+		}
+		if p.o.Progress != nil {
+			p.o.Progress(p.seq)
 		}
 	}
 	return p.ctx.Err()
