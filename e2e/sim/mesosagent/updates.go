@@ -128,6 +128,16 @@ func (u *updates) pending(framework, task string) bool {
 	return st != nil && len(st.queue) > 0
 }
 
+// Unacknowledged is how many updates wait for their acknowledgement.
+func (a *Agent) Unacknowledged() (n int) {
+	a.updates.mu.Lock()
+	defer a.updates.mu.Unlock()
+	for _, st := range a.updates.streams {
+		n += len(st.queue)
+	}
+	return n
+}
+
 // resend starts over after a registration.
 func (u *updates) resend() {
 	u.mu.Lock()
