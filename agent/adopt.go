@@ -30,7 +30,7 @@ func (a *Agent) adopt() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, at := range a.attachments {
-		if !at.Wired {
+		if !at.Wired && !at.leaving {
 			at.Wired = survey.Check(at.spec(a.cfg.MTU)) == nil
 		}
 	}

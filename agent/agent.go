@@ -63,6 +63,7 @@ type Agent struct {
 	busy        map[string]chan struct{} // endpoints that an attach or detach works on
 	strays      []string                 // interfaces that had no attachment at the last sweep
 
+	leaving  departures
 	checkNow chan struct{}
 }
 
@@ -78,6 +79,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 		state:     work.NewState(),
 		endpoints: map[string]work.Endpoint{}, changed: make(chan struct{}),
 		attachments: map[string]*attachment{}, busy: map[string]chan struct{}{},
+		leaving:  departures{wake: make(chan struct{}, 1)},
 		checkNow: make(chan struct{}, 1), users: users{}, parked: map[netip.Prefix]struct{}{},
 	}
 	a.docker = docker.New(cfg.DockerSocket)
@@ -155,12 +157,14 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.resume(ctx)
 	}
 	a.join("start")
+	a.resumeLeaving(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.report.run(ctx) })
 	g.Go(func() error { return (&cni.Server{Handler: a, Log: a.log}).Serve(ctx, listener) })
 	g.Go(func() error { return a.work(ctx) })
 	g.Go(func() error { return a.checks(ctx) })
 	g.Go(func() error { return a.sweeps(ctx) })
+	g.Go(func() error { return a.leave(ctx) })
 	g.Go(func() error { return a.processes(ctx) })
 	g.Go(func() error { return a.listen(ctx) })
 	g.Go(func() error { return a.fw.Watch(ctx, a.hurry) })

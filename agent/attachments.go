@@ -32,10 +32,20 @@ type attachment struct {
 	// for it. It is not kept: a later process looks at the interface.
 	Wired bool `json:"-"`
 
+	// leaving says that it was shut and its removal promised: no later process
+	// wires it again. The file's name keeps it.
+	leaving bool
+
 	missed int // looks in a row at which the Mesos agent did not list the container
 }
 
 const attachmentsDir = "attachments"
+
+// What an attachment's file ends with, as long as it is one and when it leaves.
+const (
+	attachedSuffix = ".json"
+	leavingSuffix  = ".leaving"
+)
 
 func (at *attachment) spec(mtu int) attach.Spec {
 	return attach.Spec{Veth: at.Veth, Namespace: at.Namespace, Iface: at.Iface, Address: at.Address, MTU: mtu}
@@ -46,7 +56,25 @@ func (at *attachment) result() cni.Result {
 }
 
 func (at *attachment) file(dir string) string {
-	return filepath.Join(dir, attachmentsDir, at.Veth+".json")
+	suffix := attachedSuffix
+	if at.leaving {
+		suffix = leavingSuffix
+	}
+	return filepath.Join(dir, attachmentsDir, at.Veth+suffix)
+}
+
+// leave marks the attachment as leaving, on disk too.
+func (at *attachment) leave(dir string) error {
+	if at.leaving {
+		return nil
+	}
+	from := at.file(dir)
+	at.leaving = true
+	if err := os.Rename(from, at.file(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		at.leaving = false
+		return fmt.Errorf("marking the attachment of %s as leaving: %w", at.Endpoint, err)
+	}
+	return nil
 }
 
 func (at *attachment) save(dir string) error {
@@ -72,12 +100,17 @@ func loadAttachments(dir string, log *slog.Logger) (map[string]*attachment, erro
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the attachments' directory: %w", err)
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("listing attachments: %w", err)
 	}
 	all := map[string]*attachment{}
-	for _, f := range files {
+	for _, e := range entries {
+		suffix := filepath.Ext(e.Name())
+		if suffix != attachedSuffix && suffix != leavingSuffix {
+			continue
+		}
+		f := filepath.Join(dir, e.Name())
 		b, err := os.ReadFile(f)
 		if err != nil {
 			return nil, fmt.Errorf("reading an attachment: %w", err)
@@ -86,6 +119,10 @@ func loadAttachments(dir string, log *slog.Logger) (map[string]*attachment, erro
 		if err := json.Unmarshal(b, &at); err != nil || at.Endpoint == "" || at.Veth == "" || !at.Address.Is4() {
 			log.Error("an attachment on disk cannot be read and is left out", "file", f, "error", err)
 			continue
+		}
+		at.leaving = suffix == leavingSuffix
+		if old := all[at.Endpoint]; old != nil && !old.leaving {
+			continue // the one that is leaving is of before
 		}
 		all[at.Endpoint] = &at
 	}

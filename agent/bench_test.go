@@ -132,7 +132,7 @@ func BenchmarkEndpointAdded(b *testing.B) {
 					l.must2(work.Item{Endpoints: []work.Endpoint{endpoint(name, "10.1.0.1", "p7")}})
 					tk := l.container(name)
 					m.time("add", tk.mustAdd)
-					tk.del()
+					tk.gone()
 					tk.Remove()
 					l.must2(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + name}}})
 
@@ -367,6 +367,7 @@ func BenchmarkEndpointRemoved(b *testing.B) {
 		tk.mustAdd()
 		l.must2(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + name}}})
 		m.time("del", tk.del)
+		l.await("detached", detached("fw/"+name))
 		tk.Remove()
 		ns := netlab.New(b)
 		if err := host.Attach(attach.Spec{Veth: "rawbench", Namespace: ns.Path, Iface: "eth0", Address: netip.MustParseAddr("10.1.0.1")}); err != nil {

@@ -7,14 +7,11 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/agent/cni"
-	"github.com/taskwall/taskwall/agent/conntrack"
-	"github.com/taskwall/taskwall/agent/firewall"
-	"github.com/taskwall/taskwall/events"
-	"golang.org/x/sync/errgroup"
 )
 
-// Del takes a container's interface away with all that belongs to it. For a
-// container that was never attached, or was before, there is nothing to do.
+// Del takes a container's interface away with all that belongs to it: when it
+// returns nothing of it passes any more; the interface itself goes soon after.
+// For a container that was never attached, or was before, there is nothing to do.
 func (a *Agent) Del(ctx context.Context, c cni.Attachment) error {
 	at := a.find(c.Container, c.Iface)
 	if at == nil {
@@ -89,63 +86,38 @@ func (a *Agent) find(container, iface string) *attachment {
 	return nil
 }
 
-// detach removes an attachment and says so.
+// detach shuts an attachment and leaves its removal to the departures: from
+// its return on nothing of it passes, and when nothing of it is left, that is
+// reported.
 func (a *Agent) detach(ctx context.Context, at *attachment, why string) error {
 	started := time.Now()
 	release, err := a.claim(ctx, at.Endpoint)
 	if err != nil {
 		return err
 	}
-	defer release()
 	a.mu.Lock()
 	current := a.attachments[at.Endpoint] == at
 	a.mu.Unlock()
 	if !current {
+		release()
 		return nil // another call was first
 	}
-	if err := a.remove(at); err != nil {
+	if err = a.shut(at); err == nil {
+		err = at.leave(a.cfg.StateDir)
+	}
+	if err != nil {
+		release()
 		return err
 	}
-	took := time.Since(started)
-	a.log.Info("detached", "task", at.Endpoint, "address", at.Address, "iface", at.Veth, "because", why, "took", took)
-	a.report.wiring(events.Wiring{Endpoint: at.Endpoint, Address: at.Address.String(), State: events.Detached, Took: took})
+	a.leaving.add(departure{at, why, started, release})
 	return nil
 }
 
-// remove takes everything of an attachment away, in the order in which nothing
-// is open that should not be. What fails can be tried again. The caller has
-// claimed the endpoint.
+// remove is detach for an attachment whose endpoint the caller has claimed and
+// goes on with. What fails can be tried again.
 func (a *Agent) remove(at *attachment) error {
-	// From here on an item that closes or changes the endpoint must not wire it
-	// again: what it put into the sets then, nobody would take out.
-	a.mu.Lock()
-	was := at.Wired
-	at.Wired = false
-	err := a.fw.Unwire(firewall.Wire{Address: at.Address, Iface: at.Veth})
-	if err != nil {
-		at.Wired = was
-	}
-	a.mu.Unlock()
-	if err != nil {
+	if err := a.shut(at); err != nil {
 		return err
 	}
-	// Both take the kernel some 20 ms: it waits for readers, or walks a table.
-	var g errgroup.Group
-	g.Go(func() error { return a.host.Detach(at.Veth) })
-	g.Go(func() error {
-		if n, err := conntrack.Count(); err != nil || n == 0 {
-			return err
-		}
-		return a.flows.Forget(at.Address)
-	})
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	if err := at.forget(a.cfg.StateDir); err != nil {
-		return err
-	}
-	a.mu.Lock()
-	delete(a.attachments, at.Endpoint)
-	a.mu.Unlock()
-	return nil
+	return a.clear(at)
 }

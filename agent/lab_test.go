@@ -334,6 +334,13 @@ func (tk *task) del() {
 	tk.l.mesos.remove(tk.container)
 }
 
+// gone is del, and waits until nothing of the task is left on the host.
+func (tk *task) gone() {
+	tk.l.t.Helper()
+	tk.del()
+	tk.l.await(tk.executor+" detached", detached("fw/"+tk.executor))
+}
+
 // reaches and blocked say what a probe must find.
 func (tk *task) reaches(network, addr string) {
 	tk.l.t.Helper()

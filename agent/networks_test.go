@@ -80,8 +80,11 @@ func TestSeveralNetworks(t *testing.T) {
 		if out, exit := tk.call("DEL", n, fmt.Sprintf("eth%d", i)); exit != 0 {
 			t.Error(out)
 		}
+		if i != 1 { // that one is gone already
+			l.await("detached", detached(gone[i]))
+		}
 	}
-	peer.del()
+	peer.gone()
 	l.must(work.Item{Delete: &work.Deletions{Programs: []string{"open"}}})
 	nothingLeft(t, l, backend)
 }

@@ -155,7 +155,7 @@ func TestDockerTask(t *testing.T) {
 			l.must(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/img"}}})
 			for _, tk := range []*task{web, other} {
 				l.must(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + tk.executor}}})
-				tk.del()
+				tk.gone()
 			}
 			l.must(work.Item{Delete: &work.Deletions{Programs: []string{"db", "out"}, Sets: []string{"web"}}})
 			nothingLeft(t, l, backend)

@@ -101,6 +101,7 @@ func largeHost(t *testing.T, backend string, endpoints, policies, members int) {
 		l.must2(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/extra"}}})
 		extra.del()
 		gone = append(gone, time.Since(started))
+		l.await("extra detached", detached("fw/extra"))
 		return took
 	})
 	median("an endpoint goes", 9, func(i int) time.Duration { return gone[i] })

@@ -90,7 +90,7 @@ func (h *Host) CheckTask(s Spec) error {
 		return fmt.Errorf("opening %s: %w", s.Namespace, errors.Join(ErrNamespace, err))
 	}
 	defer ns.Close()
-	nl, err := enter(int(ns.Fd()), func() error { return nil })
+	nl, err := handle(int(ns.Fd()))
 	if err != nil {
 		return fmt.Errorf("entering %s: %w", s.Namespace, err)
 	}
@@ -114,7 +114,14 @@ func (h *Host) CheckTask(s Spec) error {
 // Mend repairs the host's side: the interface up with its settings, neighbour and
 // route. It cannot make a pair that is gone; that is ErrDiffers.
 func (h *Host) Mend(s Spec) error {
-	if err := h.hostSide(s); err != nil {
+	host, err := h.rt.do(getLink(s.Veth))
+	if err == nil {
+		err = h.open(s.Veth, host.index)
+	}
+	if err == nil {
+		err = h.lead(s, host.index)
+	}
+	if err != nil {
 		return fmt.Errorf("mending %s: %w", s.Veth, errors.Join(ErrDiffers, err))
 	}
 	return nil

@@ -2,7 +2,9 @@ package attach_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -151,5 +153,95 @@ func TestName(t *testing.T) {
 	a, b := attach.Name("fw/a", "x"), attach.Name("fw/a", "y")
 	if a == b || len(a) != 13 || a != attach.Name("fw/a", "x") || !strings.HasPrefix(a, "tw") {
 		t.Errorf("%s, %s", a, b)
+	}
+}
+
+// What a task could use against its host is closed, also when somebody opened
+// it and a mend follows.
+func TestHostSideIsClosed(t *testing.T) {
+	h, ns := open(t), netlab.New(t)
+	s := spec(ns)
+	if err := h.Attach(s); err != nil {
+		t.Fatal(err)
+	}
+	defer h.Detach(s.Veth)
+	settings := map[string]string{
+		"ipv6/conf/%s/disable_ipv6":        "1",
+		"ipv4/conf/%s/forwarding":          "1",
+		"ipv4/conf/%s/rp_filter":           "1",
+		"ipv4/conf/%s/proxy_arp":           "1",
+		"ipv4/neigh/%s/proxy_delay":        "0",
+		"ipv4/conf/%s/accept_redirects":    "0",
+		"ipv4/conf/%s/send_redirects":      "0",
+		"ipv4/conf/%s/accept_source_route": "0",
+	}
+	look := func(when string) {
+		t.Helper()
+		for path, want := range settings {
+			got, err := os.ReadFile(fmt.Sprintf("/proc/sys/net/"+path, s.Veth))
+			if err != nil || strings.TrimSpace(string(got)) != want {
+				t.Errorf("%s: %s is %q, want %s (%v)", when, path, got, want, err)
+			}
+		}
+	}
+	look("attached")
+	for path, want := range settings {
+		other := map[string]string{"0": "1", "1": "0"}[want]
+		if err := os.WriteFile(fmt.Sprintf("/proc/sys/net/"+path, s.Veth), []byte(other), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Mend(s); err != nil {
+		t.Fatal(err)
+	}
+	look("mended")
+}
+
+func BenchmarkAttach(b *testing.B) {
+	h, err := attach.Open()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer h.Close()
+	for b.Loop() {
+		b.StopTimer()
+		ns := netlab.New(b)
+		s := spec(ns)
+		b.StartTimer()
+		if err := h.Attach(s); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		h.Detach(s.Veth)
+		ns.Remove()
+		b.StartTimer()
+	}
+}
+
+// Several are removed at once, those that are there, and no others.
+func TestDetachMany(t *testing.T) {
+	h := open(t)
+	var veths []string
+	for i := range 70 { // more than go to the kernel in one message
+		s := spec(netlab.New(t))
+		s.Veth, s.Address = attach.Name(fmt.Sprint("fw/", i), "taskwall"), netip.AddrFrom4([4]byte{10, 0, 1, byte(i)})
+		if err := h.Attach(s); err != nil {
+			t.Fatal(err)
+		}
+		veths = append(veths, s.Veth)
+	}
+	stays := veths[0]
+	gone := append(veths[1:len(veths):len(veths)], "twnotthere")
+	if err := h.Detach(gone...); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := h.Interfaces(); err != nil || len(left) != 1 || left[0] != stays {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	if err := h.Detach(gone...); err != nil {
+		t.Errorf("a second time: %v", err)
+	}
+	if err := h.Detach(stays); err != nil {
+		t.Error(err)
 	}
 }

@@ -81,7 +81,7 @@ func (h *Host) Isolated(p *Process) error {
 	if own.Ino == its.Ino && own.Dev == its.Dev {
 		return fmt.Errorf("process %d is in the host's own network namespace: %w", p.PID, ErrShared)
 	}
-	nl, err := enter(int(p.ns.Fd()), func() error { return nil })
+	nl, err := handle(int(p.ns.Fd()))
 	if err != nil {
 		return fmt.Errorf("entering the namespace of process %d: %w", p.PID, err)
 	}

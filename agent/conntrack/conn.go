@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -42,18 +43,43 @@ var ends = []end{{attrOrig, filterOrig}, {attrReply, filterReply}}
 
 type end struct{ tuple, flags uint16 }
 
-// Forget removes every connection that the address has a part in.
-func (c *Conn) Forget(a netip.Addr) error {
-	for _, e := range ends {
-		m, err := message(msgDelete, netlink.Acknowledge, e.filter(a))
-		if err != nil {
-			return err
-		}
-		if _, err := c.execute(m); err != nil {
-			return fmt.Errorf("removing the tracked connections of %s: %w", a, err)
+// fewAddresses is how many addresses' connections are sooner picked out by the
+// kernel, which walks its table twice for each, than from a list of all.
+const fewAddresses = 2
+
+// Forget removes every connection that one of the addresses has a part in.
+func (c *Conn) Forget(addrs ...netip.Addr) error {
+	if n, err := Count(); err != nil || n == 0 {
+		return err
+	}
+	if len(addrs) > fewAddresses {
+		return c.forgetMany(addrs)
+	}
+	for _, a := range addrs {
+		for _, e := range ends {
+			m, err := message(msgDelete, netlink.Acknowledge, e.filter(a))
+			if err != nil {
+				return err
+			}
+			if _, err := c.execute(m); err != nil {
+				return fmt.Errorf("removing the tracked connections of %s: %w", a, err)
+			}
 		}
 	}
 	return nil
+}
+
+func (c *Conn) forgetMany(addrs []netip.Addr) error {
+	all, err := c.Flows(netip.Addr{})
+	if err != nil {
+		return err
+	}
+	of := make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		of[a] = true
+	}
+	_, err = c.Cut(slices.DeleteFunc(all, func(f Flow) bool { return !of[f.Orig.Src] && !of[f.Reply.Src] }))
+	return err
 }
 
 // Count is how many connections are tracked: what a look at all of them costs
