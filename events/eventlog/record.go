@@ -3,7 +3,6 @@ package eventlog
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -125,7 +124,7 @@ func (r *Record) Entry() (events.Entry, error) {
 
 func (r *Record) decode() (events.Entry, error) {
 	e := events.Entry{Seq: r.Seq}
-	if err := json.Unmarshal(r.Data, &e.Event); err != nil {
+	if err := events.Decode(r.Data, &e.Event); err != nil {
 		return events.Entry{}, fmt.Errorf("record %d: %w: %w", r.Seq, ErrInvalid, err)
 	}
 	if err := Validate(&e.Event); err != nil {

@@ -2,7 +2,6 @@ package work
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -258,7 +257,7 @@ func decodeItem(host string, h nats.Header, data []byte) (*Item, error) {
 // DecodeItem reads an item as it was published for a host.
 func DecodeItem(host string, data []byte) (*Item, error) {
 	it := new(Item)
-	if err := json.Unmarshal(data, it); err != nil {
+	if err := unmarshalItem(data, it); err != nil {
 		return nil, fmt.Errorf("decoding a work item: %w", err)
 	}
 	if it.Host != host {

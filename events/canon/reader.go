@@ -1,0 +1,242 @@
+package canon
+
+import (
+	"encoding/json"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+	"unique"
+)
+
+// Reader reads one value. When it meets what it does not take, it remembers
+// that, and gives zero values from there on; Done tells.
+type Reader struct {
+	text string
+	at   int
+	bad  bool
+}
+
+// Read begins to read a text. Strings that are read are parts of a copy of it.
+func Read(text []byte) *Reader { return &Reader{text: string(text)} }
+
+// Done reports whether the whole text was taken.
+func (r *Reader) Done() bool { return !r.bad && r.at == len(r.text) }
+
+// Fail gives up: the text holds what only encoding/json shall read.
+func (r *Reader) Fail() {
+	r.bad, r.at = true, len(r.text)
+}
+
+func (r *Reader) peek() byte {
+	if r.at < len(r.text) {
+		return r.text[r.at]
+	}
+	return 0
+}
+
+func (r *Reader) skip(c byte) {
+	if r.peek() != c {
+		r.Fail()
+		return
+	}
+	r.at++
+}
+
+func (r *Reader) literal(s string) bool {
+	if !strings.HasPrefix(r.text[r.at:], s) {
+		return false
+	}
+	r.at += len(s)
+	return true
+}
+
+// Object reads an object; fields asks for its fields, in their order.
+func (r *Reader) Object(fields func()) {
+	r.skip('{')
+	fields()
+	r.skip('}')
+}
+
+// Has takes a field's name, if it is the next one. The name must be one that
+// JSON writes as it is.
+func (r *Reader) Has(name string) bool {
+	at := r.at
+	if at > 0 && at < len(r.text) && r.text[at-1] != '{' {
+		if r.text[at] != ',' {
+			return false
+		}
+		at++
+	}
+	end := at + len(name) + 3
+	if end > len(r.text) || r.text[at] != '"' || r.text[at+1:end-2] != name || r.text[end-2] != '"' || r.text[end-1] != ':' {
+		return false
+	}
+	r.at = end
+	return true
+}
+
+// Must takes the name of a field that is always written.
+func (r *Reader) Must(name string) {
+	if !r.Has(name) {
+		r.Fail()
+	}
+}
+
+// String reads a string.
+func (r *Reader) String() string {
+	r.skip('"')
+	start, ascii := r.at, true
+	for i := start; i < len(r.text); i++ {
+		switch c := r.text[i]; {
+		case c == '"':
+			r.at = i + 1
+			s := r.text[start:i]
+			if !ascii && !utf8.ValidString(s) {
+				r.Fail() // encoding/json mends it
+				return ""
+			}
+			return s
+		case c == '\\':
+			return r.escaped(start)
+		case c < ' ':
+			r.Fail()
+			return ""
+		case c >= utf8.RuneSelf:
+			ascii = false
+		}
+	}
+	r.Fail()
+	return ""
+}
+
+// escaped reads a string with escapes, as encoding/json does.
+func (r *Reader) escaped(start int) (s string) {
+	for i := start; i < len(r.text); i++ {
+		switch r.text[i] {
+		case '\\':
+			i++
+		case '"':
+			if json.Unmarshal([]byte(r.text[start-1:i+1]), &s) != nil {
+				break
+			}
+			r.at = i + 1
+			return s
+		}
+	}
+	r.Fail()
+	return ""
+}
+
+// Shared reads a string that many texts hold, such as a host's name: all of
+// them then share one.
+func (r *Reader) Shared() string { return unique.Make(r.String()).Value() }
+
+// number is the text of an integer.
+func (r *Reader) number() string {
+	start := r.at
+	if r.peek() == '-' {
+		r.at++
+	}
+	first := r.at
+	for r.at < len(r.text) && r.text[r.at] >= '0' && r.text[r.at] <= '9' {
+		r.at++
+	}
+	if r.at == first || r.text[first] == '0' && r.at > first+1 {
+		r.Fail()
+		return ""
+	}
+	switch r.peek() {
+	case '.', 'e', 'E':
+		r.Fail()
+	}
+	return r.text[start:r.at]
+}
+
+// Int reads an integer of so many bits.
+func (r *Reader) Int(bits int) int64 {
+	n, err := strconv.ParseInt(r.number(), 10, bits)
+	if err != nil {
+		r.Fail()
+	}
+	return n
+}
+
+// Uint reads an integer that is not negative, of so many bits.
+func (r *Reader) Uint(bits int) uint64 {
+	n, err := strconv.ParseUint(r.number(), 10, bits)
+	if err != nil {
+		r.Fail()
+	}
+	return n
+}
+
+// Bool reads true or false.
+func (r *Reader) Bool() bool {
+	switch {
+	case r.literal("true"):
+		return true
+	case r.literal("false"):
+	default:
+		r.Fail()
+	}
+	return false
+}
+
+// Time reads a time (RFC 3339). Escapes, which encoding/json does not resolve
+// here, are not taken.
+func (r *Reader) Time() (t time.Time) {
+	start := r.at
+	s := r.String()
+	if r.bad || r.at-start != len(s)+2 || t.UnmarshalText([]byte(s)) != nil {
+		r.Fail()
+	}
+	return t
+}
+
+// Addr reads an address; an empty string is none.
+func (r *Reader) Addr() (a netip.Addr) {
+	if a.UnmarshalText([]byte(r.String())) != nil {
+		r.Fail()
+	}
+	return a
+}
+
+// Prefix reads a network; an empty string is none.
+func (r *Reader) Prefix() (p netip.Prefix) {
+	if p.UnmarshalText([]byte(r.String())) != nil {
+		r.Fail()
+	}
+	return p
+}
+
+// List reads an array.
+func List[T any](r *Reader, element func() T) []T {
+	r.skip('[')
+	list := []T{}
+	for first := true; !r.bad && r.peek() != ']'; first = false {
+		if !first {
+			r.skip(',')
+		}
+		list = append(list, element())
+	}
+	r.skip(']')
+	return list
+}
+
+// Map reads an object whose names and values are strings that many texts hold.
+func (r *Reader) Map() map[string]string {
+	r.skip('{')
+	m := map[string]string{}
+	for first := true; !r.bad && r.peek() != '}'; first = false {
+		if !first {
+			r.skip(',')
+		}
+		name := r.Shared()
+		r.skip(':')
+		m[name] = r.Shared()
+	}
+	r.skip('}')
+	return m
+}
