@@ -46,8 +46,9 @@ func (a *Agent) checks(ctx context.Context) error {
 const looks = 2
 
 // check compares the kernel with the picture. On a large host the kernel takes
-// seconds to say what it holds; changes go on meanwhile, and a look that they
-// made old is thrown away. While they never cease they have to wait for one.
+// seconds to say what it holds; changes go on meanwhile, and what they wrote the
+// look is not asked about. Only while large sets never cease to change do they
+// have to wait for one.
 func (a *Agent) check(ctx context.Context) error {
 	for range looks {
 		a.applyMu.Lock()

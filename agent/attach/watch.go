@@ -54,7 +54,7 @@ func watch(ctx context.Context, changed func(Change)) error {
 	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: lost, ReceiveBufferSize: roomFor, ReceiveBufferForceSize: true}); err != nil {
 		return fmt.Errorf("watching routes: %w", err)
 	}
-	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
+	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost, ReceiveBufferSize: roomFor, ReceiveBufferForceSize: true}); err != nil {
 		return fmt.Errorf("watching interfaces: %w", err)
 	}
 	for {
@@ -72,10 +72,17 @@ func watch(ctx context.Context, changed func(Change)) error {
 			if !ok {
 				return fmt.Errorf("watching interfaces: %w", errClosed)
 			}
-			down := l.Header.Type == unix.RTM_DELLINK || l.Attrs().Flags&unix.IFF_UP == 0
-			if down && strings.HasPrefix(l.Attrs().Name, "tw") {
+			if wentDown(l) && strings.HasPrefix(l.Attrs().Name, "tw") {
 				changed(Change{Veth: l.Attrs().Name})
 			}
 		}
 	}
+}
+
+// wentDown tells an interface that was set down, or is gone, from one that was
+// just made and is not up yet: of that the kernel says that all flags changed.
+func wentDown(l netlink.LinkUpdate) bool {
+	const isNew = 1<<32 - 1
+	return l.Header.Type == unix.RTM_DELLINK ||
+		l.Flags&unix.IFF_UP == 0 && l.Change&unix.IFF_UP != 0 && l.Change != isNew
 }

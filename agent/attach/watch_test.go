@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +91,70 @@ func TestWatchGoesOnAfterAnOverrun(t *testing.T) {
 		r.Dst = &net.IPNet{IP: net.IPv4(10, 99, 0, 1), Mask: net.CIDRMask(32, 32)}
 		change(r)
 	})
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// An interface that is set down, or removed, has gone; one that is only just
+// being made has not.
+func TestWatchInterfaces(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended, changes := make(chan error, 1), make(chan attach.Change, 100)
+	go func() { ended <- attach.Watch(ctx, func(c attach.Change) { changes <- c }) }()
+	ip := func(args string) {
+		t.Helper()
+		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %s: %v: %s", args, err, out)
+		}
+	}
+	// said counts what is said of the interface until now.
+	said := func(after string) (n int) {
+		t.Helper()
+		ip("link add twtestnow type veth")
+		ip("link del twtestnow")
+		limit := time.After(20 * time.Second)
+		for {
+			select {
+			case c := <-changes:
+				if c.Veth == "twtestnow" {
+					return n
+				}
+				n++
+			case err := <-ended:
+				t.Fatalf("%s: the watch ended: %v", after, err)
+			case <-limit:
+				t.Fatalf("%s: the end is not noticed", after)
+			}
+		}
+	}
+	for watching := false; !watching; {
+		ip("link add twtestbegin type veth")
+		ip("link del twtestbegin")
+		select {
+		case <-changes:
+			watching = true
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	said("the beginning")
+	for _, step := range []struct {
+		do   string
+		gone bool
+	}{
+		{"link add twtest0 type veth", false},
+		{"link set twtest0 mtu 1400", false},
+		{"link set twtest0 up", false},
+		{"link set twtest0 down", true},
+		{"link set twtest0 up", false},
+		{"link del twtest0", true},
+	} {
+		ip(step.do)
+		if n := said(step.do); (n > 0) != step.gone {
+			t.Errorf("after %q it was %d times said to have gone", step.do, n)
+		}
+	}
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

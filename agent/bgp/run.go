@@ -51,10 +51,10 @@ func (s *Speaker) run(ctx context.Context) error {
 	if err := netlink.RouteSubscribeWithOptions(routes, done, netlink.RouteSubscribeOptions{ErrorCallback: lost, ReceiveBufferSize: roomFor, ReceiveBufferForceSize: true}); err != nil {
 		return fmt.Errorf("watching routes: %w", err)
 	}
-	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost}); err != nil {
+	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: lost, ReceiveBufferSize: roomFor, ReceiveBufferForceSize: true}); err != nil {
 		return fmt.Errorf("watching interfaces: %w", err)
 	}
-	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: lost}); err != nil {
+	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: lost, ReceiveBufferSize: roomFor, ReceiveBufferForceSize: true}); err != nil {
 		return fmt.Errorf("watching addresses: %w", err)
 	}
 	tick := time.NewTicker(200 * time.Millisecond)

@@ -40,7 +40,8 @@ type Firewall struct {
 	shared   map[string]int // how many programs want a chain
 	sets     map[string]work.SetType
 	bulk     *ipset.Conn
-	writes   uint64 // calls so far that may have changed rules or sets
+	writes   uint64            // calls so far that changed rules or sets
+	wroteSet map[string]uint64 // the last of them that changed a set, by its name
 
 	lookMu sync.Mutex // guards reader
 	reader *ipset.Conn
@@ -94,7 +95,7 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 		filter:   newTable("filter", filterBase(cfg.HostPorts)),
 		mangle:   newTable("mangle", mangleBase()),
 		filter6:  newTable("filter", filterBase6()),
-		programs: map[string]*posture{}, shared: map[string]int{}, sets: map[string]work.SetType{},
+		programs: map[string]*posture{}, shared: map[string]int{}, sets: map[string]work.SetType{}, wroteSet: map[string]uint64{},
 		postures: newPostures(), ready: map[string]bool{}, reasons: map[string]Reason{},
 	}, nil
 }
@@ -116,6 +117,7 @@ func (f *Firewall) flush(ctx context.Context) error {
 		patch := ""
 		for _, t := range tables {
 			patch += t.patch()
+			t.stamp(f.writes)
 		}
 		if patch == "" {
 			return

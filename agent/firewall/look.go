@@ -9,7 +9,8 @@ import (
 )
 
 // Look is what the kernel held at one time. Reading it takes seconds on a large
-// host; a Sync that is given one need not read while changes wait for it.
+// host; a Sync that is given one need not read while changes wait for it. What was
+// written after the look began, it does not know.
 type Look struct {
 	writes uint64
 	v4, v6 map[string]saved
@@ -40,12 +41,31 @@ func (f *Firewall) Look(ctx context.Context, sets []string) (*Look, error) {
 	return l, nil
 }
 
-// Fresh says whether nothing was programmed since the look: else it tells of
-// the past, and what was meanwhile written would be taken for drift.
+// set is what the look knows of a set that was last written by a call.
+func (l *Look) set(name string, wrote uint64) (s ipset.Set, ok bool) {
+	if l == nil || wrote > l.writes {
+		return s, false
+	}
+	s, ok = l.sets[name]
+	return s, ok
+}
+
+// fewMembers is how many elements of sets a Sync may read itself: some
+// milliseconds.
+const fewMembers = 5000
+
+// Fresh says whether a look spares Sync the reading: else large sets were
+// written since.
 func (f *Firewall) Fresh(l *Look) bool {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
-	return l != nil && l.writes == f.writes
+	n := 0
+	for name, s := range l.sets {
+		if f.wroteSet[name] > l.writes {
+			n += len(s.Entries)
+		}
+	}
+	return n <= fewMembers
 }
 
 // tables reads the tables of both families.

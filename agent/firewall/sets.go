@@ -17,7 +17,6 @@ import (
 func (f *Firewall) PutSets(sets []work.Set) []work.Failure {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
-	f.writes++
 	var failures []work.Failure
 	for _, s := range sets {
 		want, err := elements(s.Type, slices.Values(s.Members))
@@ -53,13 +52,16 @@ func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool
 	return changed, nil
 }
 
-// equal takes what the kernel's set holds from the look, when it has it.
+// writing says that a set is about to change: looks from before are not to be
+// believed about it.
+func (f *Firewall) writing(set string) {
+	f.writes++
+	f.wroteSet[set] = f.writes
+}
+
+// equal takes what the kernel's set holds from the look, when it knows.
 func (f *Firewall) equal(name string, typ ipset.Type, want map[ipset.Entry]bool, l *Look) (changed int, err error) {
-	var have ipset.Set
-	looked := false
-	if l != nil {
-		have, looked = l.sets[name]
-	}
+	have, looked := l.set(name, f.wroteSet[name])
 	if !looked {
 		if have, err = f.bulk.List(name); err != nil {
 			return 0, err
@@ -78,7 +80,11 @@ func (f *Firewall) equal(name string, typ ipset.Type, want map[ipset.Entry]bool,
 	if len(remove) > 0 {
 		edits = append(edits, ipset.Edit{Set: name, Type: typ, Remove: true, Entries: remove})
 	}
-	return len(add) + len(remove), f.bulk.Apply(edits...)
+	changed = len(add) + len(remove)
+	if changed > 0 {
+		f.writing(name)
+	}
+	return changed, f.bulk.Apply(edits...)
 }
 
 // replaced says that an element is wanted with another mark: adding that one
@@ -101,7 +107,6 @@ func replaced(e ipset.Entry, want map[ipset.Entry]bool) bool {
 func (f *Firewall) Edit(edits []work.SetEdit, remove bool, still func(set, member string) bool) []work.Failure {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
-	f.writes++
 	var failures []work.Failure
 	var batch []ipset.Edit
 	for _, e := range edits {
@@ -131,6 +136,7 @@ func (f *Firewall) Edit(edits []work.SetEdit, remove bool, still func(set, membe
 			edit.Entries = append(edit.Entries, es...)
 		}
 		if len(edit.Entries) > 0 {
+			f.writing(edit.Set)
 			batch = append(batch, edit)
 		}
 	}
@@ -146,9 +152,9 @@ func (f *Firewall) Edit(edits []work.SetEdit, remove bool, still func(set, membe
 func (f *Firewall) DropSets(ids []string) []work.Failure {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
-	f.writes++
 	var failures []work.Failure
 	for _, id := range ids {
+		f.writing(SetName(id))
 		delete(f.sets, id)
 		if err := f.bulk.Destroy(SetName(id)); err != nil {
 			failures = append(failures, work.Failure{Key: "set " + id, Error: err.Error()})

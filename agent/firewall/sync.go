@@ -19,8 +19,8 @@ type Picture struct {
 	// wires and unwires waiting until it returns: so none that was just wired is
 	// taken for a stranger's.
 	Wires func(do func([]Wire) error) error
-	// Look is what the kernel held a moment ago; nil, or one that is not fresh:
-	// Sync reads the kernel itself.
+	// Look is what the kernel held a moment ago. What was written since is not
+	// looked for in it; nil: Sync reads the kernel itself.
 	Look *Look
 }
 
@@ -33,9 +33,6 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	defer f.rulesMu.Unlock()
 	first := !f.filter.known
 	look := p.Look
-	if look != nil && look.writes != f.writes {
-		look = nil
-	}
 	f.writes++
 	found, err := f.read(ctx, look)
 	if err != nil {
@@ -46,6 +43,9 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 		if err := f.bulk.Create(name, typ); err != nil {
 			return drift, nil, err
 		}
+	}
+	if look != nil {
+		maps.DeleteFunc(f.wroteSet, func(_ string, at uint64) bool { return at <= look.writes })
 	}
 	clear(f.sets)
 	for _, id := range sortedKeys(p.Sets) {
@@ -123,7 +123,7 @@ func (f *Firewall) differing(want map[string]work.Program) (put []work.Program, 
 // read takes the kernel's tables as they are.
 func (f *Firewall) read(ctx context.Context, l *Look) (drift []string, err error) {
 	if l == nil {
-		l = &Look{}
+		l = &Look{writes: f.writes}
 		if err := f.tables(ctx, l); err != nil {
 			return nil, err
 		}
@@ -138,7 +138,7 @@ func (f *Firewall) read(ctx context.Context, l *Look) (drift []string, err error
 		is   saved
 		name string
 	}{{f.filter, l.v4["filter"], "iptables filter"}, {f.mangle, l.v4["mangle"], "iptables mangle"}, {f.filter6, l.v6["filter"], "ip6tables filter"}} {
-		for _, d := range t.adopt(t.is) {
+		for _, d := range t.adopt(t.is, l.writes) {
 			drift = append(drift, t.name+": "+d)
 		}
 	}

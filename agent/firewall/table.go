@@ -23,12 +23,13 @@ type table struct {
 	have  chains
 	dirty map[string]bool
 
-	known    bool             // the kernel was read at least once
-	builtins map[string]rules // the built-in chains that we hook into, as read
+	wroteAt  map[string]uint64 // the Firewall's last write of a chain; see adopt
+	known    bool              // the kernel was read at least once
+	builtins map[string]rules  // the built-in chains that we hook into, as read
 }
 
 func newTable(name string, b base) *table {
-	t := &table{name: name, hooks: b.hooks, want: chains{}, have: chains{}, dirty: map[string]bool{}, builtins: map[string]rules{}}
+	t := &table{name: name, hooks: b.hooks, want: chains{}, have: chains{}, dirty: map[string]bool{}, builtins: map[string]rules{}, wroteAt: map[string]uint64{}}
 	for name, rs := range b.chains {
 		t.put(name, rs)
 	}
@@ -57,12 +58,32 @@ func (t *table) touch(name string) {
 	t.dirty[name] = true
 }
 
+// stamp says which write may change the chains that patch has.
+func (t *table) stamp(write uint64) {
+	for name := range t.dirty {
+		t.wroteAt[name] = write
+	}
+	for _, h := range t.hooks {
+		if is := t.builtins[h.builtin]; len(is) == 0 || is[0] != h.rule() {
+			t.wroteAt[h.builtin] = write
+		}
+	}
+}
+
 // adopt takes what the kernel holds as the truth about it, and says in words
-// how it differs from what we last knew.
-func (t *table) adopt(s saved) (drift []string) {
+// how it differs from what we last knew. What was written after the write since
+// may be newer than s: of that, the next reading tells.
+func (t *table) adopt(s saved, since uint64) (drift []string) {
 	have := chains{}
 	for name, rs := range s {
 		if strings.HasPrefix(name, Prefix) {
+			have[name] = rs
+		}
+	}
+	maps.DeleteFunc(t.wroteAt, func(_ string, at uint64) bool { return at <= since })
+	for name := range t.wroteAt {
+		delete(have, name)
+		if rs, ok := t.have[name]; ok {
 			have[name] = rs
 		}
 	}
@@ -81,6 +102,9 @@ func (t *table) adopt(s saved) (drift []string) {
 		}
 	}
 	for _, h := range t.hooks {
+		if _, newer := t.wroteAt[h.builtin]; newer {
+			continue
+		}
 		is := s[h.builtin]
 		t.builtins[h.builtin] = is
 		if at := slices.Index(is, h.rule()); t.known && at != 0 {

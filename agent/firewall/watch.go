@@ -9,6 +9,7 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"github.com/taskwall/taskwall/agent/internal/nlattr"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,6 +58,9 @@ func (f *Firewall) Watch(ctx context.Context, changed func()) error {
 		return fmt.Errorf("watching the rules: %w", err)
 	}
 	defer nl.Close()
+	if err := nl.SetBPF(onlyGenerations); err != nil {
+		return fmt.Errorf("watching the rules: %w", err)
+	}
 	if err := nl.JoinGroup(groupNFTables); err != nil {
 		return fmt.Errorf("watching the rules: %w", err)
 	}
@@ -79,6 +83,25 @@ func (f *Firewall) Watch(ctx context.Context, changed func()) error {
 		}
 	}
 }
+
+// onlyGenerations keeps all messages out but the one that ends each change: a
+// large write of ours has one for each rule, more than the socket holds, and what
+// is lost could have been a stranger's.
+var onlyGenerations = func() []bpf.RawInstruction {
+	var typ [2]byte
+	binary.NativeEndian.PutUint16(typ[:], newGeneration)
+	const all = 1<<32 - 1 // bytes of the message
+	p, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 4, Size: 2}, // nlmsg_type
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(binary.BigEndian.Uint16(typ[:])), SkipFalse: 1},
+		bpf.RetConstant{Val: all},
+		bpf.RetConstant{},
+	})
+	if err != nil {
+		panic("firewall: a filter that cannot be: " + err.Error())
+	}
+	return p
+}()
 
 func generationWriter(b []byte) (pid uint32) {
 	nlattr.Walk(b, func(t uint16, v []byte) {
