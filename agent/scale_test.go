@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/taskwall/taskwall/agent"
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -154,6 +155,17 @@ func largeHost(t *testing.T, backend string, endpoints, policies, members int) {
 		if out, exit := tk.plugin("DEL", tk.config("0.2.0", "taskwall")); exit != 0 {
 			t.Errorf("DEL of %s: %s", tk.executor, out)
 		}
+	})
+	say("all DELs answered", time.Since(started))
+	left := map[string]bool{}
+	for _, id := range del.Endpoints {
+		left[id] = true
+	}
+	l.await("all being detached", func(r work.Report) bool {
+		if r.Wiring != nil && r.Wiring.State == events.Detached {
+			delete(left, r.Wiring.Endpoint)
+		}
+		return len(left) == 0
 	})
 	say("all of them detached", time.Since(started))
 	del.Endpoints = nil
