@@ -120,6 +120,8 @@ func TestVerifyOfAnHonestLog(t *testing.T) {
 	if rep.Signed != 0 || rep.Untrusted != 3 {
 		t.Errorf("without a key the report is %+v", rep)
 	}
+	rep = verify(t, open(t, l, Options{Trust: []ed25519.PublicKey{testKey("other").Public().(ed25519.PublicKey)}}))
+	wantProblems(t, rep, "records 1 to 10: no trusted key vouches for them, but another key does")
 	rep = verify(t, open(t, l, Options{Trust: []ed25519.PublicKey{testKey("log").Public().(ed25519.PublicKey)}}))
 	if !rep.OK() || rep.Signed != 10 {
 		t.Errorf("with the public key the report is %+v", rep)
@@ -293,6 +295,7 @@ func TestForgedCheckpointsAreNotBelieved(t *testing.T) {
 	wantProblems(t, rep,
 		"records 5 to 8: altered: not what the checkpoint",
 		"records 5 to 10: altered: not what the checkpoint",
+		"records 5 to 10: no trusted key vouches for them, but another key does",
 		"record 10: the checkpoint here is not what was signed: its signature does not fit",
 	)
 	if rep.Untrusted != 1 || rep.Signed != 4 {

@@ -20,8 +20,10 @@ type Report struct {
 	// before it; after it only the chain speaks. Checkpoints counts them.
 	Signed      uint64
 	Checkpoints int
-	// Untrusted counts the checkpoints with keys that were not to be trusted.
-	Untrusted int
+	// Untrusted counts the checkpoints with keys that were not to be trusted;
+	// LastUntrusted is the record of the last of them.
+	Untrusted     int
+	LastUntrusted uint64
 	Problems  []Problem
 }
 
@@ -80,6 +82,7 @@ type Verifier struct {
 	rep         Report
 	trust       []ed25519.PublicKey
 	checkpoints []Checkpoint // by sequence; those before the current record are done
+	signed      bool         // there are checkpoints of trusted keys
 	next        uint64       // the record that is due; 0: any
 	link        Hash         // of the record before it
 	linked      bool         // link is known
@@ -92,9 +95,10 @@ func NewVerifier(checkpoints []Checkpoint, trust ...ed25519.PublicKey) *Verifier
 	for _, c := range checkpoints {
 		switch err := c.check(trust); {
 		case err == nil:
-			v.checkpoints = append(v.checkpoints, c)
+			v.checkpoints, v.signed = append(v.checkpoints, c), true
 		case errors.Is(err, errUntrusted):
 			v.rep.Untrusted++
+			v.rep.LastUntrusted = max(v.rep.LastUntrusted, c.Seq)
 		default:
 			v.problem(c.Seq, c.Seq, "the checkpoint here is not what was signed: "+err.Error())
 		}
@@ -197,8 +201,25 @@ func (v *Verifier) End(last uint64) *Report {
 			break
 		}
 	}
+	v.vouched(last)
 	slices.SortStableFunc(v.rep.Problems, func(a, b Problem) int { return cmp.Compare(a.From, b.From) })
 	return &v.rep
+}
+
+// vouched tells of records that no trusted key vouches for though one should:
+// who named keys to trust expects their signatures. The last records of a log
+// wait for theirs.
+func (v *Verifier) vouched(last uint64) {
+	if len(v.trust) == 0 || last == 0 {
+		return
+	}
+	from := max(v.rep.Signed+1, v.rep.First)
+	switch {
+	case v.rep.LastUntrusted > v.rep.Signed:
+		v.problem(from, max(from, min(v.rep.LastUntrusted, last)), "no trusted key vouches for them, but another key does")
+	case !v.signed:
+		v.problem(from, last, "no trusted key vouches for them")
+	}
 }
 
 // Verify is Log.Verify for a copy. It reads the copy to its end.
