@@ -27,6 +27,9 @@ type Checkpoint struct {
 	// Key names the key that signed: the first 16 hex digits of its SHA-256.
 	Key       string `json:"key"`
 	Signature string `json:"signature"` // base64
+	// Place is the checkpoint's own sequence in its stream, which keeps all and
+	// leaves no gaps; 0: not known.
+	Place uint64 `json:"-"`
 }
 
 // mark is where and when the log was last cared for.
@@ -148,6 +151,7 @@ func (l *Log) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 		if err := json.Unmarshal(msg.Data, &c); err != nil {
 			return nil, fmt.Errorf("reading checkpoint %d: %w", msg.Sequence, err)
 		}
+		c.Place = msg.Sequence
 		all = append(all, c)
 	}
 	return all, nil

@@ -237,6 +237,41 @@ func TestRemovedRecordsAreLocated(t *testing.T) {
 	}
 }
 
+// Whoever removes checkpoints, the first or others, is found by their numbers.
+// The last can be taken away without a trace: see Verifier.
+func TestRemovedCheckpointsAreLocated(t *testing.T) {
+	l := signedLog(t)
+	for name, c := range map[string]struct {
+		remove []int
+		want   []string
+	}{
+		"the first":      {[]int{0}, []string{"records 1 to 8: missing checkpoints: those numbered 1 to 1"}},
+		"the middle":     {[]int{1}, []string{"records 5 to 10: missing checkpoints: those numbered 2 to 2"}},
+		"all but a last": {[]int{0, 1}, []string{"records 1 to 10: missing checkpoints: those numbered 1 to 2"}},
+		"all":            {[]int{0, 1, 2}, []string{"records 1 to 10: no trusted key vouches for them"}},
+		"none":           {nil, nil},
+	} {
+		all, err := l.Checkpoints(bustest.Context(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kept []Checkpoint
+		for i, one := range all {
+			if !slices.Contains(c.remove, i) {
+				kept = append(kept, one)
+			}
+		}
+		v := NewVerifier(kept, testKey("log").Public().(ed25519.PublicKey))
+		for r, err := range l.Records(bustest.Context(t), 1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.Record(r)
+		}
+		t.Run(name, func(t *testing.T) { wantProblems(t, v.End(10), c.want...) })
+	}
+}
+
 // Retention removes the oldest: that is not tampering, and the rest is still
 // vouched for.
 func TestVerifyAfterRetention(t *testing.T) {

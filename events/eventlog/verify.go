@@ -24,7 +24,7 @@ type Report struct {
 	// LastUntrusted is the record of the last of them.
 	Untrusted     int
 	LastUntrusted uint64
-	Problems  []Problem
+	Problems      []Problem
 }
 
 // OK reports whether nothing was found.
@@ -92,7 +92,12 @@ type Verifier struct {
 // signed.
 func NewVerifier(checkpoints []Checkpoint, trust ...ed25519.PublicKey) *Verifier {
 	v := &Verifier{trust: trust}
+	place, signed := uint64(1), uint64(0)
 	for _, c := range checkpoints {
+		if c.Place > place {
+			v.problem(min(signed+1, c.Seq), c.Seq, fmt.Sprintf("missing checkpoints: those numbered %d to %d", place, c.Place-1))
+		}
+		place, signed = c.Place+1, c.Seq
 		switch err := c.check(trust); {
 		case err == nil:
 			v.checkpoints, v.signed = append(v.checkpoints, c), true

@@ -282,6 +282,7 @@ func (d *disk) checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the checkpoints: %w", err)
 		}
+		c.Place = l.Seq
 		all = append(all, c)
 	}
 	return all, nil
