@@ -14,12 +14,13 @@ import (
 	"testing"
 	"time"
 
+	mdlayher "github.com/mdlayher/netlink"
 	"github.com/taskwall/taskwall/agent"
-	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/internal/netlab"
 	"github.com/taskwall/taskwall/agent/ipset"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // The figures that the host agent is judged by. Each case also measures the
@@ -105,27 +106,14 @@ func (l *lab) must2(it work.Item) work.Applied {
 
 // BenchmarkEndpointAdded: an endpoint with a posture that the host knows, from
 // the plugin's call to its answer, the Mesos agent's answer included; raw: the
-// same interface, addresses and routes, and two set elements, by netlink alone.
+// least that the kernel must be told for such an interface and its elements of
+// sets (rawEndpoint), of which pair-ms is the making of the interface alone.
 func BenchmarkEndpointAdded(b *testing.B) {
 	for _, backend := range bothBackends {
 		for _, n := range []int{100, 1000, 5000} {
 			b.Run(fmt.Sprintf("backend=%s/policies=%d", backend, n), func(b *testing.B) {
 				l := benchLab(b, backend, n)
-				host, err := attach.Open()
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer host.Close()
-				set, err := ipset.Dial()
-				if err != nil {
-					b.Fatal(err)
-				}
-				defer set.Close()
-				for _, name := range []string{"raw-src", "raw-dst"} {
-					if err := set.Create(name, ipset.NetIface); err != nil {
-						b.Fatal(err)
-					}
-				}
+				host, set := rawHost(b)
 				m := medians{}
 				for i := 0; b.Loop(); i++ {
 					name := fmt.Sprintf("new%d", i)
@@ -137,26 +125,41 @@ func BenchmarkEndpointAdded(b *testing.B) {
 					l.must2(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + name}}})
 
 					ns := netlab.New(b)
-					addr := netip.MustParseAddr("10.1.0.1")
+					raw := newRawEndpoint(b, host, set, ns, netip.MustParseAddr("10.1.0.1"))
 					m.time("raw", func() {
-						if err := host.Attach(attach.Spec{Veth: "rawbench", Namespace: ns.Path, Iface: "eth0", Address: addr}); err != nil {
-							b.Fatal(err)
-						}
-						e := ipset.Entry{Prefix: netip.PrefixFrom(addr, 32), Iface: "rawbench", Mark: 1, Mask: 0xff}
-						if err := set.Apply(ipset.Edit{Set: "raw-src", Type: ipset.NetIface, Entries: []ipset.Entry{e}},
-							ipset.Edit{Set: "raw-dst", Type: ipset.NetIface, Entries: []ipset.Entry{e}}); err != nil {
-							b.Fatal(err)
-						}
+						m.time("pair", func() { raw.makePair(b) })
+						raw.program(b)
 					})
-					if err := host.Detach("rawbench"); err != nil {
-						b.Fatal(err)
-					}
+					raw.remove(b)
+					raw.close()
 					ns.Remove()
 				}
+				b.ReportMetric(float64(m.median("pair").Microseconds())/1000, "pair-ms")
 				m.report(b, "add", "raw")
 			})
 		}
 	}
+}
+
+// rawHost opens what rawEndpoint needs.
+func rawHost(b *testing.B) (*mdlayher.Conn, *ipset.Conn) {
+	b.Helper()
+	set, err := ipset.Dial()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { set.Close() })
+	for name, typ := range rawSets {
+		if err := set.Create(name, typ); err != nil {
+			b.Fatal(err)
+		}
+	}
+	host, err := mdlayher.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { host.Close() })
+	return host, set
 }
 
 // BenchmarkMemberAdded: a member enters a set, from the item's arrival to the
@@ -350,46 +353,53 @@ func BenchmarkBurst(b *testing.B) {
 }
 
 // BenchmarkEndpointRemoved: an endpoint's DEL with 50,000 tracked connections
-// on the host; raw: removing its interface alone.
+// on the host, of others or all its own; gone-ms is until nothing of it is left and
+// that is reported; raw: removing its interface alone, as the kernel does it.
 func BenchmarkEndpointRemoved(b *testing.B) {
-	l := benchLab(b, "nft", 100)
-	fillConntrack(b, 50_000)
-	host, err := attach.Open()
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer host.Close()
-	m := medians{}
-	for i := 0; b.Loop(); i++ {
-		name := fmt.Sprintf("gone%d", i)
-		l.must2(work.Item{Endpoints: []work.Endpoint{endpoint(name, "10.1.0.1", "p7")}})
-		tk := l.container(name)
-		tk.mustAdd()
-		l.must2(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + name}}})
-		m.time("del", tk.del)
-		l.await("detached", detached("fw/"+name))
-		tk.Remove()
-		ns := netlab.New(b)
-		if err := host.Attach(attach.Spec{Veth: "rawbench", Namespace: ns.Path, Iface: "eth0", Address: netip.MustParseAddr("10.1.0.1")}); err != nil {
-			b.Fatal(err)
-		}
-		m.time("raw", func() {
-			if err := host.Detach("rawbench"); err != nil {
-				b.Fatal(err)
+	addr := netip.MustParseAddr("10.1.0.1")
+	for _, of := range []string{"others", "own"} {
+		b.Run("flows="+of, func(b *testing.B) {
+			l := benchLab(b, "nft", 100)
+			host, set := rawHost(b)
+			if of == "others" {
+				fillConntrack(b, netip.MustParseAddr("10.200.0.1"), 50_000)
 			}
+			m := medians{}
+			for i := 0; b.Loop(); i++ {
+				name := fmt.Sprintf("gone%d", i)
+				l.must2(work.Item{Endpoints: []work.Endpoint{endpoint(name, addr.String(), "p7")}})
+				tk := l.container(name)
+				tk.mustAdd()
+				if of == "own" {
+					fillConntrack(b, addr, 50_000)
+				}
+				m.time("gone", func() {
+					m.time("del", tk.del)
+					l.await("detached", detached("fw/"+name))
+				})
+				tk.Remove()
+				l.must2(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + name}}})
+				ns := netlab.New(b)
+				raw := newRawEndpoint(b, host, set, ns, addr)
+				raw.makePair(b)
+				m.time("raw", func() { raw.remove(b) })
+				raw.close()
+				ns.Remove()
+			}
+			b.ReportMetric(float64(m.median("gone").Microseconds())/1000, "gone-ms")
+			m.report(b, "del", "raw")
 		})
-		ns.Remove()
 	}
-	m.report(b, "del", "raw")
 }
 
-// fillConntrack tracks n connections between addresses that no task has.
-func fillConntrack(b *testing.B, n int) {
+// fillConntrack tracks n connections from an address to others that no task has.
+func fillConntrack(b *testing.B, from netip.Addr, n int) {
 	b.Helper()
 	for i := range n {
+		to := []byte{10, 201, byte(i >> 8), byte(i)}
 		flow := netlink.ConntrackFlow{FamilyType: 2, TimeOut: 3600}
-		flow.Forward = netlink.IPTuple{Protocol: 17, SrcIP: []byte{10, 200, byte(i >> 8), byte(i)}, DstIP: []byte{10, 201, 0, 1}, SrcPort: uint16(1 + i>>16), DstPort: 53}
-		flow.Reverse = netlink.IPTuple{Protocol: 17, SrcIP: []byte{10, 201, 0, 1}, DstIP: []byte{10, 200, byte(i >> 8), byte(i)}, SrcPort: 53, DstPort: uint16(1 + i>>16)}
+		flow.Forward = netlink.IPTuple{Protocol: 17, SrcIP: from.AsSlice(), DstIP: to, SrcPort: uint16(1 + i>>16), DstPort: 53}
+		flow.Reverse = netlink.IPTuple{Protocol: 17, SrcIP: to, DstIP: from.AsSlice(), SrcPort: 53, DstPort: uint16(1 + i>>16)}
 		if err := netlink.ConntrackCreate(netlink.ConntrackTable, 2, &flow); err != nil {
 			b.Fatal(err)
 		}
