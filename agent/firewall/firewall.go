@@ -42,6 +42,7 @@ type Firewall struct {
 	bulk     *ipset.Conn
 	writes   uint64            // calls so far that changed rules or sets
 	wroteSet map[string]uint64 // the last of them that changed a set, by its name
+	alone    bool              // nothing of the other iptables backend is left
 
 	lookMu sync.Mutex // guards reader
 	reader *ipset.Conn

@@ -8,36 +8,50 @@ import (
 	"strings"
 )
 
-// sweepOther removes what an agent with the other iptables backend left: a
-// packet would meet both, and the one that nobody keeps up to date would
-// deny what is allowed.
-func (f *Firewall) sweepOther(ctx context.Context) {
-	other := &tools{backend: NFT}
+// leftover is what an agent with the other iptables backend left: a packet
+// would meet both, and the one that nobody keeps up to date would deny what is
+// allowed.
+type leftover struct {
+	other  *tools
+	tables map[int]map[string]saved // by family
+}
+
+// lookOther looks for it. It changes nothing.
+func (f *Firewall) lookOther(ctx context.Context) leftover {
+	l := leftover{other: &tools{backend: NFT}, tables: map[int]map[string]saved{}}
 	if f.tools.backend == NFT {
-		other.backend = Legacy
+		l.other.backend = Legacy
 	}
-	if other.check() != nil {
-		return
+	if l.other.check() != nil {
+		return l
 	}
 	for _, family := range []int{4, 6} {
-		if !other.used(family) || family == 6 && !f.ipv6 {
+		if !l.other.used(family) || family == 6 && !f.ipv6 {
 			continue
 		}
-		tables, err := other.save(ctx, family)
+		tables, err := l.other.save(ctx, family)
 		if err != nil {
-			f.log.Warn("the other iptables backend cannot be read", "backend", other.backend, "error", err)
+			f.log.Warn("the other iptables backend cannot be read", "backend", l.other.backend, "error", err)
 			continue
 		}
+		l.tables[family] = tables
+	}
+	return l
+}
+
+// sweepOther removes it.
+func (f *Firewall) sweepOther(ctx context.Context, l leftover) {
+	for _, family := range []int{4, 6} {
 		for _, table := range []string{"mangle", "filter"} {
-			patch := sweepPatch(table, tables[table])
+			patch := sweepPatch(table, l.tables[family][table])
 			if patch == "" {
 				continue
 			}
-			if err := other.restore(ctx, family, patch); err != nil {
-				f.log.Warn("our rules in the other iptables backend cannot be removed", "backend", other.backend, "error", err)
+			if err := l.other.restore(ctx, family, patch); err != nil {
+				f.log.Warn("our rules in the other iptables backend cannot be removed", "backend", l.other.backend, "error", err)
 				continue
 			}
-			f.log.Info("removed our rules from the other iptables backend", "backend", other.backend, "table", table, "family", family)
+			f.log.Info("removed our rules from the other iptables backend", "backend", l.other.backend, "table", table, "family", family)
 		}
 	}
 }

@@ -32,6 +32,10 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
 	first := !f.filter.known
+	others := make(chan leftover, 1)
+	if !f.alone { // takes several processes
+		go func() { others <- f.lookOther(ctx) }()
+	}
 	look := p.Look
 	f.writes++
 	found, err := f.read(ctx, look)
@@ -72,8 +76,9 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 			failures = append(failures, work.Failure{Key: "program " + id, Error: why.Error()})
 		}
 	}
-	if first {
-		f.sweepOther(ctx)
+	if !f.alone {
+		f.sweepOther(ctx, <-others) // only now: ours are in force
+		f.alone = true
 	}
 	err = p.Wires(func(ws []Wire) (err error) { found, err = f.equalWires(ws); return err })
 	if err != nil {
