@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -216,4 +217,10 @@ func sortedPrefixes[V any](m map[netip.Prefix]V) []netip.Prefix {
 	}
 	slices.SortFunc(ps, netip.Prefix.Compare)
 	return ps
+}
+
+func sortedAddrs[V any](m map[netip.Addr]V) []netip.Addr {
+	as := slices.Collect(maps.Keys(m))
+	slices.SortFunc(as, netip.Addr.Compare)
+	return as
 }

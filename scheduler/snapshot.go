@@ -2,9 +2,11 @@ package scheduler
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
@@ -16,7 +18,8 @@ import (
 const snapshotVersion = 2
 
 // snapshot is the form of a State at rest. It holds what the log says and what
-// depends on the past; all else is derived again.
+// depends on the past; all else is derived again. At rest it is binary
+// (MarshalBinary) or, for people, JSON.
 type snapshot struct {
 	Version   int                      `json:"version"`
 	Seq       uint64                   `json:"seq"`
@@ -65,9 +68,23 @@ type endpointAtRest struct {
 	Failure     string             `json:"failure,omitempty"`
 }
 
-// MarshalJSON writes the state as a snapshot. Equal states give equal bytes.
-func (s *State) MarshalJSON() ([]byte, error) {
-	snap := snapshot{
+// MarshalJSON writes the state as a snapshot that people can read. Equal states
+// give equal bytes.
+func (s *State) MarshalJSON() ([]byte, error) { return json.Marshal(s.atRest()) }
+
+// UnmarshalJSON makes the state equal to the one that the snapshot was taken
+// of. On an error the state is as new.
+func (s *State) UnmarshalJSON(data []byte) error {
+	snap := snapshot{Cluster: events.NewCluster()}
+	if err := json.Unmarshal(data, &snap); err != nil {
+		*s = *NewState()
+		return fmt.Errorf("reading a snapshot of the state: %w", err)
+	}
+	return s.restore(&snap)
+}
+
+func (s *State) atRest() *snapshot {
+	snap := &snapshot{
 		Version: snapshotVersion, Seq: s.seq, Now: s.now, Settings: s.settings, Cluster: s.cluster,
 		Resources: s.resolver.Resources(), Commits: s.commits, Cursor: s.addrs.cursor, Refusal: s.refusal,
 		Reports: s.reports,
@@ -91,24 +108,23 @@ func (s *State) MarshalJSON() ([]byte, error) {
 			Wiring: e.wiring, Wired: e.wired, Failure: e.failure,
 		})
 	}
-	return json.Marshal(snap)
+	return snap
 }
 
-// UnmarshalJSON makes the state equal to the one that the snapshot was taken
-// of. On an error the state is as new.
-func (s *State) UnmarshalJSON(data []byte) (err error) {
+// restore makes the state anew. On an error it is as new.
+func (s *State) restore(snap *snapshot) (err error) {
 	*s = *NewState()
 	defer func() {
 		if err != nil {
 			*s = *NewState()
 		}
 	}()
-	snap := snapshot{Cluster: events.NewCluster()}
-	if err := json.Unmarshal(data, &snap); err != nil {
-		return fmt.Errorf("reading a snapshot of the state: %w", err)
-	}
 	if snap.Version != snapshotVersion {
 		return fmt.Errorf("snapshot of the state has version %d, this program reads %d", snap.Version, snapshotVersion)
+	}
+	c := snap.Cluster
+	if c == nil || c.Tasks == nil || c.Hosts == nil || c.Frameworks == nil || c.Apps == nil || c.Deployments == nil || slices.Contains(snap.Blocks, nil) {
+		return errors.New("snapshot of the state is not whole")
 	}
 	s.seq, s.now, s.settings, s.cluster = snap.Seq, snap.Now, snap.Settings, snap.Cluster
 	s.refusal, s.reports = snap.Refusal, snap.Reports

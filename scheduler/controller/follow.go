@@ -82,7 +82,7 @@ func (c *Controller) restore(ctx context.Context) error {
 	}
 	state := scheduler.NewState()
 	if ok {
-		if err := state.UnmarshalJSON(data); err != nil {
+		if err := state.UnmarshalBinary(data); err != nil {
 			c.log.Warn("the latest snapshot cannot be used; folding the whole log", "seq", seq, "error", err)
 		}
 	}
@@ -123,7 +123,7 @@ func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 func (c *Controller) snapshot() ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.state.MarshalJSON()
+	return c.state.MarshalBinary()
 }
 
 // settle sees to it that what was folded is published, by this controller or

@@ -228,8 +228,8 @@ func (c *copying) snapshots(ctx context.Context) error {
 		return err
 	}
 	known := map[uint64]bool{}
-	for _, seq := range have {
-		known[seq] = true
+	for _, s := range have {
+		known[s.seq] = true
 	}
 	for before := c.done.Last; before > 0; {
 		seq, data, ok, err := log.LatestSnapshot(ctx, before)
@@ -274,16 +274,16 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 	every := apart(0)
 	// Where the stored ones leave too wide a gap, it is filled from its beginning.
 	from, gap := uint64(0), last
-	for _, seq := range have {
-		if seq > from+2*every {
-			gap = seq
+	for _, s := range have {
+		if s.seq > from+2*every {
+			gap = s.seq
 			break
 		}
-		info, err := os.Stat(snapshotPath(dir, seq))
+		info, err := os.Stat(s.path)
 		if err != nil {
 			return 0, fmt.Errorf("looking at the snapshots: %w", err)
 		}
-		from, every = seq, apart(info.Size())
+		from, every = s.seq, apart(info.Size())
 	}
 	if gap-from < every {
 		return 0, nil
@@ -323,7 +323,7 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 
 // saveState writes a snapshot, and gives its size as written.
 func saveState(dir string, s *scheduler.State, e events.Entry) (int, error) {
-	data, err := s.MarshalJSON()
+	data, err := s.MarshalBinary()
 	if err != nil {
 		return 0, fmt.Errorf("writing the state at %d: %w", e.Seq, err)
 	}

@@ -48,8 +48,9 @@
 //
 // # Snapshots
 //
-// SNAPSHOTS/<seq>.json.zst is the state of the fold after that record, from
-// the stream or made while copying. Snapshots make questions fast. They prove
+// SNAPSHOTS/<seq>.state.zst is the state of the fold after that record, from
+// the stream or made while copying, in the binary form of scheduler.State;
+// <seq>.json.zst in JSON, as earlier versions wrote it. Snapshots make questions fast. They prove
 // nothing: no checkpoint vouches for them, and History.IgnoreSnapshots folds
 // from the log's beginning instead. The directory may be deleted.
 package history

@@ -158,7 +158,7 @@ func (h *History) nearest(ctx context.Context, seq uint64) (*scheduler.State, er
 			break
 		}
 		s := scheduler.NewState()
-		if err := s.UnmarshalJSON(data); err == nil && s.Seq() == found {
+		if err := s.UnmarshalBinary(data); err == nil && s.Seq() == found {
 			return s, nil
 		}
 		at = found // of another version: an older one, or the log alone

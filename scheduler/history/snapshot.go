@@ -1,6 +1,8 @@
 package history
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,14 +15,17 @@ import (
 )
 
 const (
-	snapshotDir    = "SNAPSHOTS"
-	snapshotEnding = ".json.zst"
+	snapshotDir = "SNAPSHOTS"
+	// The name of a snapshot says its form. Earlier versions wrote JSON.
+	snapshotEnding, jsonEnding = ".state.zst", ".json.zst"
 	// maxSnapshot bounds a snapshot, in bytes.
 	maxSnapshot = 4 << 30
 )
 
-func snapshotPath(dir string, seq uint64) string {
-	return filepath.Join(dir, snapshotDir, fmt.Sprintf("%020d%s", seq, snapshotEnding))
+// kept is a snapshot of a copy.
+type kept struct {
+	seq  uint64
+	path string
 }
 
 // Snapshot adds a state of the fold after a record.
@@ -31,7 +36,11 @@ func (w *Writer) Snapshot(seq uint64, state []byte) error {
 
 // writeSnapshot gives the size that the snapshot takes.
 func writeSnapshot(dir string, seq uint64, state []byte) (int, error) {
-	path, packed := snapshotPath(dir, seq), encoder().EncodeAll(state, nil)
+	ending := snapshotEnding
+	if bytes.HasPrefix(state, []byte("{")) {
+		ending = jsonEnding
+	}
+	path, packed := filepath.Join(dir, snapshotDir, fmt.Sprintf("%020d%s", seq, ending)), encoder().EncodeAll(state, nil)
 	err := os.MkdirAll(filepath.Dir(path), 0o750)
 	if err == nil {
 		err = replace(path, packed)
@@ -42,40 +51,42 @@ func writeSnapshot(dir string, seq uint64, state []byte) (int, error) {
 	return len(packed), nil
 }
 
-// snapshotsIn are the sequences of the snapshots of a copy, in order.
-func snapshotsIn(dir string) ([]uint64, error) {
+// snapshotsIn are the snapshots of a copy, in order.
+func snapshotsIn(dir string) ([]kept, error) {
 	found, err := os.ReadDir(filepath.Join(dir, snapshotDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listing the snapshots: %w", err)
 	}
-	var seqs []uint64
+	var all []kept
 	for _, f := range found {
-		if name, ok := strings.CutSuffix(f.Name(), snapshotEnding); ok {
-			if seq, err := strconv.ParseUint(name, 10, 64); err == nil {
-				seqs = append(seqs, seq)
-			}
+		name, ending, _ := strings.Cut(f.Name(), ".")
+		if ending = "." + ending; ending != snapshotEnding && ending != jsonEnding {
+			continue
+		}
+		if seq, err := strconv.ParseUint(name, 10, 64); err == nil {
+			all = append(all, kept{seq, filepath.Join(dir, snapshotDir, f.Name())})
 		}
 	}
-	slices.Sort(seqs)
-	return seqs, nil
+	slices.SortStableFunc(all, func(a, b kept) int { return cmp.Compare(a.seq, b.seq) }) // of two of one record the binary one is the last
+	return all, nil
 }
 
 // snapshot passes over one that is damaged: the log is what counts.
 func (d *disk) snapshot(_ context.Context, notAfter uint64) (uint64, []byte, bool, error) {
-	seqs, err := snapshotsIn(d.dir)
+	all, err := snapshotsIn(d.dir)
 	if err != nil {
 		return 0, nil, false, err
 	}
-	for _, seq := range slices.Backward(seqs) {
-		if seq > notAfter {
+	for _, s := range slices.Backward(all) {
+		if s.seq > notAfter {
 			continue
 		}
-		packed, err := os.ReadFile(snapshotPath(d.dir, seq))
+		packed, err := os.ReadFile(s.path)
 		if err != nil {
-			return 0, nil, false, fmt.Errorf("reading the snapshot at %d: %w", seq, err)
+			return 0, nil, false, fmt.Errorf("reading the snapshot at %d: %w", s.seq, err)
 		}
 		if data, err := decoder().DecodeAll(packed, nil); err == nil {
-			return seq, data, true, nil
+			return s.seq, data, true, nil
 		}
 	}
 	return 0, nil, false, nil
