@@ -99,8 +99,8 @@ func readLaunches(b *testing.B, ctx context.Context, conn *bus.Conn, begin time.
 	}
 	spans := map[uint64][]want{}
 	for stored, err := range work.ReadItems(ctx, conn.JS, 0) {
-		if err != nil {
-			b.Fatal(err)
+		if err != nil || stored.Err != nil {
+			b.Fatal(err, stored.Err)
 		}
 		spans[stored.Item.Cause] = append(spans[stored.Item.Cause], want{stored.Item.Host, stored.Item.Rev})
 	}

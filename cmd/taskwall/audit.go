@@ -47,6 +47,9 @@ published is not what the log says.`,
 			start := time.Now()
 			items := func(yield func(*work.Item, error) bool) {
 				for p, err := range past.Items(ctx, 0) {
+					if p.Err != nil {
+						err = fmt.Errorf("the work item stored at %d: %w", p.Seq, p.Err)
+					}
 					if !yield(p.Item, err) {
 						return
 					}

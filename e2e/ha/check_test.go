@@ -97,8 +97,8 @@ func (p *place) checkItems(ctx context.Context) {
 	revs, states := map[string]uint64{}, map[string]*work.State{}
 	var epoch uint64
 	for st, err := range work.ReadItems(ctx, p.conn.JS, 0) {
-		if err != nil {
-			p.t.Fatal(err)
+		if err != nil || st.Err != nil {
+			p.t.Fatal(err, st.Err)
 		}
 		if st.Epoch < epoch {
 			p.t.Errorf("item %d of %s is of epoch %d, after one of epoch %d", st.Item.Rev, st.Item.Host, st.Epoch, epoch)

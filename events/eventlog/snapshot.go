@@ -72,7 +72,7 @@ func (l *Log) SaveSnapshot(ctx context.Context, seq uint64, data []byte) error {
 // LatestSnapshot is the last whole snapshot at or before a sequence; ok is
 // false when there is none. One that is damaged is passed over for an older.
 func (l *Log) LatestSnapshot(ctx context.Context, notAfter uint64) (seq uint64, data []byte, ok bool, err error) {
-	seqs, err := l.Snapshots(ctx)
+	seqs, err := l.snapshots(ctx)
 	if err != nil {
 		return 0, nil, false, err
 	}
@@ -134,8 +134,8 @@ func (l *Log) loadSnapshot(ctx context.Context, seq uint64) ([]byte, error) {
 	return data, nil
 }
 
-// Snapshots are the sequences of all snapshots, whole or not, in order.
-func (l *Log) Snapshots(ctx context.Context) ([]uint64, error) {
+// snapshots are the sequences of all snapshots, whole or not, in order.
+func (l *Log) snapshots(ctx context.Context) ([]uint64, error) {
 	ctx, cancel := bus.Timeout(ctx)
 	defer cancel()
 	s, err := l.js.Stream(ctx, bus.SnapshotsStream)
@@ -162,7 +162,7 @@ func (l *Log) Snapshots(ctx context.Context) ([]uint64, error) {
 const snapshotsKept = 4
 
 func (l *Log) pruneSnapshots(ctx context.Context) error {
-	seqs, err := l.Snapshots(ctx)
+	seqs, err := l.snapshots(ctx)
 	if err != nil || len(seqs) <= snapshotsKept {
 		return err
 	}

@@ -203,8 +203,8 @@ func wantOneLine(t *testing.T, c *bus.Conn) {
 	t.Helper()
 	var rev, epoch uint64
 	for st, err := range work.ReadItems(bustest.Context(t), c.JS, 0) {
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || st.Err != nil {
+			t.Fatal(err, st.Err)
 		}
 		if rev++; st.Item.Rev != rev || st.Epoch < epoch {
 			t.Fatalf("item %d of epoch %d after %d of epoch %d", st.Item.Rev, st.Epoch, rev-1, epoch)

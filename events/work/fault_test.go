@@ -256,8 +256,8 @@ func TestAgentWithItsOwnRightsOnly(t *testing.T) {
 	}
 	n := 0
 	for st, err := range work.ReadItems(ctx, auditor.JS, 0) {
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || st.Err != nil {
+			t.Fatal(err, st.Err)
 		}
 		if n++; st.Item == nil || st.Epoch != 1 {
 			t.Errorf("the auditor read %+v", st)

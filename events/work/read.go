@@ -18,11 +18,14 @@ type Stored struct {
 	Seq   uint64    // the stream's; claims of publishers leave gaps
 	Epoch uint64    // the publisher's
 	Time  time.Time // when it was stored, by the server's clock
+	// Err is why the item can't be read: then only Seq and Time are known.
+	Err error
 }
 
 // ReadItems gives the stored items of all hosts in the order in which they
 // were published, from a stream sequence (0: the oldest kept) up to the end at
-// the time of the call. It ends with the first error.
+// the time of the call. One that can't be read has its Err set; the list ends
+// with the first failure to read on.
 func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Seq2[Stored, error] {
 	return func(yield func(Stored, error) bool) {
 		state, err := bus.StreamState(ctx, js, bus.WorkStream)
@@ -31,18 +34,14 @@ func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Se
 			return
 		}
 		for msg, err := range bus.Fetch(ctx, js, bus.WorkStream, "", from, state.LastSeq) {
-			var st Stored
-			if err == nil {
-				if msg.Subject == bus.FenceSubject {
-					continue
-				}
-				st, err = StoredOf(msg)
-			}
 			if err != nil {
 				yield(Stored{}, fmt.Errorf("reading work items: %w", err))
 				return
 			}
-			if !yield(st, nil) {
+			if msg.Subject == bus.FenceSubject {
+				continue
+			}
+			if !yield(StoredOf(msg), nil) {
 				return
 			}
 		}
@@ -50,20 +49,22 @@ func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Se
 }
 
 // StoredOf reads an item from a message of the WORK stream that is no claim.
-func StoredOf(msg *jetstream.RawStreamMsg) (Stored, error) {
+// One that can't be read has its Err set.
+func StoredOf(msg *jetstream.RawStreamMsg) Stored {
+	st := Stored{Seq: msg.Sequence, Time: msg.Time}
 	host, err := bus.HostOf(msg.Subject)
-	if err != nil {
-		return Stored{}, fmt.Errorf("at %d: %w", msg.Sequence, err)
+	if err == nil {
+		st.Item, err = decodeItem(host, msg.Header, msg.Data)
 	}
-	it, err := decodeItem(host, msg.Header, msg.Data)
-	if err != nil {
-		return Stored{}, fmt.Errorf("at %d: %w", msg.Sequence, err)
+	if err == nil {
+		if st.Epoch, err = strconv.ParseUint(msg.Header.Get(bus.EpochHeader), 10, 64); err != nil {
+			err = fmt.Errorf("epoch: %w", err)
+		}
 	}
-	epoch, err := strconv.ParseUint(msg.Header.Get(bus.EpochHeader), 10, 64)
 	if err != nil {
-		return Stored{}, fmt.Errorf("at %d: epoch: %w", msg.Sequence, err)
+		return Stored{Seq: msg.Sequence, Time: msg.Time, Err: err}
 	}
-	return Stored{Item: it, Seq: msg.Sequence, Epoch: epoch, Time: msg.Time}, nil
+	return st
 }
 
 // StoredReport is a report as it lies in the REPORTS stream, which leaves no

@@ -103,8 +103,8 @@ func stored(t *testing.T, c *bus.Conn) []string {
 	t.Helper()
 	var all []string
 	for st, err := range work.ReadItems(bustest.Context(t), c.JS, 0) {
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || st.Err != nil {
+			t.Fatal(err, st.Err)
 		}
 		all = append(all, fmt.Sprintf("%s:%d@%d", st.Item.Host, st.Item.Rev, st.Epoch))
 	}

@@ -164,8 +164,8 @@ func (p *place) items() []*work.Item {
 	p.t.Helper()
 	var items []*work.Item
 	for s, err := range work.ReadItems(p.t.Context(), p.conn.JS, 0) {
-		if err != nil {
-			p.t.Fatal(err)
+		if err != nil || s.Err != nil {
+			p.t.Fatal(err, s.Err)
 		}
 		items = append(items, s.Item)
 	}

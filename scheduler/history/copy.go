@@ -132,7 +132,8 @@ func (s *shelf) lines(p *place) ([]byte, error) {
 
 // damaged is a place that can't be read.
 type damaged struct {
-	first uint64 // sequence in it
+	first uint64    // sequence in it
+	at    time.Time // of its first message, if the header is whole
 	error
 }
 
@@ -144,7 +145,8 @@ func (s *shelf) all(ctx context.Context, from uint64) iter.Seq2[*line, error] {
 	return s.from(ctx, sort.Search(len(s.places), func(i int) bool { return s.places[i].Last >= from }), from)
 }
 
-// from is all from a place on.
+// from is all from a place on. The header of a frame that is read whole is
+// compared with its lines; where it is of others, the last line is damage.
 func (s *shelf) from(ctx context.Context, i int, from uint64) iter.Seq2[*line, error] {
 	return func(yield func(*line, error) bool) {
 		for ; i < len(s.places); i++ {
@@ -155,12 +157,12 @@ func (s *shelf) from(ctx context.Context, i int, from uint64) iter.Seq2[*line, e
 			p := &s.places[i]
 			text, err := s.lines(p)
 			if err != nil {
-				if !yield(nil, damaged{max(p.First, from), err}) {
+				if !yield(nil, damaged{max(p.First, from), p.From, err}) {
 					return
 				}
 				continue
 			}
-			next := p.First
+			next, counted, whole := p.First, frame{}, from <= p.First
 			for len(text) > 0 {
 				end := bytes.IndexByte(text, '\n')
 				l := new(line)
@@ -168,10 +170,21 @@ func (s *shelf) from(ctx context.Context, i int, from uint64) iter.Seq2[*line, e
 				if err == nil && (l.Seq < next || l.Seq > p.Last) {
 					err = fmt.Errorf("%d is out of place", l.Seq)
 				}
-				if text = text[end+1:]; err != nil {
+				text = text[end+1:]
+				if whole && err == nil {
+					var key uint64
+					var at time.Time
+					if key, at, whole = l.mark(); whole {
+						counted.add(l.Seq, key, at)
+					}
+					if whole && len(text) == 0 && !p.says(&counted) {
+						err = errors.New("its header is of other lines")
+					}
+				}
+				if err != nil {
 					err = fmt.Errorf("%s: %w: the frame at byte %d, with %d to %d: after %d: %w",
 						p.file.Name(), ErrDamaged, p.at, p.First, p.Last, next-1, err)
-					if !yield(nil, damaged{max(next, from), err}) {
+					if !yield(nil, damaged{max(next, from), p.From, err}) {
 						return
 					}
 					break
@@ -196,15 +209,6 @@ func (d *disk) close() error {
 func (d *disk) bounds(context.Context) (first, last uint64, err error) {
 	s := d.streams[bus.EventsStream]
 	return s.first, s.last, nil
-}
-
-// record is the line as a record.
-func (l *line) record() *eventlog.Record {
-	r := &eventlog.Record{Seq: l.Seq, Prev: l.Prev, Epoch: l.Epoch, Writer: l.Writer, Data: l.body(l.Event)}
-	if l.Error != "" {
-		r.Err = errors.New(l.Error)
-	}
-	return r
 }
 
 func (d *disk) records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error] {
@@ -232,10 +236,13 @@ func (d *disk) items(ctx context.Context, from uint64) iter.Seq2[work.Stored, er
 	return func(yield func(work.Stored, error) bool) {
 		for l, err := range d.streams[bus.WorkStream].all(ctx, from) {
 			var st work.Stored
-			if err == nil {
-				st, err = l.stored()
-			}
-			if err != nil {
+			var bad damaged
+			switch {
+			case err == nil:
+				st = l.stored()
+			case errors.As(err, &bad):
+				st = work.Stored{Seq: bad.first, Time: bad.at, Err: err}
+			default:
 				yield(work.Stored{}, fmt.Errorf("reading work items: %w", err))
 				return
 			}
@@ -246,17 +253,17 @@ func (d *disk) items(ctx context.Context, from uint64) iter.Seq2[work.Stored, er
 	}
 }
 
-func (l *line) stored() (work.Stored, error) {
-	it, err := work.DecodeItem(l.Host, l.body(l.Item))
-	if err != nil {
-		return work.Stored{}, fmt.Errorf("at %d: %w", l.Seq, err)
-	}
-	return work.Stored{Item: it, Seq: l.Seq, Epoch: l.Epoch, Time: l.Time}, nil
-}
-
 func (d *disk) reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error] {
 	return func(yield func(work.StoredReport, error) bool) {
 		for l, err := range d.streams[bus.ReportsStream].all(ctx, from) {
+			var bad damaged
+			if errors.As(err, &bad) {
+				st := work.StoredReport{Stored: bad.at, Err: err}
+				if st.Seq = bad.first; !yield(st, nil) {
+					return
+				}
+				continue
+			}
 			if err != nil {
 				yield(work.StoredReport{}, fmt.Errorf("reading reports: %w", err))
 				return
@@ -288,76 +295,106 @@ func (d *disk) checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error) {
 	return all, nil
 }
 
-// seqAt looks into the last frame that holds a record received by then.
-func (d *disk) seqAt(ctx context.Context, t time.Time) (uint64, error) {
+// lastSigned looks at the last checkpoint alone.
+func (d *disk) lastSigned(ctx context.Context) (uint64, error) {
+	s := d.streams[bus.CheckpointsStream]
+	if len(s.places) == 0 {
+		return 0, nil
+	}
+	var c eventlog.Checkpoint
+	for l, err := range s.from(ctx, len(s.places)-1, 0) {
+		if err == nil {
+			err = json.Unmarshal(l.body(l.Checkpoint), &c)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("reading the checkpoints: %w", err)
+		}
+	}
+	return c.Seq, nil
+}
+
+// around reads a place and the one after it or before it, whole: so that their
+// headers, by which the place was found, are compared with what they hold.
+func (s *shelf) around(ctx context.Context, first, last int, see func(*line) error) error {
+	first, last = max(first, 0), min(last, len(s.places)-1)
+	if first > last {
+		return nil
+	}
+	for l, err := range s.from(ctx, first, 0) {
+		if err != nil {
+			return err
+		}
+		if err := see(l); err != nil {
+			return err
+		}
+		if l.Seq >= s.places[last].Last {
+			break
+		}
+	}
+	return nil
+}
+
+// seqAt looks into the last frame that holds a record received by then, and
+// the one after it.
+func (d *disk) seqAt(ctx context.Context, t time.Time) (found uint64, err error) {
 	s := d.streams[bus.EventsStream]
-	for i := len(s.places) - 1; i >= 0; i-- {
+	i := len(s.places) - 1
+	for ; i >= 0; i-- {
 		p := &s.places[i]
 		if p.damage != nil {
 			return 0, p.damage
 		}
-		if p.From.After(t) {
-			continue
-		}
-		if !p.To.After(t) {
-			return p.Last, nil
-		}
-		var found uint64
-		for l, err := range s.from(ctx, i, 0) {
-			if err != nil {
-				return 0, err
-			}
-			if l.Seq > p.Last {
-				break
-			}
-			e, err := l.record().Entry()
-			if err != nil {
-				return 0, err
-			}
-			if !e.Event.Received.After(t) {
-				found = l.Seq
-			}
-		}
-		if found > 0 {
-			return found, nil
+		if !p.From.After(t) {
+			break
 		}
 	}
-	return 0, nil
+	err = s.around(ctx, i, i+1, func(l *line) error {
+		e, err := l.record().Entry()
+		if err == nil && !e.Event.Received.After(t) {
+			found = l.Seq
+		}
+		return err
+	})
+	return found, err
 }
 
-func (d *disk) workAt(ctx context.Context, cause uint64) (uint64, error) {
+// workAt looks into the first frame with an item of the cause or a later one,
+// and the one before it.
+func (d *disk) workAt(ctx context.Context, cause uint64) (found uint64, err error) {
 	s := d.streams[bus.WorkStream]
-	for i := range s.places {
-		if s.places[i].damage == nil && s.places[i].High < cause {
-			continue
-		}
-		for l, err := range s.from(ctx, i, 0) {
-			if err != nil {
-				return 0, err
-			}
-			st, err := l.stored()
-			if err != nil || st.Item.Cause >= cause {
-				return st.Seq, err
-			}
-		}
+	i := 0
+	for i < len(s.places) && s.places[i].damage == nil && s.places[i].High < cause {
+		i++
 	}
-	return s.last + 1, nil
+	err = s.around(ctx, i-1, i, func(l *line) error {
+		st := l.stored()
+		if found == 0 && st.Err == nil && st.Item.Cause >= cause {
+			found = st.Seq
+		}
+		return nil
+	})
+	if found == 0 {
+		found = s.last + 1
+	}
+	return found, err
 }
 
-func (d *disk) reportsAt(ctx context.Context, t time.Time) (uint64, error) {
+// reportsAt looks into the first frame with a report stored then or later, and
+// the one before it.
+func (d *disk) reportsAt(ctx context.Context, t time.Time) (found uint64, err error) {
 	s := d.streams[bus.ReportsStream]
-	for i := range s.places {
-		if s.places[i].damage == nil && s.places[i].To.Before(t) {
-			continue
-		}
-		for l, err := range s.from(ctx, i, 0) {
-			if err != nil {
-				return 0, err
-			}
-			if !l.Time.Before(t) {
-				return l.Seq, nil
-			}
-		}
+	i := 0
+	for i < len(s.places) && s.places[i].damage == nil && s.places[i].To.Before(t) {
+		i++
 	}
-	return s.last + 1, nil
+	err = s.around(ctx, i-1, i, func(l *line) error {
+		if found == 0 && !l.Time.Before(t) {
+			found = l.Seq
+		}
+		return nil
+	})
+	if found == 0 {
+		found = s.last + 1
+	}
+	return found, err
 }

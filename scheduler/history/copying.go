@@ -30,6 +30,9 @@ type Done struct {
 	Checkpoints uint64 `json:"checkpoints"`
 	Snapshots   int    `json:"snapshots"`
 	Last        uint64 `json:"last"` // record of the log in the copy
+	// Unreadable counts those of Items that are no work items: they are in the
+	// copy as they were stored.
+	Unreadable uint64 `json:"unreadable,omitempty"`
 }
 
 // CopyOptions say how to copy.
@@ -187,15 +190,17 @@ func (c *copying) item(msg *jetstream.RawStreamMsg) error {
 	if msg.Subject == bus.FenceSubject {
 		return nil
 	}
-	st, err := work.StoredOf(msg)
-	if err != nil {
-		return err
-	}
+	st := work.StoredOf(msg)
 	data, err := bus.Unpack(msg.Header, msg.Data)
 	if err != nil {
-		return err
+		data = msg.Data // kept as it is, also when nobody can read it
 	}
 	c.done.Items++
+	if st.Err != nil {
+		c.done.Unreadable++
+		host, _ := bus.HostOf(msg.Subject) // "" when the subject is the fault
+		return c.w.Unreadable(msg.Sequence, msg.Time, host, st.Err, data)
+	}
 	return c.w.Item(msg.Sequence, msg.Time, st.Item.Host, st.Epoch, st.Item.Cause, data)
 }
 

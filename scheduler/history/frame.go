@@ -28,6 +28,27 @@ type frame struct {
 	at int64 // of the zstd frame in its file
 }
 
+// add counts a line in.
+func (f *frame) add(seq, key uint64, at time.Time) {
+	if at = at.UTC(); f.Lines == 0 {
+		f.First, f.Low, f.High, f.From, f.To = seq, key, key, at, at
+	}
+	f.Last, f.Lines = seq, f.Lines+1
+	f.Low, f.High = min(f.Low, key), max(f.High, key)
+	if at.Before(f.From) {
+		f.From = at
+	}
+	if at.After(f.To) {
+		f.To = at
+	}
+}
+
+// says tells whether the header is of the lines that were counted.
+func (f *frame) says(c *frame) bool {
+	return f.First == c.First && f.Last == c.Last && f.Lines == c.Lines && f.Low == c.Low && f.High == c.High &&
+		f.From.Equal(c.From) && f.To.Equal(c.To)
+}
+
 const (
 	// skippable is the magic number of the frames that carry the headers, the
 	// eighth of those that RFC 8878, 3.1.2, leaves to applications.

@@ -17,8 +17,14 @@ import (
 // ErrBeyond means that the asked moment is after the end of what is kept.
 var ErrBeyond = errors.New("the log does not reach that far")
 
+// ErrCut means that the log's last records are missing.
+var ErrCut = errors.New("the log's end is missing")
+
 // ErrDamaged means that a copy on disk is not what was written.
 var ErrDamaged = errors.New("damaged")
+
+// ErrAltered means that records are not those that were linked to each other.
+var ErrAltered = errors.New("altered")
 
 // History is the past. Its methods may be called by several goroutines.
 type History struct {
@@ -36,6 +42,8 @@ type source interface {
 	checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error)
 	// snapshot is the last whole one at or before a record.
 	snapshot(ctx context.Context, notAfter uint64) (seq uint64, data []byte, ok bool, err error)
+	// lastSigned is the last record that a checkpoint speaks of, whoever signed.
+	lastSigned(ctx context.Context) (uint64, error)
 	seqAt(ctx context.Context, t time.Time) (uint64, error)
 	workAt(ctx context.Context, cause uint64) (uint64, error)
 	reportsAt(ctx context.Context, t time.Time) (uint64, error)
@@ -83,9 +91,13 @@ func (h *History) received(ctx context.Context, seq uint64) (time.Time, error) {
 
 // SeqAt is the last record that was received at or before a time; 0 when there
 // is none. Records lie in the log nearly in the order in which they were
-// received; of live streams it relies on that.
+// received; of live streams it relies on that. It is ErrCut when the log's end,
+// where it would be, is missing.
 func (h *History) SeqAt(ctx context.Context, t time.Time) (uint64, error) {
 	seq, err := h.src.seqAt(ctx, t)
+	if err == nil {
+		err = h.checkEnd(ctx, seq)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("searching the log for %s: %w", t.UTC().Format(time.RFC3339Nano), err)
 	}
@@ -196,6 +208,21 @@ func (h *History) Start(ctx context.Context, first uint64) (*scheduler.State, er
 	return best, nil
 }
 
+// checkEnd looks, for who found the log's last record, whether there were more:
+// whether a checkpoint speaks of later ones.
+func (h *History) checkEnd(ctx context.Context, found uint64) error {
+	// In this order: more may be written meanwhile.
+	signed, err := h.src.lastSigned(ctx)
+	if err != nil {
+		return err
+	}
+	_, last, err := h.src.bounds(ctx)
+	if err == nil && found == last && last < signed {
+		err = fmt.Errorf("%w: it ends with record %d, and there is a checkpoint of record %d", ErrCut, last, signed)
+	}
+	return err
+}
+
 // Records are the log's records from a sequence on (0: the oldest kept), to be
 // checked (eventlog.Verifier): one that can't be read has its Err set, and one
 // that is missing is seen by the sequences alone.
@@ -203,37 +230,60 @@ func (h *History) Records(ctx context.Context, from uint64) iter.Seq2[*eventlog.
 	return h.src.records(ctx, from)
 }
 
-// Entries are the log's events from a sequence on (0: the oldest kept). They
-// end with the first error, which is eventlog.ErrGone or ErrMissing where
-// records are no longer there.
+// Entries are the log's events from a sequence on (0: the oldest kept). Each
+// is given once the link in the next one fits it. They end with the first
+// error, which is eventlog.ErrGone or ErrMissing where records are no longer
+// there, and ErrAltered where a link does not fit.
 func (h *History) Entries(ctx context.Context, from uint64) iter.Seq2[events.Entry, error] {
 	return func(yield func(events.Entry, error) bool) {
-		fail := func(err error) { yield(events.Entry{}, fmt.Errorf("reading the log: %w", err)) }
-		next := from
-		for r, err := range h.src.records(ctx, from) {
+		var held *eventlog.Record // waits for the next one's link
+		give := func() bool {
+			if held == nil {
+				return true
+			}
+			e, err := held.Entry()
+			held = nil
 			if err != nil {
-				fail(err)
-				return
+				err = fmt.Errorf("reading the log: %w", err)
 			}
-			if next != 0 && r.Seq != next {
-				kind := eventlog.ErrMissing
-				if next == from {
-					kind = eventlog.ErrGone
-				}
-				fail(fmt.Errorf("records %d to %d: %w", next, r.Seq-1, kind))
-				return
-			}
-			e, err := r.Entry()
-			if err != nil {
-				fail(err)
-				return
-			}
-			if !yield(e, nil) {
-				return
-			}
-			next = r.Seq + 1
+			return yield(e, err) && err == nil
 		}
+		for r, err := range h.src.records(ctx, from) {
+			altered := false
+			if err == nil {
+				altered, err = follows(held, r, from)
+			}
+			if !altered && !give() {
+				return
+			}
+			if err != nil {
+				yield(events.Entry{}, fmt.Errorf("reading the log: %w", err))
+				return
+			}
+			held = r
+		}
+		give()
 	}
+}
+
+// follows tells whether a record is the one that follows another, or the first
+// of those from a sequence on; altered, whether the other one is not as it was.
+func follows(last, r *eventlog.Record, from uint64) (altered bool, err error) {
+	switch {
+	case last == nil && from != 0 && r.Seq > from:
+		return false, fmt.Errorf("records %d to %d: %w", from, r.Seq-1, eventlog.ErrGone)
+	case last != nil && r.Seq > last.Seq+1:
+		return false, fmt.Errorf("records %d to %d: %w", last.Seq+1, r.Seq-1, eventlog.ErrMissing)
+	case last != nil && r.Seq <= last.Seq:
+		return false, fmt.Errorf("record %d after %d: %w", r.Seq, last.Seq, ErrAltered)
+	case r.Err != nil, last != nil && last.Err != nil:
+		return false, nil // it is told when it is read
+	case last != nil && r.Prev != last.Hash():
+		return true, fmt.Errorf("records %d to %d: %w: the link in %d does not fit the content of %d", last.Seq, r.Seq, ErrAltered, r.Seq, last.Seq)
+	case r.Seq == 1 && r.Prev != eventlog.Hash{}:
+		return false, fmt.Errorf("record 1: %w: it is not linked to the beginning", ErrAltered)
+	}
+	return false, nil
 }
 
 // Items are the published work items from a place in the WORK stream on (0:

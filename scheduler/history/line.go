@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
 )
 
 // line is one message of a stream in a copy.
@@ -28,6 +29,9 @@ type line struct {
 	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
 	// Raw is what was stored when it is not JSON on one line.
 	Raw []byte `json:"raw,omitempty"`
+
+	rec *eventlog.Record // of Event, once it was asked for
+	st  *work.Stored     // of Item
 }
 
 // append writes the line with its body, byte for byte, under a name. The body
@@ -163,4 +167,47 @@ func (c *cursor) plain(s *string) bool {
 	}
 	*s, *c = string((*c)[:i]), (*c)[i+1:]
 	return true
+}
+
+// record is the line as a record.
+func (l *line) record() *eventlog.Record {
+	if l.rec == nil {
+		l.rec = &eventlog.Record{Seq: l.Seq, Prev: l.Prev, Epoch: l.Epoch, Writer: l.Writer, Data: l.body(l.Event)}
+		if l.Error != "" {
+			l.rec.Err = errors.New(l.Error)
+		}
+	}
+	return l.rec
+}
+
+// stored is the line as a work item.
+func (l *line) stored() work.Stored {
+	if l.st == nil {
+		l.st = &work.Stored{Seq: l.Seq, Epoch: l.Epoch, Time: l.Time}
+		if l.Error != "" {
+			l.st.Err = errors.New(l.Error)
+		} else {
+			l.st.Item, l.st.Err = work.DecodeItem(l.Host, l.body(l.Item))
+		}
+	}
+	return *l.st
+}
+
+// mark is what a frame's header says of its lines; ok is false of one that
+// can't be read.
+func (l *line) mark() (key uint64, at time.Time, ok bool) {
+	switch {
+	case l.Error != "":
+		return 0, time.Time{}, false
+	case l.Time.IsZero(): // of the log
+		e, err := l.record().Entry()
+		return l.Seq, e.Event.Received, err == nil
+	case l.Item != nil:
+		st := l.stored()
+		if st.Err != nil {
+			return 0, time.Time{}, false
+		}
+		return st.Item.Cause, l.Time, true
+	}
+	return l.Seq, l.Time, true
 }

@@ -60,6 +60,14 @@ func (l *live) snapshot(ctx context.Context, notAfter uint64) (uint64, []byte, b
 	return l.log.LatestSnapshot(ctx, notAfter)
 }
 
+func (l *live) lastSigned(ctx context.Context) (uint64, error) {
+	c, err := l.log.LastCheckpoint(ctx)
+	if err != nil || c == nil {
+		return 0, err
+	}
+	return c.Seq, nil
+}
+
 // nearby is how many records after the place that a search found are looked at
 // for one that was received before its neighbours.
 const nearby = 1000
@@ -120,8 +128,9 @@ func (l *live) workAt(ctx context.Context, cause uint64) (uint64, error) {
 				if msg.Subject == bus.FenceSubject {
 					continue
 				}
-				st, err := work.StoredOf(msg)
-				return err == nil && st.Item.Cause >= cause, err
+				if st := work.StoredOf(msg); st.Err == nil {
+					return st.Item.Cause >= cause, nil
+				} // else the next one tells
 			}
 		}
 		return true, nil
@@ -130,7 +139,9 @@ func (l *live) workAt(ctx context.Context, cause uint64) (uint64, error) {
 		return place, err
 	}
 	for st, err := range work.ReadItems(ctx, l.js, place) {
-		return st.Seq, err // a claim may lie before it
+		if err != nil || st.Err == nil {
+			return st.Seq, err // claims may lie before it
+		}
 	}
 	return s.LastSeq + 1, nil
 }

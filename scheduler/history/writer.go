@@ -60,6 +60,7 @@ type Writer struct {
 	dir      string
 	manifest manifest
 	streams  map[string]*appender
+	cause    uint64 // of the items so far
 }
 
 // Create makes a copy in a directory, which is new or empty, or holds a copy to
@@ -103,7 +104,13 @@ func (w *Writer) Record(r *eventlog.Record, received time.Time) error {
 
 // Item adds a work item as it was published for a host; cause is the item's.
 func (w *Writer) Item(seq uint64, stored time.Time, host string, epoch, cause uint64, item []byte) error {
+	w.cause = max(w.cause, cause)
 	return w.streams[bus.WorkStream].add(line{Seq: seq, Time: stored.UTC(), Host: host, Epoch: epoch}, "item", item, cause, stored)
+}
+
+// Unreadable adds what was published for a host and is no work item, and why.
+func (w *Writer) Unreadable(seq uint64, stored time.Time, host string, why error, data []byte) error {
+	return w.streams[bus.WorkStream].add(line{Seq: seq, Time: stored.UTC(), Host: host, Error: why.Error()}, "item", data, w.cause, stored)
 }
 
 // Report adds a report as a host sent it.
@@ -234,18 +241,7 @@ func (a *appender) add(l line, name string, body []byte, key uint64, at time.Tim
 	if a.buf, err = l.append(a.buf, name, body); err != nil {
 		return err
 	}
-	f := &a.next
-	if at = at.UTC(); f.Lines == 0 {
-		*f = frame{First: l.Seq, Low: key, High: key, From: at, To: at}
-	}
-	f.Last, f.Lines = l.Seq, f.Lines+1
-	f.Low, f.High = min(f.Low, key), max(f.High, key)
-	if at.Before(f.From) {
-		f.From = at
-	}
-	if at.After(f.To) {
-		f.To = at
-	}
+	a.next.add(l.Seq, key, at)
 	if len(a.buf) >= fullFrame {
 		return a.flush()
 	}

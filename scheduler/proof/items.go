@@ -48,10 +48,17 @@ func (i *items) atRest() itemsAtRest {
 	return rest
 }
 
-// advance reads the next published item.
+// advance reads the next published item. One that can't be read is told of,
+// and missed by the comparison.
 func (i *items) advance() error {
 	i.head = nil
 	st, err, ok := i.next()
+	for ok && err == nil && st.Err != nil {
+		i.Seq = max(i.Seq, st.Seq)
+		i.rep.note(Finding{Kind: KindItem, Problem: true, Since: st.Time, Until: st.Time,
+			What: fmt.Sprintf("what is stored at %d cannot be read: %v", st.Seq, st.Err)})
+		st, err, ok = i.next()
+	}
 	switch {
 	case !ok:
 		return nil

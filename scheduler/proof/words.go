@@ -62,7 +62,7 @@ func (w *words) report(r work.StoredReport) {
 	case r.Seq < w.Next:
 		f.What = "out of place"
 		w.rep.note(f)
-	case r.Stored.Add(clockStep).Before(w.Stored):
+	case !r.Stored.IsZero() && r.Stored.Add(clockStep).Before(w.Stored):
 		f.What = "out of place: stored before the one that it follows"
 		w.rep.note(f)
 	}
@@ -70,7 +70,9 @@ func (w *words) report(r work.StoredReport) {
 		f.What = "cannot be read: " + r.Err.Error()
 		w.rep.note(f)
 	}
-	w.Next, w.Stored = max(w.Next, r.Seq+1), r.Stored
+	if w.Next = max(w.Next, r.Seq+1); !r.Stored.IsZero() { // not known of what is damaged
+		w.Stored = r.Stored
+	}
 	var body any
 	switch {
 	case r.Join != nil:
