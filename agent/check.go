@@ -228,10 +228,15 @@ func (a *Agent) sweep(ctx context.Context) {
 				a.log.Error("an attachment cannot be kept", "error", err)
 			}
 		}
-		if listed[rootContainer(at.Container)] {
-			at.missed = 0
-		} else if at.missed++; at.missed >= missedLooks {
+		switch {
+		case at.leaving: // and could not be removed, or still is
 			gone = append(gone, at)
+		case listed[rootContainer(at.Container)]:
+			at.missed = 0
+		default:
+			if at.missed++; at.missed >= missedLooks {
+				gone = append(gone, at)
+			}
 		}
 	}
 	a.mu.Unlock()

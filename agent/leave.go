@@ -68,10 +68,11 @@ func (a *Agent) depart(ds []departure) {
 	for i, d := range ds {
 		ats[i] = d.at
 	}
-	err := a.clear(ats...)
+	all := a.clear(ats...)
 	for _, d := range ds {
-		if err != nil && len(ds) > 1 {
-			err = a.clear(d.at) // whose fault it is
+		err := all
+		if all != nil && len(ds) > 1 {
+			err = a.clear(d.at) // one may be at fault, and keeps none of the others
 		}
 		a.departed(d, err)
 		d.release()
