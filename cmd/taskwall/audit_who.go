@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
 	"strings"
 
@@ -53,7 +54,7 @@ Exit status 1 when nobody had it.` + timeHelp,
 				return err
 			}
 			defer release()
-			answer, err := whoHeld(cmd.Context(), q, address, when)
+			answer, err := whoHeld(cmd.Context(), q, address, when, lookBack)
 			if err != nil {
 				return err
 			}
@@ -79,15 +80,19 @@ Exit status 1 when nobody had it.` + timeHelp,
 // since when an address was held.
 const lookBack = 10_000
 
-// whoHeld looks back from the moment, ever further, until it has seen how the
-// holding began, and ahead to its end.
-func whoHeld(ctx context.Context, q *question, address netip.Addr, when string) (*holder, error) {
+// whoHeld looks back from the moment, by so many entries at first, until it has seen how the
+// holding began, and ahead to its end; not ahead when it lasts to the log's end.
+func whoHeld(ctx context.Context, q *question, address netip.Addr, when string, back uint64) (*holder, error) {
 	at, err := q.place(ctx, when)
 	if err != nil {
 		return nil, err
 	}
 	answer := &holder{AsOf: at, Address: address}
-	for back := uint64(lookBack); ; back *= 4 {
+	lasts, err := lastsOn(ctx, q, address, at.Seq, back)
+	if err != nil {
+		return nil, err
+	}
+	for ; ; back *= 4 {
 		from := at.Seq - min(at.Seq, back)
 		if from < q.bounds.First {
 			from = q.bounds.First - min(q.bounds.First, 1)
@@ -96,7 +101,7 @@ func whoHeld(ctx context.Context, q *question, address netip.Addr, when string) 
 		if err != nil {
 			return nil, err
 		}
-		list, err := timeline.Holdings(s, address, at.Seq, q.Entries(ctx, from+1))
+		list, err := timeline.Holdings(s, address, at.Seq, until(q.Entries(ctx, from+1), at.Seq, lasts))
 		if err != nil {
 			return nil, err
 		}
@@ -117,6 +122,57 @@ func whoHeld(ctx context.Context, q *question, address netip.Addr, when string) 
 		}
 		if from < q.bounds.First || found != nil && found.Known {
 			return answer, nil
+		}
+	}
+}
+
+// lastsOn says whether the same container has an address after an entry and at
+// the log's end, unless that is near: then it had it all the while. An endpoint's name alone would
+// not do, a framework can use it again.
+func lastsOn(ctx context.Context, q *question, address netip.Addr, seq, near uint64) (bool, error) {
+	last := q.bounds.Last
+	if last-seq <= near {
+		return false, nil // read as fast
+	}
+	then, err := q.StateAt(ctx, seq)
+	if err != nil {
+		return false, err
+	}
+	id, held := then.Holder(address)
+	container := containerOf(then, id)
+	if !held || container == "" {
+		return false, nil
+	}
+	end, err := q.StateAt(ctx, last)
+	if err != nil {
+		return false, err
+	}
+	again, held := end.Holder(address)
+	return held && again == id && containerOf(end, id) == container, nil
+}
+
+// containerOf is the Mesos container of an endpoint's first task, "" when it is
+// not known.
+func containerOf(s *scheduler.State, endpoint string) string {
+	tasks := s.Tasks(endpoint)
+	if len(tasks) == 0 {
+		return ""
+	}
+	framework, _, _ := strings.Cut(endpoint, "/")
+	t, _ := s.Task(events.TaskKey(framework, tasks[0]))
+	return t.Container
+}
+
+// until gives the entries up to one, or all.
+func until(log iter.Seq2[events.Entry, error], seq uint64, only bool) iter.Seq2[events.Entry, error] {
+	if !only {
+		return log
+	}
+	return func(yield func(events.Entry, error) bool) {
+		for e, err := range log {
+			if err == nil && e.Seq > seq || !yield(e, err) {
+				return
+			}
 		}
 	}
 }

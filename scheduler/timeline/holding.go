@@ -31,6 +31,8 @@ type Place struct {
 // Holdings are the holdings of an address, in order, from a state on, which is
 // folded along. Holders are as they were known after the entry at; those that
 // ended before as they were last known, those that began later as they began.
+// The log is read until a holding has ended after the entry at, which is the
+// one of that entry, or the first one after it.
 func Holdings(s *scheduler.State, a netip.Addr, at uint64, log iter.Seq2[events.Entry, error]) ([]Holding, error) {
 	var list []Holding
 	var now *Holding
@@ -59,6 +61,9 @@ func Holdings(s *scheduler.State, a netip.Addr, at uint64, log iter.Seq2[events.
 		}
 		s.Apply(e)
 		look(true)
+		if n := len(list); n > 0 && list[n-1].Until.Seq > at {
+			return list, nil
+		}
 	}
 	if now != nil {
 		list = append(list, *now)

@@ -240,6 +240,16 @@ func TestHoldings(t *testing.T) {
 			t.Errorf("held at %d: %v", seq, got)
 		}
 	}
+	read := uint64(0)
+	if _, err := timeline.Holdings(scheduler.NewState(), address, 19, func(yield func(events.Entry, error) bool) {
+		for _, e := range s.log {
+			if read = e.Seq; !yield(e, nil) {
+				return
+			}
+		}
+	}); err != nil || read != 30 {
+		t.Errorf("read the log to %d, not to the end of the holding at 30; %v", read, err)
+	}
 	middle := scheduler.NewState()
 	for _, e := range s.log[:20] {
 		middle.Apply(e)
