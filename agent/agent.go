@@ -110,15 +110,11 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 	if a.flows, err = conntrack.Dial(); err != nil {
 		return nil, err
 	}
-	if a.journal, a.state, err = openJournal(cfg.StateDir, a.log); err != nil {
-		return nil, err
-	}
+	a.journal, a.state = openJournal(cfg.StateDir, a.log)
 	for _, p := range a.state.Programs {
 		a.users.put(&p)
 	}
-	if a.attachments, err = loadAttachments(cfg.StateDir, a.log); err != nil {
-		return nil, err
-	}
+	a.attachments = loadAttachments(cfg.StateDir, a.log)
 	ok = true
 	return a, nil
 }

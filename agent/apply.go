@@ -49,7 +49,7 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 		a.joining = false
 	}
 	if err := a.journal.append(it, a.state); err != nil {
-		a.log.Error("the picture is not on disk: a restart without the controller would go back", "rev", it.Rev, "error", err)
+		a.log.Error("the picture is not on disk; it will be tried again, and until then a restart waits for the controller", "rev", it.Rev, "error", err)
 	}
 	for _, p := range change.programs {
 		a.users.put(&p)

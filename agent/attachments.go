@@ -79,6 +79,9 @@ func (at *attachment) leave(dir string) error {
 
 func (at *attachment) save(dir string) error {
 	b, err := json.Marshal(at)
+	if err == nil { // the disk may have been read-only at the start
+		err = os.MkdirAll(filepath.Join(dir, attachmentsDir), 0o700)
+	}
 	if err == nil {
 		err = writeFile(at.file(dir), b)
 	}
@@ -95,16 +98,19 @@ func (at *attachment) forget(dir string) error {
 	return nil
 }
 
-func loadAttachments(dir string, log *slog.Logger) (map[string]*attachment, error) {
+// loadAttachments reads what an earlier process kept. What cannot be read is
+// left out: its interface is recognised by its name, once the picture is there.
+func loadAttachments(dir string, log *slog.Logger) map[string]*attachment {
 	dir = filepath.Join(dir, attachmentsDir)
+	all := map[string]*attachment{}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the attachments' directory: %w", err)
+		log.Error("the attachments' directory cannot be made; nothing new is attached until it can", "error", err)
+		return all
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("listing attachments: %w", err)
+		log.Error("the attachments on disk cannot be listed", "error", err)
 	}
-	all := map[string]*attachment{}
 	for _, e := range entries {
 		suffix := filepath.Ext(e.Name())
 		if suffix != attachedSuffix && suffix != leavingSuffix {
@@ -112,11 +118,14 @@ func loadAttachments(dir string, log *slog.Logger) (map[string]*attachment, erro
 		}
 		f := filepath.Join(dir, e.Name())
 		b, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("reading an attachment: %w", err)
-		}
 		var at attachment
-		if err := json.Unmarshal(b, &at); err != nil || at.Endpoint == "" || at.Veth == "" || !at.Address.Is4() {
+		if err == nil {
+			err = json.Unmarshal(b, &at)
+		}
+		if err == nil && (at.Endpoint == "" || at.Veth == "" || !at.Address.Is4()) {
+			err = errors.New("it lacks its endpoint, interface or address")
+		}
+		if err != nil {
 			log.Error("an attachment on disk cannot be read and is left out", "file", f, "error", err)
 			continue
 		}
@@ -126,5 +135,5 @@ func loadAttachments(dir string, log *slog.Logger) (map[string]*attachment, erro
 		}
 		all[at.Endpoint] = &at
 	}
-	return all, nil
+	return all
 }

@@ -52,10 +52,11 @@ const looks = 2
 func (a *Agent) check(ctx context.Context) error {
 	for range looks {
 		a.applyMu.Lock()
+		a.journal.retry(a.state)
 		synced, sets := a.synced, slices.Sorted(maps.Keys(a.state.Sets))
 		a.applyMu.Unlock()
 		if !synced {
-			return nil
+			return a.firstAgain(ctx)
 		}
 		look, err := a.fw.Look(ctx, sets)
 		if err != nil {
@@ -71,6 +72,23 @@ func (a *Agent) check(ctx context.Context) error {
 	a.applyMu.Lock()
 	defer a.applyMu.Unlock()
 	return a.compare(ctx, nil)
+}
+
+// firstAgain tries once more what failed when the process had its first picture.
+func (a *Agent) firstAgain(ctx context.Context) error {
+	a.applyMu.Lock()
+	defer a.applyMu.Unlock()
+	if a.synced || a.state.Rev == 0 {
+		return nil
+	}
+	failed, err := a.first(ctx)
+	for _, f := range failed {
+		a.log.Error("not applied", "what", f.Key, "error", f.Error)
+	}
+	if err == nil {
+		a.log.Info("the kernel holds the picture now", "rev", a.state.Rev)
+	}
+	return err
 }
 
 // noticed hears of interfaces and routes that went, and makes the next check

@@ -102,12 +102,19 @@ func (a *Agent) detach(ctx context.Context, at *attachment, why string) error {
 		release()
 		return nil // another call was first
 	}
-	if err = a.shut(at); err == nil {
-		err = at.leave(a.cfg.StateDir)
-	}
-	if err != nil {
+	if err = a.shut(at); err != nil {
 		release()
 		return err
+	}
+	if err = at.leave(a.cfg.StateDir); err != nil {
+		// Without the promise on disk a later process would wire it again: it goes
+		// from the kernel before the answer. Its file, and so its address, stay until
+		// the disk can be written.
+		a.log.Error("the disk does not take a removal; the interface is removed at once", "task", at.Endpoint, "error", err)
+		if err = a.takeAway(at); err != nil {
+			release()
+			return err
+		}
 	}
 	a.leaving.add(departure{at, why, started, release})
 	return nil

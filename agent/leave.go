@@ -112,14 +112,7 @@ func (a *Agent) clear(ats ...*attachment) error {
 	if len(ats) == 0 {
 		return nil
 	}
-	veths, addrs := make([]string, len(ats)), make([]netip.Addr, len(ats))
-	for i, at := range ats {
-		veths[i], addrs[i] = at.Veth, at.Address
-	}
-	var g errgroup.Group
-	g.Go(func() error { return a.host.Detach(veths...) })
-	g.Go(func() error { return a.flows.Forget(addrs...) })
-	if err := g.Wait(); err != nil {
+	if err := a.takeAway(ats...); err != nil {
 		return err
 	}
 	for _, at := range ats {
@@ -133,6 +126,18 @@ func (a *Agent) clear(ats ...*attachment) error {
 		a.mu.Unlock()
 	}
 	return nil
+}
+
+// takeAway removes what the kernel still has of attachments that are shut.
+func (a *Agent) takeAway(ats ...*attachment) error {
+	veths, addrs := make([]string, len(ats)), make([]netip.Addr, len(ats))
+	for i, at := range ats {
+		veths[i], addrs[i] = at.Veth, at.Address
+	}
+	var g errgroup.Group
+	g.Go(func() error { return a.host.Detach(veths...) })
+	g.Go(func() error { return a.flows.Forget(addrs...) })
+	return g.Wait()
 }
 
 // resumeLeaving goes on with what an earlier process had shut and not removed.

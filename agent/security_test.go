@@ -2,9 +2,13 @@ package agent_test
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/taskwall/taskwall/agent"
@@ -170,6 +174,53 @@ func TestOddPackets(t *testing.T) {
 			}
 			if parts == 0 || !opened {
 				t.Errorf("what is allowed did not come: %d parts of a large packet, opened %v", parts, opened)
+			}
+		})
+	}
+}
+
+// A connection that a helper expects, because a task said so inside another one,
+// is one that no policy allowed. An error about an allowed one comes through.
+func TestExpectedConnections(t *testing.T) {
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, func(c *agent.Config) { c.Backend = backend })
+			l.must(work.Item{Programs: []work.Program{
+				posture("web", nil, tier(allow(6, "", 21), allow(17, "", 53))),
+				posture("ftp", tier(allow(6, "", 21), allow(17, "", 53)), nil),
+			}})
+			web, ftp := l.run("web", "10.0.0.1", "web"), l.run("ftp", "10.0.0.2", "ftp")
+			ftp.Serve("tcp", "10.0.0.2:21")
+			web.Serve("tcp", "10.0.0.1:9000")
+			helper := []string{"-t", "raw", "-A", "PREROUTING", "-p", "tcp", "--dport", "21", "-j", "CT", "--helper", "ftp"}
+			if out, err := exec.Command("iptables-"+backend, helper...).CombinedOutput(); err != nil {
+				t.Skipf("the kernel has no FTP helper: %s", out)
+			}
+			t.Cleanup(func() {
+				if out, err := exec.Command("iptables-"+backend, "-t", "raw", "-F").CombinedOutput(); err != nil {
+					t.Errorf("%v: %s", err, out)
+				}
+			})
+			c, err := web.Dial("tcp", "10.0.0.2:21")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for _, say := range []string{"NOOP\r\n", "PORT 10,0,0,1,35,40\r\n"} { // the helper waits for the second line
+				if _, err := c.Write([]byte(say)); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(c, make([]byte, len(say))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			out, err := exec.Command("conntrack", "-L", "expect").CombinedOutput()
+			if err != nil || !bytes.Contains(out, []byte("dport=9000")) {
+				t.Fatalf("nothing is expected, and the test shows nothing: %v: %s", err, out)
+			}
+			ftp.blocked("tcp", "10.0.0.1:9000")
+			if err := web.Reach("udp", "10.0.0.2:53"); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("the word that nobody listens did not come: %v", err)
 			}
 		})
 	}

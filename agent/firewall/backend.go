@@ -2,11 +2,15 @@ package firewall
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/coreos/go-iptables/iptables"
 )
@@ -28,12 +32,18 @@ type tools struct {
 	backend Backend
 	reason  string // why this backend
 	writers writers
+
+	patience time.Duration // 0: the constant
 }
 
 // lockWait is how long, in seconds, a program waits for another user of the
 // xtables lock. It is long because a failure helps nobody: the caller would
 // only try again.
 const lockWait = "30"
+
+// patience bounds a program's run, lock and all: one that hangs is killed, and
+// counts as not having decided anything.
+const patience = 60 * time.Second
 
 // detect resolves Auto and checks that the tools are there.
 func detect(ctx context.Context, b Backend) (*tools, error) {
@@ -129,7 +139,10 @@ func (t *tools) program(family int, verb string) string {
 // save reads all tables of a family: one process, whatever their number. A
 // table that is not there is empty.
 func (t *tools) save(ctx context.Context, family int) (map[string]saved, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.limit())
+	defer cancel()
 	cmd := exec.CommandContext(ctx, t.program(family, "save"))
+	cmd.WaitDelay = time.Second
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -142,7 +155,10 @@ func (t *tools) save(ctx context.Context, family int) (map[string]saved, error) 
 // restore applies patches, each table's atomically, without touching what they
 // do not name.
 func (t *tools) restore(ctx context.Context, family int, patch string) error {
+	ctx, cancel := context.WithTimeout(ctx, t.limit())
+	defer cancel()
 	cmd := exec.CommandContext(ctx, t.program(family, "restore"), "--noflush", "-w", lockWait)
+	cmd.WaitDelay = time.Second
 	cmd.Stdin = strings.NewReader(patch)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -151,11 +167,40 @@ func (t *tools) restore(ctx context.Context, family int, patch string) error {
 		t.writers.add(cmd.Process.Pid)
 		err = cmd.Wait()
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", cmd.Path, err, firstLine(out.Bytes()))
+	if err == nil {
+		return nil
 	}
-	return nil
+	said := firstLine(out.Bytes())
+	if ctx.Err() != nil {
+		err = fmt.Errorf("ended after %s: %w", t.limit(), ctx.Err())
+	}
+	if !refused(err, out.String()) {
+		err = errors.Join(errUndecided, err)
+	}
+	return fmt.Errorf("%s: %w: %s", cmd.Path, err, said)
 }
+
+// errUndecided says that a patch failed for a reason that is not in it: the same
+// patch may be taken the next time.
+var errUndecided = errors.New("the rules were not judged")
+
+// refused tells a patch that the kernel, or the program, found wrong from a
+// program that was killed, could not run, or met others at work.
+func refused(err error, said string) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !exit.Exited() {
+		return false
+	}
+	for _, passing := range []syscall.Errno{syscall.EAGAIN, syscall.ENOMEM, syscall.ENOBUFS, syscall.EMFILE, syscall.ENFILE, syscall.EINTR} {
+		text := passing.Error()
+		if strings.Contains(strings.ToLower(said), text) {
+			return false
+		}
+	}
+	return !strings.Contains(said, "xtables lock")
+}
+
+func (t *tools) limit() time.Duration { return cmp.Or(t.patience, patience) }
 
 func firstLine(b []byte) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")

@@ -41,11 +41,15 @@ func filterBase(hostPorts []uint16) base {
 	// Every way through ends in a verdict. A packet comes back here only when
 	// someone emptied a chain: then nothing allowed it.
 	fallen := comment("nothing decided") + " -g " + chainClosed
-	holds := "-m conntrack --ctstate RELATED,ESTABLISHED" + comment("the verdict on this connection holds")
+	holds := "-m conntrack --ctstate ESTABLISHED" + comment("the verdict on this connection holds")
+	// Only errors are related without being asked about: the connections that
+	// a helper (FTP) expects are opened by what a task says, and no policy allowed them.
+	errorOf := "-p icmp -m conntrack --ctstate RELATED" + comment("an error of a connection that is allowed")
 	invalid := "-m conntrack --ctstate INVALID -g " + chainInvalid
 	host := rules{
 		"-m set ! --match-set " + setSrc + " src,src" + comment("not the address of this interface") + " -g " + chainClosed,
 		holds + " -g " + chainAccept,
+		errorOf + " -g " + chainAccept,
 		invalid,
 	}
 	for len(hostPorts) > 0 {
@@ -72,6 +76,7 @@ func filterBase(hostPorts []uint16) base {
 			},
 			chainTask: {
 				holds + " -g " + chainAccept,
+				errorOf + " -g " + chainAccept,
 				invalid,
 				"-i " + tasks + " -g " + egress.name,
 				"-g " + ingress.name,

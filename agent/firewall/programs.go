@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/taskwall/taskwall/events/work"
@@ -76,10 +77,11 @@ func (f *Firewall) install(ctx context.Context, put []work.Program, gone []strin
 
 // narrow tries a batch as a whole, and when the kernel refuses it, by halves,
 // down to the programs at fault, which it closes. The error says that even a
-// closed posture could not be written: then no program is at fault.
+// closed posture could not be written, or that nothing was judged: then no
+// program is at fault.
 func (f *Firewall) narrow(ps []*posture, try func([]*posture) error) error {
 	err := try(ps)
-	if err == nil || len(ps) == 0 {
+	if err == nil || len(ps) == 0 || errors.Is(err, errUndecided) {
 		return err
 	}
 	if len(ps) == 1 {
