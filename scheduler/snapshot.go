@@ -132,6 +132,9 @@ func (s *State) restore(snap *snapshot) (err error) {
 	if err := s.resolver.Apply(snap.Resources, nil); err != nil {
 		return fmt.Errorf("applying the policies of a snapshot of the state: %w", err)
 	}
+	// At their size from the start, so that they need not grow step by step.
+	s.tasks, s.byExecutor = make(map[string]map[string]bool, len(c.Tasks)), make(map[string]map[string]bool, len(snap.Endpoints))
+	s.endpoints = make(map[string]*endpoint, len(snap.Endpoints))
 	for _, t := range s.cluster.Tasks {
 		enter(s.tasks, t.Endpoint(), t.Key())
 		enter(s.byAgent, t.Agent, t.Endpoint())
@@ -172,9 +175,12 @@ func (s *State) restore(snap *snapshot) (err error) {
 			s.waiting[e.id] = true
 		}
 		s.resolver.PutEndpoint(e.resolved())
-		b.consider = append(b.consider, e.id)
 	}
-	s.spread(b)
+	s.resolver.Flush() // as differences: below, the hosts are told of all there is
+	for _, at := range snap.Endpoints {
+		e := s.endpoints[at.ID]
+		b.putEndpoint(e.host, e.told(s.resolver.Posture(e.id)))
+	}
 	s.loadBGP(b)
 	s.speak(b)
 	return nil
