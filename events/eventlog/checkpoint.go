@@ -20,10 +20,16 @@ import (
 // The signature is Ed25519 over the text
 //
 //	taskwall-checkpoint-1\n<seq>\n<hash, hex>\n<time, RFC 3339 with nanoseconds, UTC>\n
+//
+// and of one that vouches for the reports of hosts, too, over
+//
+//	taskwall-checkpoint-2\n<seq>\n<hash, hex>\n<time>\n<first report>\n<last report>\n<hash of the reports, hex>\n
 type Checkpoint struct {
 	Seq  uint64    `json:"seq"`
 	Hash Hash      `json:"hash"`
 	Time time.Time `json:"time"`
+	// Reports is nil when there were none, and of earlier versions.
+	Reports *ReportsMark `json:"reports,omitempty"`
 	// Key names the key that signed: the first 16 hex digits of its SHA-256.
 	Key       string `json:"key"`
 	Signature string `json:"signature"` // base64
@@ -45,12 +51,20 @@ func KeyName(key ed25519.PublicKey) string {
 }
 
 func (c *Checkpoint) text() []byte {
-	return fmt.Appendf(nil, "taskwall-checkpoint-1\n%d\n%s\n%s\n", c.Seq, c.Hash, c.Time.UTC().Format(time.RFC3339Nano))
+	version := 1
+	if c.Reports != nil {
+		version = 2
+	}
+	text := fmt.Appendf(nil, "taskwall-checkpoint-%d\n%d\n%s\n%s\n", version, c.Seq, c.Hash, c.Time.UTC().Format(time.RFC3339Nano))
+	if r := c.Reports; r != nil {
+		text = fmt.Appendf(text, "%d\n%d\n%s\n", r.First, r.Last, r.Hash)
+	}
+	return text
 }
 
-// Sign makes a checkpoint.
-func Sign(key ed25519.PrivateKey, seq uint64, hash Hash, now time.Time) Checkpoint {
-	c := Checkpoint{Seq: seq, Hash: hash, Time: now.UTC(), Key: KeyName(key.Public().(ed25519.PublicKey))}
+// Sign makes a checkpoint; reports may be nil.
+func Sign(key ed25519.PrivateKey, seq uint64, hash Hash, reports *ReportsMark, now time.Time) Checkpoint {
+	c := Checkpoint{Seq: seq, Hash: hash, Time: now.UTC(), Reports: reports, Key: KeyName(key.Public().(ed25519.PublicKey))}
 	c.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, c.text()))
 	return c
 }
@@ -96,20 +110,45 @@ func (l *Log) care(ctx context.Context, now time.Time) {
 	}
 }
 
-// Checkpoint writes a checkpoint at the last record that this Log knows, if
-// there is none yet. A writer calls it when it ends, and on a timer when there
-// may be long pauses between events.
+// Checkpoint writes a checkpoint at the last record that this Log knows and the
+// last report that is stored, if there is none yet. A writer calls it when it
+// ends, and on a timer: the checkpoints that Append writes vouch for no later
+// reports, so that events need not wait for their reading.
 func (l *Log) Checkpoint(ctx context.Context) error {
+	if l.o.Key == nil {
+		return nil
+	}
+	if err := l.tallyInTime(ctx); err != nil {
+		l.log.Error("the checkpoint vouches for no later reports than the one before", "error", err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.o.Key == nil || l.last == 0 || l.last == l.signed {
+	if l.last == 0 || l.last == l.signed && l.reported() == l.signedReports {
 		return nil
 	}
 	return l.checkpoint(ctx)
 }
 
+// tallyInTime leaves half of the time to sign what was read by then.
+func (l *Log) tallyInTime(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)/2)
+		defer cancel()
+	}
+	return l.tallyReports(ctx)
+}
+
+// reported is the last report that the next checkpoint vouches for.
+func (l *Log) reported() uint64 {
+	if m := l.tally.now(); m != nil {
+		return m.Last
+	}
+	return 0
+}
+
 func (l *Log) checkpoint(ctx context.Context) error {
-	c := Sign(l.o.Key, l.last, l.hash, time.Now())
+	c := Sign(l.o.Key, l.last, l.hash, l.tally.now(), time.Now())
 	data, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)
@@ -117,9 +156,15 @@ func (l *Log) checkpoint(ctx context.Context) error {
 	if _, err := bus.PublishAtomic(ctx, l.js, []*nats.Msg{{Subject: bus.CheckpointsSubject, Data: data}}); err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)
 	}
-	l.signed = l.last
+	if l.signed = l.last; c.Reports != nil {
+		l.signedReports = c.Reports.Last
+	}
 	// In a log file elsewhere this line is one more witness.
-	l.log.Info("checkpoint of the event log", "seq", c.Seq, "hash", c.Hash.String(), "key", c.Key)
+	said := []any{"seq", c.Seq, "hash", c.Hash.String(), "key", c.Key}
+	if c.Reports != nil {
+		said = append(said, "reports", c.Reports.Last, "reports_hash", c.Reports.Hash.String())
+	}
+	l.log.Info("checkpoint of the event log", said...)
 	return nil
 }
 

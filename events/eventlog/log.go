@@ -46,6 +46,9 @@ type Log struct {
 	mark   mark
 	signed uint64 // the last checkpoint of this writer
 	limits retention
+
+	signedReports uint64 // the last report that it vouches for
+	tally         tally
 }
 
 // Open opens the log of the streams that bus.EnsureStreams made.

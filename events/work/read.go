@@ -1,6 +1,7 @@
 package work
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -72,6 +73,9 @@ func StoredOf(msg *jetstream.RawStreamMsg) Stored {
 type StoredReport struct {
 	Report
 	Stored time.Time // by the server's clock
+	// Data is the report as it was sent, not compressed; as it lies there when it
+	// can't be unpacked. It is not written down with the rest.
+	Data []byte `json:"-"`
 	// Err is why the report can't be read: then only Host, Seq and Stored are
 	// known.
 	Err error
@@ -102,10 +106,17 @@ func ReadReports(ctx context.Context, js jetstream.JetStream, from uint64) iter.
 
 // ReportOf reads a report from a message of the REPORTS stream.
 func ReportOf(msg *jetstream.RawStreamMsg) StoredReport {
-	st := StoredReport{Stored: msg.Time}
-	if st.Report, st.Err = decodeReport(msg.Subject, msg.Header, msg.Data); st.Err != nil {
-		host, _ := bus.HostOf(msg.Subject) // "" when the subject is the fault
-		st.Report = Report{Host: host}
+	st := StoredReport{Stored: msg.Time, Data: msg.Data}
+	host, err := bus.HostOf(msg.Subject)
+	data, errPacked := bus.Unpack(msg.Header, msg.Data)
+	if errPacked == nil {
+		st.Data = data
+	}
+	if err = cmp.Or(err, errPacked); err == nil {
+		st.Report, err = DecodeReport(host, data)
+	}
+	if err != nil {
+		st.Report, st.Err = Report{Host: host}, err // no host when the subject is the fault
 	}
 	st.Seq = msg.Sequence
 	return st

@@ -268,8 +268,8 @@ func (d *disk) reports(ctx context.Context, from uint64) iter.Seq2[work.StoredRe
 				yield(work.StoredReport{}, fmt.Errorf("reading reports: %w", err))
 				return
 			}
-			st := work.StoredReport{Stored: l.Time}
-			if st.Report, st.Err = work.DecodeReport(l.Host, l.body(l.Report)); st.Err != nil {
+			st := work.StoredReport{Stored: l.Time, Data: l.body(l.Report)}
+			if st.Report, st.Err = work.DecodeReport(l.Host, st.Data); st.Err != nil {
 				st.Report = work.Report{Host: l.Host}
 			}
 			if st.Seq = l.Seq; !yield(st, nil) {

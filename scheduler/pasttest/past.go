@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
@@ -117,7 +118,25 @@ func (p *Past) Report(r work.Report) uint64 {
 
 // Checkpoint signs the log as it is.
 func (p *Past) Checkpoint() {
-	p.Signed = append(p.Signed, eventlog.Sign(Key, uint64(len(p.Log)), p.link, p.Now))
+	reports := &eventlog.ReportsMark{First: 1}
+	for _, r := range p.stored() {
+		*reports = reports.Next(r.Seq, r.Stored, r.Host, r.Data)
+	}
+	p.Signed = append(p.Signed, eventlog.Sign(Key, uint64(len(p.Log)), p.link, reports, p.Now))
+}
+
+// stored are the reports with their bytes, which those that a test altered have
+// anew.
+func (p *Past) stored() []work.StoredReport {
+	all := slices.Clone(p.Said)
+	for i := range all {
+		data, err := json.Marshal(all[i].Report)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		all[i].Data = data
+	}
+	return all
 }
 
 // Host adds a machine whose agent joins.
@@ -224,7 +243,7 @@ func (p *Past) Items(_ context.Context, from uint64) iter.Seq2[work.Stored, erro
 
 // Reports are those stored from a place on.
 func (p *Past) Reports(_ context.Context, from uint64) iter.Seq2[work.StoredReport, error] {
-	return list(p.Said, func(r work.StoredReport) bool { return r.Seq >= from })
+	return list(p.stored(), func(r work.StoredReport) bool { return r.Seq >= from })
 }
 
 // Bounds are the records that there are.

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -93,13 +94,16 @@ type ItemCount struct {
 
 // HostCount counts what hosts said.
 type HostCount struct {
-	Hosts    int `json:"hosts"`    // that items were published for
-	Reports  int `json:"reports"`  // read
-	Answered int `json:"answered"` // items that a host said to have applied
-	Waiting  int `json:"waiting"`  // items without an answer at the end
-	Compared int `json:"compared"` // digests of pictures that could be compared
-	Equal    int `json:"equal"`    // and were equal
-	Words    int `json:"words"`    // records in which a host speaks, found among its reports
+	Hosts   int `json:"hosts"`   // that items were published for
+	Reports int `json:"reports"` // read
+	// Signed is the last report that a trusted checkpoint vouches for, with those
+	// before it; 0: none.
+	Signed   uint64 `json:"signed"`
+	Answered int    `json:"answered"` // items that a host said to have applied
+	Waiting  int    `json:"waiting"`  // items without an answer at the end
+	Compared int    `json:"compared"` // digests of pictures that could be compared
+	Equal    int    `json:"equal"`    // and were equal
+	Words    int    `json:"words"`    // records in which a host speaks, found among its reports
 	// Longest is how long an item waited for its answer at most.
 	Longest time.Duration `json:"longest"`
 }
@@ -145,6 +149,25 @@ func (r *Report) take(log *eventlog.Report) {
 	r.Log.Signed, r.Log.Checkpoints, r.Log.Untrusted = log.Signed, log.Checkpoints, log.Untrusted
 	for _, p := range log.Problems {
 		r.note(Finding{Kind: KindLog, Problem: true, First: p.From, Last: p.To, What: p.What})
+	}
+}
+
+// leastLimit is less than what retention by size leaves of the reports, in
+// bytes: see --retention-bytes of the controller.
+const leastLimit = 32 << 20
+
+// takeReports adds what was found about the reports, which were read to their
+// end or not. It counts in every period, as with the log.
+func (r *Report) takeReports(v *eventlog.ReportsVerifier, toEnd bool) {
+	young := r.Log.First == 1 // so young that age has removed nothing
+	found := v.End(toEnd && (young || v.First > 0))
+	r.Hosts.Signed = found.Signed
+	for _, p := range found.Problems {
+		r.note(Finding{Kind: KindReport, Problem: true, First: p.From, Last: p.To, What: p.What})
+	}
+	if found.Unknown > 0 {
+		r.note(Finding{Kind: KindReport, Problem: young && v.Bytes < leastLimit, First: 1, Last: v.First - 1,
+			What: fmt.Sprintf("no longer kept; so those from %d to %d cannot be compared with a checkpoint", v.First, found.Unknown)})
 	}
 }
 

@@ -34,6 +34,13 @@ func (r *Report) WriteText(out io.Writer) error {
 	fmt.Fprintf(tw, "Hosts\t%d; %d items answered%s; the longest wait was %s\n", h.Hosts, h.Answered, some(h.Waiting, ", %d not yet"), rough(h.Longest))
 	fmt.Fprintf(tw, "Pictures\t%d compared with what hosts say that they hold, %d equal\n", h.Compared, h.Equal)
 	fmt.Fprintf(tw, "Reports\t%d read; %d words of hosts in the log are among them\n", h.Reports, h.Words)
+	switch {
+	case h.Reports == 0 || l.Signed == 0: // said, or nothing to say
+	case h.Signed == 0:
+		fmt.Fprintf(tw, "\tno checkpoint of a trusted key vouches for them: earlier versions signed the log alone\n")
+	default:
+		fmt.Fprintf(tw, "\tsigned up to report %d, by checkpoints of trusted keys\n", h.Signed)
+	}
 	if len(r.Findings) > 0 {
 		fmt.Fprintln(tw)
 		if err := tw.Flush(); err != nil {

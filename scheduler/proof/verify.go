@@ -21,6 +21,7 @@ type Verification struct {
 	o     Options
 	rep   *Report
 	chain *eventlog.Verifier
+	marks *eventlog.ReportsVerifier
 	state *scheduler.State
 	items *items
 	hosts *hosts
@@ -33,6 +34,7 @@ type Verification struct {
 	report     *work.StoredReport // the next report
 	nextReport func() (work.StoredReport, error, bool)
 	reportSeq  uint64 // of the last report taken
+	cut        bool   // the reports were read up to the period's end
 
 	gone map[string]string // hosts that are away at the end, and why
 }
@@ -49,6 +51,7 @@ func New(ctx context.Context, src Source, o Options, trust ...ed25519.PublicKey)
 	rep := &Report{From: o.From, To: o.To, Findings: []Finding{}}
 	v := &Verification{
 		src: src, o: o, rep: rep, chain: eventlog.NewVerifier(checkpoints, trust...),
+		marks: eventlog.NewReportsVerifier(checkpoints, trust...),
 		hosts: newHosts(rep, o.Late), words: newWords(rep, o.Late),
 	}
 	v.items = newItems(rep, o, v.published)
@@ -190,6 +193,7 @@ func (v *Verification) reportsUntil(t time.Time) error {
 	for v.report != nil && (t.IsZero() || !v.report.Stored.After(t)) {
 		r := *v.report
 		v.see(r.Stored)
+		v.marks.Take(r.Seq, r.Stored, r.Host, r.Data)
 		v.words.report(r)
 		v.hosts.report(r)
 		v.reportSeq = max(v.reportSeq, r.Seq)
@@ -204,7 +208,10 @@ func (v *Verification) advanceReport() error {
 	v.report = nil
 	r, err, ok := v.nextReport()
 	switch {
-	case !ok, err == nil && !v.o.To.IsZero() && r.Stored.After(v.o.To):
+	case !ok:
+		return nil
+	case err == nil && !v.o.To.IsZero() && r.Stored.After(v.o.To):
+		v.cut = true
 		return nil
 	case err != nil:
 		return fmt.Errorf("reading the reports: %w", err)
@@ -242,6 +249,7 @@ func (v *Verification) end() (*Report, error) {
 	v.hosts.end(now, v.away)
 	v.rep.Log.End, v.rep.Log.Folded = v.state.Now(), v.state.Seq()
 	v.rep.take(v.chain.End(v.read))
+	v.rep.takeReports(v.marks, !v.cut)
 	v.rep.sort()
 	return v.rep, nil
 }
@@ -261,24 +269,25 @@ func (v *Verification) away(name string) string {
 
 // atRest is the form of a Verification when it is written down.
 type atRest struct {
-	Version int                `json:"version"`
-	From    time.Time          `json:"from,omitzero"`
-	To      time.Time          `json:"to,omitzero"`
-	Late    time.Duration      `json:"late"`
-	Read    uint64             `json:"read"`
-	Reports uint64             `json:"reports"`
-	Broken  bool               `json:"broken"`
-	Latest  time.Time          `json:"latest"`
-	Report  *Report            `json:"report"`
-	Kept    map[Kind]int       `json:"kept"`
-	Chain   *eventlog.Verifier `json:"chain"`
-	State   *scheduler.State   `json:"state"`
-	Items   itemsAtRest        `json:"items"`
-	Hosts   map[string]*host   `json:"hosts"`
-	Words   wordsAtRest        `json:"words"`
+	Version int                       `json:"version"`
+	From    time.Time                 `json:"from,omitzero"`
+	To      time.Time                 `json:"to,omitzero"`
+	Late    time.Duration             `json:"late"`
+	Read    uint64                    `json:"read"`
+	Reports uint64                    `json:"reports"`
+	Broken  bool                      `json:"broken"`
+	Latest  time.Time                 `json:"latest"`
+	Report  *Report                   `json:"report"`
+	Kept    map[Kind]int              `json:"kept"`
+	Chain   *eventlog.Verifier        `json:"chain"`
+	Marks   *eventlog.ReportsVerifier `json:"marks"`
+	State   *scheduler.State          `json:"state"`
+	Items   itemsAtRest               `json:"items"`
+	Hosts   map[string]*host          `json:"hosts"`
+	Words   wordsAtRest               `json:"words"`
 }
 
-const restVersion = 1
+const restVersion = 2
 
 // MarshalJSON writes down how far an interrupted Run has come.
 func (v *Verification) MarshalJSON() ([]byte, error) {
@@ -289,7 +298,7 @@ func (v *Verification) MarshalJSON() ([]byte, error) {
 	return json.Marshal(atRest{
 		Version: restVersion, From: v.o.From, To: v.o.To, Late: v.o.Late,
 		Read: v.read, Reports: v.reportSeq, Broken: v.broken, Latest: v.latest,
-		Report: &rep, Kept: rep.kept, Chain: v.chain, State: v.state,
+		Report: &rep, Kept: rep.kept, Chain: v.chain, Marks: v.marks, State: v.state,
 		Items: v.items.atRest(), Hosts: v.hosts.all, Words: v.words.wordsAtRest,
 	})
 }
@@ -300,7 +309,7 @@ var errOther = errors.New("it is of another verification: other times, or anothe
 // UnmarshalJSON brings a new Verification of the same source and options to
 // where one that was written down had come.
 func (v *Verification) UnmarshalJSON(data []byte) error {
-	a := atRest{Chain: v.chain}
+	a := atRest{Chain: v.chain, Marks: v.marks}
 	if err := json.Unmarshal(data, &a); err != nil {
 		return fmt.Errorf("going on with a verification: %w", err)
 	}

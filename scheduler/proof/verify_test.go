@@ -242,7 +242,7 @@ func TestCheckpointsOfAStrangerProveNothing(t *testing.T) {
 	p := pasttest.Shop(t)
 	p.Log[7].Data = bytes.Replace(p.Log[7].Data, []byte(`"app":"web"`), []byte(`"app":"wxb"`), 1)
 	relink(p)
-	p.Signed = []eventlog.Checkpoint{eventlog.Sign(pasttest.KeyOf("stranger"), 10, p.Log[9].Hash(), p.Now)}
+	p.Signed = []eventlog.Checkpoint{eventlog.Sign(pasttest.KeyOf("stranger"), 10, p.Log[9].Hash(), nil, p.Now)}
 	rep := verify(t, p, Options{})
 	if rep.Log.Signed != 0 || rep.Log.Untrusted != 1 {
 		t.Errorf("the log is %+v", rep.Log)

@@ -79,6 +79,7 @@ type past struct {
 	seq     uint64
 	items   uint64
 	reports uint64
+	marked  eventlog.ReportsMark
 	signed  uint64
 	commits int
 
@@ -106,6 +107,7 @@ func Write(ctx context.Context, dir string, o Options) (out Written, err error) 
 	p := &past{
 		o: o, ctx: ctx, w: w, rnd: rand.New(rand.NewPCG(o.Seed, 7)), now: Begin, //nolint:gosec // not for secrets
 		state: scheduler.NewState(), told: map[string]*work.State{},
+		marked: eventlog.ReportsMark{First: 1},
 	}
 	err = p.begin()
 	for err == nil {
@@ -230,7 +232,9 @@ func (p *past) report(host string, r work.Report) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return r.ID, p.w.Report(p.reports, p.now.Add(3*time.Millisecond), host, data)
+	stored := p.now.Add(3 * time.Millisecond)
+	p.marked = p.marked.Next(p.reports, stored, host, data)
+	return r.ID, p.w.Report(p.reports, stored, host, data)
 }
 
 // heard stores a report of an agent and appends the event that it becomes.
@@ -263,7 +267,8 @@ func (p *past) wired(t *task, state events.WiringState) error {
 }
 
 func (p *past) sign() error {
-	c := eventlog.Sign(key, p.seq, p.link, p.now)
+	reports := p.marked
+	c := eventlog.Sign(key, p.seq, p.link, &reports, p.now)
 	data, err := json.Marshal(c)
 	if err != nil || p.seq == p.signed {
 		return err

@@ -1,0 +1,171 @@
+package proof
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
+	"github.com/taskwall/taskwall/scheduler/pasttest"
+)
+
+// denials is a shop whose hosts then report denied packets: reports 13 to 17,
+// up to a checkpoint, and 18 to 20, up to another.
+func denials(t *testing.T) *pasttest.Past {
+	t.Helper()
+	p := pasttest.Shop(t)
+	if n := len(p.Said); n != 12 {
+		t.Fatalf("the shop has %d reports", n)
+	}
+	for i := range 8 {
+		p.Report(work.Report{Host: "h1", Logged: &work.Logged{
+			Action: work.Deny, Direction: "ingress", Policy: "GlobalNetworkPolicy db", Index: -1, Protocol: 6, Port: 22, Count: 1 + i,
+			Source: netip.MustParseAddr("10.9.9.9"), Dest: netip.MustParseAddr("10.8.0.0"),
+		}})
+		p.Now = p.Now.Add(time.Second)
+		if i == 4 {
+			p.Checkpoint()
+		}
+	}
+	p.Checkpoint()
+	return p
+}
+
+// What no record of the log speaks of, denied packets, is found by checkpoints
+// alone: between which two it was.
+func TestReportsThatAreTamperedWithAreFoundBetweenCheckpoints(t *testing.T) {
+	t.Parallel()
+	whole := verify(t, denials(t), Options{})
+	if !whole.OK() || whole.Hosts.Signed != 20 {
+		t.Fatalf("untouched, signed up to %d: %+v", whole.Hosts.Signed, whole.Findings)
+	}
+	const altered = "altered, removed, inserted or moved among them: not what the checkpoint of "
+	for name, c := range map[string]struct {
+		tamper func(*pasttest.Past)
+		want   []string
+		alone  bool // nothing else is found
+	}{
+		"altered": {func(p *pasttest.Past) {
+			l := *p.Said[14].Logged
+			l.Port = 443
+			p.Said[14].Logged = &l
+		}, []string{"13-17: " + altered}, true},
+		"altered after the first checkpoint": {func(p *pasttest.Past) {
+			l := *p.Said[18].Logged
+			l.Count = 1
+			p.Said[18].Logged = &l
+		}, []string{"18-20: " + altered}, true},
+		"of another host": {func(p *pasttest.Past) { p.Said[14].Host = "h2" }, []string{"13-17: " + altered}, true},
+		"stored at another time": {func(p *pasttest.Past) {
+			p.Said[14].Stored = p.Said[14].Stored.Add(time.Millisecond)
+		}, []string{"13-17: " + altered}, true},
+		"removed": {func(p *pasttest.Past) { p.Said = slices.Delete(p.Said, 14, 15) }, []string{"13-17: " + altered, "15-15: missing"}, false},
+		"removed, and the others close up": {func(p *pasttest.Past) {
+			p.Said = slices.Delete(p.Said, 14, 15)
+			renumber(p)
+		}, []string{"13-17: " + altered, "20-20: missing at the end: a checkpoint was signed for them"}, false},
+		"the one that was signed last is removed": {func(p *pasttest.Past) { p.Said = slices.Delete(p.Said, 16, 17) },
+			[]string{"13-17: " + altered, "17-17: missing"}, false},
+		"inserted": {func(p *pasttest.Past) {
+			p.Said = slices.Insert(p.Said, 14, p.Said[14])
+			renumber(p)
+		}, []string{"13-17: " + altered}, false},
+		"exchanged": {func(p *pasttest.Past) {
+			a, b := &p.Said[13], &p.Said[14]
+			a.Logged, b.Logged = b.Logged, a.Logged
+		}, []string{"13-17: " + altered}, true},
+		"the first removed": {func(p *pasttest.Past) { p.Said = p.Said[1:] },
+			[]string{"1-1: no longer kept; so those from 2 to 12 cannot be compared with a checkpoint"}, false},
+		"the end cut off": {func(p *pasttest.Past) { p.Said = p.Said[:18] },
+			[]string{"19-20: missing at the end: a checkpoint was signed for them"}, false},
+		"all removed":                        {func(p *pasttest.Past) { p.Said = nil }, []string{"1-20: missing at the end: a checkpoint was signed for them"}, false},
+		"a mark removed from its checkpoint": {func(p *pasttest.Past) { p.Signed[1].Reports = nil }, nil, false}, // the signature does not fit
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := denials(t)
+			c.tamper(p)
+			rep := verify(t, p, Options{})
+			if rep.OK() {
+				t.Fatal("nothing was found")
+			}
+			var found []string
+			for _, f := range rep.Findings {
+				if f.Kind == KindReport && f.Problem {
+					found = append(found, fmt.Sprintf("%d-%d: %s", f.First, f.Last, f.What))
+				}
+			}
+			for _, want := range c.want {
+				if !slices.ContainsFunc(found, func(s string) bool { return strings.HasPrefix(s, want) }) {
+					t.Errorf("did not find %q among\n%s", want, strings.Join(found, "\n"))
+				}
+			}
+			// What lies between two other checkpoints is not suspected.
+			for _, s := range found {
+				if c.alone && !strings.HasPrefix(s, c.want[0]) {
+					t.Errorf("also found %q", s)
+				}
+			}
+		})
+	}
+}
+
+// Logs of earlier versions have no marks of the reports in their checkpoints,
+// and are whole all the same.
+func TestALogWhoseReportsWereNotSigned(t *testing.T) {
+	t.Parallel()
+	p := denials(t)
+	for i, c := range p.Signed {
+		p.Signed[i] = eventlog.Sign(pasttest.Key, c.Seq, c.Hash, nil, c.Time)
+	}
+	rep := verify(t, p, Options{})
+	var text strings.Builder
+	if err := rep.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if !rep.OK() || rep.Hosts.Signed != 0 || !strings.Contains(text.String(), "no checkpoint of a trusted key vouches for them") {
+		t.Errorf("%s", text.String())
+	}
+}
+
+// A period that ends before the reports do says nothing of those after it.
+func TestAPeriodDoesNotMissLaterReports(t *testing.T) {
+	t.Parallel()
+	p := denials(t)
+	rep := verify(t, p, Options{To: p.Said[17].Stored})
+	if !rep.OK() || rep.Hosts.Signed != 17 {
+		t.Errorf("signed up to %d: %+v", rep.Hosts.Signed, rep.Findings)
+	}
+}
+
+// What retention removed is no problem: the reports are checked from the first
+// mark on that what is kept follows.
+func TestReportsWhoseBeginningIsNoLongerKept(t *testing.T) {
+	t.Parallel()
+	p := denials(t)
+	v := eventlog.NewReportsVerifier(p.Signed, pasttest.Trust)
+	for r, err := range p.Reports(t.Context(), 15) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Take(r.Seq, r.Stored, r.Host, r.Data)
+	}
+	if rep := v.End(true); len(rep.Problems) > 0 || rep.Unknown != 17 || rep.Signed != 20 {
+		t.Errorf("from 15 on: %+v", rep)
+	}
+	// Just after a mark all can be checked.
+	v = eventlog.NewReportsVerifier(p.Signed, pasttest.Trust)
+	for r, err := range p.Reports(t.Context(), 18) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Take(r.Seq, r.Stored, r.Host, r.Data)
+	}
+	if rep := v.End(true); len(rep.Problems) > 0 || rep.Unknown != 0 || rep.Signed != 20 {
+		t.Errorf("from 18 on: %+v", rep)
+	}
+}
