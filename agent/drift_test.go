@@ -22,7 +22,9 @@ func TestDrift(t *testing.T) {
 	}{
 		"nft rules flushed":    {"nft", "iptables-nft -F", "tw-forward", true},
 		"nft rule inserted":    {"nft", "iptables-nft -I FORWARD -j ACCEPT", "stood before the jump", true},
-		"legacy rules flushed": {"legacy", "iptables-legacy -F", "tw-forward", false},
+		"legacy rules flushed": {"legacy", "iptables-legacy -F", "tw-forward", true},
+		"legacy rule inserted": {"legacy", "iptables-legacy -I FORWARD -j ACCEPT", "stood before the jump", true},
+		"legacy mark flushed":  {"legacy", "iptables-legacy -t mangle -F", "tw-mark", true},
 		"set flushed":          {"nft", "ipset flush tw-src", "tw-src", false},
 		"block's route":        {"nft", "ip route del unreachable 10.0.0.0/24", "10.0.0.0/24", true},
 		"other host's route":   {"nft", "ip route del 10.0.1.0/24", "10.0.1.0/24", true},
@@ -62,11 +64,12 @@ func TestDrift(t *testing.T) {
 // A chain that someone emptied lets nothing pass that was not allowed before,
 // also before it is mended.
 func TestEmptiedChainCloses(t *testing.T) {
-	l := newLab(t, func(c *agent.Config) { c.Backend, c.CheckEvery = "legacy", time.Hour }) // the kernel tells nobody: it stays broken
+	l := newLab(t, func(c *agent.Config) { c.Backend = "legacy" })
 	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, ""))), posture("shut", nil, tier(allow(0, "")))}})
 	a, b, shut := l.run("a", "10.0.0.1", "open"), l.run("b", "10.0.0.2", "open"), l.run("shut", "10.0.0.3", "shut")
 	b.Serve("udp", "10.0.0.2:53")
 	shut.Serve("udp", "10.0.0.3:53")
+	l.stop() // who would mend it
 	for _, chain := range []string{"filter tw-i-open", "filter tw-i-shut", "filter tw-e-open", "filter tw-egress", "filter tw-ingress", "filter tw-task", "filter tw-allowed", "filter tw-accept", "mangle tw-mark"} {
 		table, name, _ := strings.Cut(chain, " ")
 		save, err := exec.Command("iptables-legacy-save").Output()

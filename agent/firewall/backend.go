@@ -30,8 +30,9 @@ const (
 // those of the network namespace that the calling thread is in.
 type tools struct {
 	backend Backend
-	reason  string // why this backend
-	writers writers
+	reason  string      // why this backend
+	writers writers     // of nft rules
+	legacy  legacyWatch // of legacy rules
 
 	patience time.Duration // 0: the constant
 }
@@ -162,11 +163,14 @@ func (t *tools) restore(ctx context.Context, family int, patch string) error {
 	cmd.Stdin = strings.NewReader(patch)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := cmd.Start()
-	if err == nil {
-		t.writers.add(cmd.Process.Pid)
-		err = cmd.Wait()
-	}
+	err := t.legacy.write(func() error {
+		err := cmd.Start()
+		if err == nil {
+			t.writers.add(cmd.Process.Pid)
+			err = cmd.Wait()
+		}
+		return err
+	})
 	if err == nil {
 		return nil
 	}

@@ -47,11 +47,10 @@ func (w *writers) has(pid uint32) bool {
 }
 
 // Watch calls changed soon after another program wrote rules, until the
-// context ends. The legacy tables tell nobody: then it only waits.
+// context ends.
 func (f *Firewall) Watch(ctx context.Context, changed func()) error {
 	if f.tools.backend != NFT {
-		<-ctx.Done()
-		return nil
+		return f.watchLegacy(ctx, changed)
 	}
 	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
