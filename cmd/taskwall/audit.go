@@ -17,7 +17,7 @@ func auditCommand() *cobra.Command {
 		Short: "Ask the past: who could reach whom, who had an address, what happened",
 	}
 	cmd.AddCommand(atCommand(), reachCommand(), explainThenCommand(), whoThenCommand(), timelineCommand(),
-		copyCommand(), replayCommand(), verifyCommand(), whatIfCommand(), exportCommand(), checkBundleCommand(), keyCommand())
+		copyCommand(), replayCommand(), verifyCommand(), whatIfCommand(), exportCommand(), checkBundleCommand(), keyCommand(), checkpointCommand())
 	return cmd
 }
 

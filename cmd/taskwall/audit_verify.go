@@ -35,6 +35,9 @@ Checkpoints prove something only with keys that you trust: give the controllers'
 public keys with --trust. Without, only the chain is checked, which whoever can
 write to NATS could write anew as a whole.
 
+A log that was cut off together with its last checkpoints is whole in itself. Keep
+checkpoints elsewhere (taskwall audit checkpoint), and give them with --expect.
+
 Exit status 0 when there are no problems, 1 when there are.`,
 		Example: `  taskwall audit verify --trust checkpoint.pub
   taskwall audit verify --trust checkpoint.pub --from 2026-02-01 --to 2026-03-01 --resume verify.state`,
@@ -45,6 +48,7 @@ Exit status 0 when there are no problems, 1 when there are.`,
 	trustFlag(cmd)
 	periodFlags(cmd)
 	f.Duration("late", proof.DefaultLate, "how long an item may wait for its answer before it is listed")
+	f.String("expect", "", "`file` with checkpoints that were kept elsewhere (taskwall audit checkpoint), which the log must hold")
 	f.String("resume", "", "`file` to write down in how far it came when it is interrupted, and to go on from")
 	historyFlags(cmd)
 	outputFlag(cmd)
@@ -72,8 +76,13 @@ func runVerify(cmd *cobra.Command, _ []string) error {
 	}
 	shown := &progress{w: cmd.ErrOrStderr()}
 	late, _ := cmd.Flags().GetDuration("late")
+	kept, _ := cmd.Flags().GetString("expect")
+	expect, err := expected(kept, trust)
+	if err != nil {
+		return err
+	}
 	v, err := proof.New(ctx, src, proof.Options{
-		From: from, To: to, Late: late, Now: nowOf(cmd),
+		From: from, To: to, Late: late, Now: nowOf(cmd), Expect: expect,
 		Progress: func(p proof.Progress) {
 			shown.say("record %d, of %s", p.Last, p.Time.UTC().Format(time.RFC3339))
 		},

@@ -132,6 +132,36 @@ func TestALogWhoseReportsWereNotSigned(t *testing.T) {
 	}
 }
 
+// A log that was cut off together with its last checkpoint is whole, but for who
+// kept that checkpoint.
+func TestACheckpointKeptElsewhereShowsThatTheEndWasCutOff(t *testing.T) {
+	t.Parallel()
+	p := denials(t)
+	p.Task("web.9", "web", "h2", "TASK_RUNNING", map[string]string{"app": "web"})
+	p.Checkpoint()
+	kept := p.Signed[3:]
+	if rep := verify(t, p, Options{Expect: kept}); !rep.OK() || rep.Log.Checkpoints != 4 {
+		t.Errorf("of the whole log: %+v", rep)
+	}
+	p.Log, p.Signed, p.Said = p.Log[:10], p.Signed[:3], p.Said[:20]
+	p.Sent = slices.DeleteFunc(p.Sent, func(s work.Stored) bool { return s.Item.Cause > 10 })
+	if rep := verify(t, p, Options{}); !rep.OK() {
+		t.Fatalf("by itself it is not whole: %+v", rep.Findings)
+	}
+	var found []string
+	for _, f := range verify(t, p, Options{Expect: kept}).Findings {
+		found = append(found, fmt.Sprintf("%s %d-%d: %s", f.Kind, f.First, f.Last, f.What))
+	}
+	for _, want := range []string{
+		"log 11-11: missing at the end: a checkpoint was signed for them", "log 11-11: the checkpoint of 2026-03-01T",
+		"report 21-",
+	} {
+		if !slices.ContainsFunc(found, func(s string) bool { return strings.HasPrefix(s, want) }) {
+			t.Errorf("did not find %q among\n%s", want, strings.Join(found, "\n"))
+		}
+	}
+}
+
 // A period that ends before the reports do says nothing of those after it.
 func TestAPeriodDoesNotMissLaterReports(t *testing.T) {
 	t.Parallel()

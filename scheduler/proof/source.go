@@ -34,6 +34,9 @@ type Options struct {
 	From, To time.Time
 	// Late is how long an item may be without an answer; zero: DefaultLate.
 	Late time.Duration
+	// Expect are checkpoints of trusted keys that were kept elsewhere: the log
+	// must reach them, and hold them.
+	Expect []eventlog.Checkpoint
 	// Now is the time up to which a live source is looked at; zero for a copy,
 	// which ends with what it holds.
 	Now time.Time

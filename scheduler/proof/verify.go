@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/taskwall/taskwall/events/eventlog"
@@ -49,6 +50,14 @@ func New(ctx context.Context, src Source, o Options, trust ...ed25519.PublicKey)
 		return nil, fmt.Errorf("reading the checkpoints: %w", err)
 	}
 	rep := &Report{From: o.From, To: o.To, Findings: []Finding{}}
+	for _, c := range o.Expect {
+		if slices.ContainsFunc(checkpoints, func(o eventlog.Checkpoint) bool { return o.Seq == c.Seq && o.Signature == c.Signature }) {
+			continue
+		}
+		checkpoints = append(checkpoints, c)
+		rep.note(Finding{Kind: KindLog, Problem: true, First: c.Seq, Last: c.Seq,
+			What: "the checkpoint of " + c.Time.UTC().Format(time.RFC3339) + ", which was kept elsewhere, is missing"})
+	}
 	v := &Verification{
 		src: src, o: o, rep: rep, chain: eventlog.NewVerifier(checkpoints, trust...),
 		marks: eventlog.NewReportsVerifier(checkpoints, trust...),
