@@ -184,18 +184,24 @@ func (p *stormPlace) policies(apps int) {
 // report once the one before is durable, and of those that wait about applied
 // items only the newest.
 func (p *stormPlace) answer() {
+	// Before a host joins: its picture comes once, and these do not look for what
+	// they missed, as agents do.
+	msgs := make(chan *nats.Msg, 1<<20)
+	sub, err := p.conn.NATS.ChanSubscribe("taskwall.work.*", msgs)
+	if err == nil {
+		err = p.conn.NATS.FlushTimeout(20 * time.Second)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var agents sync.WaitGroup
 	queues := map[string]chan *work.Item{}
 	for i := range p.hosts {
-		name, items := hostName(i), make(chan *work.Item, 1<<14)
-		queues[name] = items
-		agents.Go(func() { p.agent(ctx, name, i, items) })
+		queues[hostName(i)] = make(chan *work.Item, 1<<14)
 	}
-	msgs := make(chan *nats.Msg, 1<<20)
-	sub, err := p.conn.NATS.ChanSubscribe("taskwall.work.*", msgs)
-	if err != nil {
-		p.t.Fatal(err)
+	for i := range p.hosts {
+		agents.Go(func() { p.agent(ctx, hostName(i), i, queues[hostName(i)]) })
 	}
 	agents.Go(func() {
 		for msg := range msgs {
