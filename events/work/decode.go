@@ -19,7 +19,7 @@ func unmarshalItem(text []byte, it *Item) error {
 	return json.Unmarshal(text, it)
 }
 
-// readItem reads items without programs and BGP, which are rare.
+// readItem reads items without BGP, which is rare.
 func readItem(r *canon.Reader) (it Item) {
 	r.Object(func() {
 		r.Must("host")
@@ -38,6 +38,9 @@ func readItem(r *canon.Reader) (it Item) {
 		}
 		if r.Has("members") {
 			it.Members = canon.List(r, func() SetEdit { return readEdit(r) })
+		}
+		if r.Has("programs") {
+			it.Programs = canon.List(r, func() Program { return readProgram(r) })
 		}
 		if r.Has("endpoints") {
 			it.Endpoints = canon.List(r, func() Endpoint { return readEndpoint(r) })

@@ -15,11 +15,27 @@ import (
 
 var anHour = time.Date(2026, 3, 1, 13, 0, 0, 5, time.UTC)
 
+// fullProgram has each condition of a rule.
+var fullProgram = func() Program {
+	code := 3
+	m := Match{
+		Sets: []string{"s"}, NotSets: []string{"t"}, Ports: []PortRange{{First: 80, Last: 443}}, PortSets: []string{"u"},
+		NotPorts: []PortRange{{First: 1, Last: 65535}}, NotPortSets: []string{"v"},
+	}
+	rule := Rule{Action: Pass, Protocol: 6, NotProtocol: 17, ICMP: &ICMP{Type: 8, Code: &code}, NotICMP: &ICMP{Type: 0}, Source: m, Dest: m, Policy: "GlobalNetworkPolicy db", Index: 1}
+	return Program{
+		ID: "p", Policies: []string{"GlobalNetworkPolicy db"},
+		Ingress: []Tier{{Name: "default", Rules: []Rule{rule, {Action: Deny, Policy: "default", Index: -1}}}},
+		Egress:  []Tier{{Name: "default", Rules: []Rule{}}},
+	}
+}()
+
 // fullItem has all that the quick reader takes.
 var fullItem = Item{
 	Host: "h1", Rev: 2, Cause: 9, Time: anHour, Snapshot: true,
-	Sets:    []Set{{ID: "s", Type: Ports, Origin: "has(a) && b == 'c'", Members: []string{"10.0.0.1,tcp:80"}}, {ID: "e", Type: Nets, Members: []string{}}},
-	Members: []SetEdit{{ID: "s", Add: []string{"10.0.0.1"}, Remove: []string{"10.0.0.2"}}, {ID: "t"}},
+	Sets:     []Set{{ID: "s", Type: Ports, Origin: "has(a) && b == 'c'", Members: []string{"10.0.0.1,tcp:80"}}, {ID: "e", Type: Nets, Members: []string{}}},
+	Members:  []SetEdit{{ID: "s", Add: []string{"10.0.0.1"}, Remove: []string{"10.0.0.2"}}, {ID: "t"}},
+	Programs: []Program{fullProgram, {ID: "q", Policies: []string{}}},
 	Endpoints: []Endpoint{{
 		ID: "f/e", Network: "taskwall", Docker: true, Address: netip.MustParseAddr("10.0.0.1"), Posture: "p", Refused: "full", App: "/a", Task: "t",
 	}, {ID: "f/g"}},
@@ -63,7 +79,7 @@ func TestDecodeAgreesWithJSON(t *testing.T) {
 		agree(t, b, unmarshalReport)
 	}
 	more := fullItem
-	more.Programs, more.BGP = []Program{{ID: "p"}}, &BGP{ASN: 64512}
+	more.Programs, more.BGP = []Program{{ID: "p"}}, &BGP{ASN: 64512} // without lists
 	texts := [][]byte{text(t, fullItem), text(t, more), text(t, Item{Host: "h", Delete: &Deletions{}})}
 	for _, r := range fullReports {
 		texts = append(texts, text(t, r))
@@ -83,7 +99,7 @@ func TestDecodeAgreesWithJSON(t *testing.T) {
 // All that json.Marshal writes of the usual items and reports is taken by the
 // quick readers: a field that they do not know would make them slow without a word.
 func TestDecodeIsQuick(t *testing.T) {
-	rare := map[string]bool{"Programs": true, "BGP": true}
+	rare := map[string]bool{"BGP": true}
 	whole := func(v reflect.Value) {
 		for i := range v.NumField() {
 			if name := v.Type().Field(i).Name; v.Field(i).IsZero() && !rare[name] {
@@ -91,7 +107,8 @@ func TestDecodeIsQuick(t *testing.T) {
 			}
 		}
 	}
-	for _, v := range []any{fullItem, fullItem.Sets[0], fullItem.Members[0], fullItem.Endpoints[0], fullItem.Routes[0], *fullItem.Delete, *fullReports[0].Applied} {
+	rule := fullProgram.Ingress[0].Rules[0]
+	for _, v := range []any{fullItem, fullProgram, fullProgram.Ingress[0], rule, *rule.ICMP, rule.Source, rule.Source.Ports[0], fullItem.Sets[0], fullItem.Members[0], fullItem.Endpoints[0], fullItem.Routes[0], *fullItem.Delete, *fullReports[0].Applied} {
 		whole(reflect.ValueOf(v))
 	}
 	r := canon.Read(text(t, fullItem))
