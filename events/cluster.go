@@ -251,4 +251,14 @@ func isUUID(s string) bool {
 
 // SortedKeys returns a map's keys in order: the fold must never depend on the
 // order in which a map is walked.
-func SortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+func SortedKeys[V any](m map[string]V) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/policy"
 )
@@ -79,11 +80,12 @@ func newBatch(s *span, r *policy.Resolver) *batch {
 	return &batch{span: s, resolver: r, changes: map[*host]*change{}}
 }
 
-// change is what one event means for one host.
+// change is what one event means for one host. Most events change one or two
+// things of it: the lists may name one twice, and maps are made when needed.
 type change struct {
 	snapshot   bool
-	endpoints  map[string]bool // put or deleted
-	programs   map[string]bool // put if still in use
+	endpoints  []string        // put or deleted
+	programs   []string        // put if still in use
 	hadProgram map[string]bool // touched → in use before
 	hadSet     map[string]bool // touched → in use before
 	edits      []work.SetEdit
@@ -95,11 +97,7 @@ type change struct {
 func (b *batch) of(h *host) *change {
 	c := b.changes[h]
 	if c == nil {
-		c = &change{
-			endpoints: map[string]bool{}, programs: map[string]bool{},
-			hadProgram: map[string]bool{}, hadSet: map[string]bool{},
-			routes: map[netip.Prefix]work.Route{}, noRoutes: map[netip.Prefix]bool{},
-		}
+		c = &change{}
 		b.changes[h] = c
 	}
 	return c
@@ -113,7 +111,8 @@ func (b *batch) putEndpoint(h *host, e work.Endpoint) {
 	}
 	h.endpoints[e.ID] = e
 	delete(h.ending, e.ID)
-	b.of(h).endpoints[e.ID] = true
+	c := b.of(h)
+	c.endpoints = append(c.endpoints, e.ID)
 	if had && old.Posture == e.Posture {
 		return
 	}
@@ -131,18 +130,27 @@ func (b *batch) deleteEndpoint(h *host, id string) {
 	}
 	delete(h.endpoints, id)
 	h.ending[id] = old.Address
-	b.of(h).endpoints[id] = true
+	c := b.of(h)
+	c.endpoints = append(c.endpoints, id)
 	b.unuseProgram(h, old.Posture)
+}
+
+// remember notes how something was before the event, once.
+func remember(before *map[string]bool, id string, was bool) {
+	if _, touched := (*before)[id]; touched {
+		return
+	}
+	if *before == nil {
+		*before = map[string]bool{}
+	}
+	(*before)[id] = was
 }
 
 func (b *batch) useProgram(h *host, id string) {
 	if id == "" {
 		return
 	}
-	c := b.of(h)
-	if _, touched := c.hadProgram[id]; !touched {
-		c.hadProgram[id] = h.programs[id] > 0
-	}
+	remember(&b.of(h).hadProgram, id, h.programs[id] > 0)
 	if h.programs[id]++; h.programs[id] > 1 {
 		return
 	}
@@ -165,10 +173,7 @@ func (b *batch) unuseProgram(h *host, id string) {
 	if id == "" {
 		return
 	}
-	c := b.of(h)
-	if _, touched := c.hadProgram[id]; !touched {
-		c.hadProgram[id] = h.programs[id] > 0
-	}
+	remember(&b.of(h).hadProgram, id, h.programs[id] > 0)
 	if h.programs[id]--; h.programs[id] > 0 {
 		return
 	}
@@ -184,10 +189,7 @@ func (b *batch) unuseProgram(h *host, id string) {
 }
 
 func (b *batch) useSet(h *host, id string) {
-	c := b.of(h)
-	if _, touched := c.hadSet[id]; !touched {
-		c.hadSet[id] = h.sets[id] > 0
-	}
+	remember(&b.of(h).hadSet, id, h.sets[id] > 0)
 	h.sets[id]++
 	hosts := b.span.sets[id]
 	if hosts == nil {
@@ -198,10 +200,7 @@ func (b *batch) useSet(h *host, id string) {
 }
 
 func (b *batch) unuseSet(h *host, id string) {
-	c := b.of(h)
-	if _, touched := c.hadSet[id]; !touched {
-		c.hadSet[id] = h.sets[id] > 0
-	}
+	remember(&b.of(h).hadSet, id, h.sets[id] > 0)
 	if h.sets[id]--; h.sets[id] > 0 {
 		return
 	}
@@ -220,7 +219,8 @@ func (b *batch) putProgram(prog work.Program) {
 	}
 	sets := prog.SetIDs()
 	for _, h := range sortedHosts(p.hosts) {
-		b.of(h).programs[prog.ID] = true
+		c := b.of(h)
+		c.programs = append(c.programs, prog.ID)
 		for _, id := range sets {
 			b.useSet(h, id)
 		}
@@ -234,7 +234,7 @@ func (b *batch) putProgram(prog work.Program) {
 
 // edit brings a set's new and lost members to the hosts that use it.
 func (b *batch) edit(e work.SetEdit) {
-	for _, h := range sortedHosts(b.span.sets[e.ID]) {
+	for h := range b.span.sets[e.ID] { // in any order: each gets it once
 		c := b.of(h)
 		c.edits = append(c.edits, e)
 	}
@@ -243,6 +243,9 @@ func (b *batch) edit(e work.SetEdit) {
 // putRoute tells a host the way to a block.
 func (b *batch) putRoute(h *host, r work.Route) {
 	c := b.of(h)
+	if c.routes == nil {
+		c.routes = map[netip.Prefix]work.Route{}
+	}
 	c.routes[r.Prefix] = r
 	delete(c.noRoutes, r.Prefix)
 }
@@ -251,21 +254,24 @@ func (b *batch) putRoute(h *host, r work.Route) {
 func (b *batch) dropRoute(h *host, p netip.Prefix) {
 	c := b.of(h)
 	delete(c.routes, p)
+	if c.noRoutes == nil {
+		c.noRoutes = map[netip.Prefix]bool{}
+	}
 	c.noRoutes[p] = true
 }
 
 // items makes the gathered changes the next items of the hosts, in the order
 // of their names. A host that never joined gets none: it will get a snapshot.
 func (b *batch) items(next work.Item) []*work.Item {
-	hosts := make(map[*host]bool, len(b.changes))
+	hosts := make([]*host, 0, len(b.changes))
 	for h := range b.changes {
-		hosts[h] = h.joined
-	}
-	var items []*work.Item
-	for _, h := range sortedHosts(hosts) {
-		if !h.joined {
-			continue
+		if h.joined {
+			hosts = append(hosts, h)
 		}
+	}
+	slices.SortFunc(hosts, byName)
+	var items []*work.Item
+	for _, h := range hosts {
 		it := next
 		it.Host = h.name
 		if c := b.changes[h]; c.snapshot {
@@ -284,36 +290,36 @@ func (b *batch) items(next work.Item) []*work.Item {
 // step fills an item with the changes alone, and reports whether there are any.
 func (b *batch) step(h *host, c *change, it *work.Item) bool {
 	var del work.Deletions
-	fresh := map[string]bool{}
-	for _, id := range slices.Sorted(maps.Keys(c.hadSet)) {
+	var fresh []string // sets that the host did not have, sorted
+	for _, id := range events.SortedKeys(c.hadSet) {
 		switch had, needs := c.hadSet[id], h.sets[id] > 0; {
 		case needs && !had:
-			fresh[id] = true
+			fresh = append(fresh, id)
 			it.Sets = append(it.Sets, b.set(id))
 		case had && !needs:
 			del.Sets = append(del.Sets, id)
 		}
 	}
 	for _, e := range c.edits { // in order: edits come sorted from the resolver
-		if h.sets[e.ID] > 0 && !fresh[e.ID] {
+		if _, told := slices.BinarySearch(fresh, e.ID); h.sets[e.ID] > 0 && !told {
 			it.Members = append(it.Members, e)
 		}
 	}
 	for id := range c.hadProgram {
 		switch had, needs := c.hadProgram[id], h.programs[id] > 0; {
 		case needs && !had:
-			c.programs[id] = true
+			c.programs = append(c.programs, id)
 		case had && !needs:
 			del.Programs = append(del.Programs, id)
 		}
 	}
 	slices.Sort(del.Programs)
-	for _, id := range slices.Sorted(maps.Keys(c.programs)) {
+	for _, id := range once(c.programs) {
 		if h.programs[id] > 0 {
 			it.Programs = append(it.Programs, b.span.programs[id].Program)
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(c.endpoints)) {
+	for _, id := range once(c.endpoints) {
 		if e, ok := h.endpoints[id]; ok {
 			it.Endpoints = append(it.Endpoints, e)
 		} else {
@@ -363,5 +369,13 @@ func (b *batch) set(id string) work.Set {
 }
 
 func sortedHosts(hosts map[*host]bool) []*host {
-	return slices.SortedFunc(maps.Keys(hosts), func(a, b *host) int { return strings.Compare(a.name, b.name) })
+	return slices.SortedFunc(maps.Keys(hosts), byName)
+}
+
+func byName(a, b *host) int { return strings.Compare(a.name, b.name) }
+
+// once sorts a list in its place and leaves out what it has twice.
+func once(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
 }

@@ -182,14 +182,17 @@ func (s *State) repeated(ev events.Event) bool {
 func (s *State) facts(ev events.Event) []string {
 	switch ev.Kind {
 	case events.TaskPut:
-		id := ev.Task.Endpoint()
-		old, had := s.cluster.Tasks[ev.Task.Key()]
+		id, key := ev.Task.Endpoint(), ev.Task.Key()
+		old, had := s.cluster.Tasks[key]
+		if had && old.Executor == ev.Task.Executor && old.Agent == ev.Task.Agent && old.Framework == ev.Task.Framework {
+			return []string{id} // the indexes have it
+		}
 		dirty := []string{id}
 		if had && (old.Endpoint() != id || old.Agent != ev.Task.Agent) {
 			s.unindex(&old)
 			dirty = append(dirty, old.Endpoint())
 		}
-		enter(s.tasks, id, ev.Task.Key())
+		enter(s.tasks, id, key)
 		enter(s.byAgent, ev.Task.Agent, id)
 		enter(s.byFramework, ev.Task.Framework, id)
 		return dirty
