@@ -89,30 +89,30 @@ func (l *line) quick(text []byte) bool {
 	if !c.skip(`{"seq":`) || !c.uint(&l.Seq) || l.Seq == 0 {
 		return false
 	}
-	var s string
 	if c.skip(`,"time":"`) {
-		if !c.plain(&s) {
+		if s, ok := c.plain(); !ok || l.Time.UnmarshalText(s) != nil {
 			return false
 		}
-		t, err := time.Parse(time.RFC3339Nano, s)
-		if err != nil {
-			return false
-		}
-		l.Time = t
 	}
 	if c.skip(`,"prev":"`) {
-		if !c.plain(&s) || l.Prev.UnmarshalText([]byte(s)) != nil {
+		if s, ok := c.plain(); !ok || l.Prev.UnmarshalText(s) != nil {
 			return false
 		}
 	}
-	if c.skip(`,"host":"`) && !c.plain(&l.Host) {
-		return false
+	if c.skip(`,"host":"`) {
+		s, ok := c.plain()
+		if l.Host = string(s); !ok {
+			return false
+		}
 	}
 	if c.skip(`,"epoch":`) && !c.uint(&l.Epoch) {
 		return false
 	}
-	if c.skip(`,"writer":"`) && !c.plain(&l.Writer) {
-		return false
+	if c.skip(`,"writer":"`) {
+		s, ok := c.plain()
+		if l.Writer = string(s); !ok {
+			return false
+		}
 	}
 	var body *json.RawMessage
 	switch {
@@ -150,23 +150,24 @@ func (c *cursor) uint(n *uint64) bool {
 		i++
 	}
 	v, err := strconv.ParseUint(string((*c)[:i]), 10, 64)
+	zero := i > 1 && (*c)[0] == '0' // before other digits: no JSON
 	*n, *c = v, (*c)[i:]
-	return err == nil
+	return err == nil && !zero
 }
 
 // plain reads a string up to its closing quote; one with escapes is not plain.
-func (c *cursor) plain(s *string) bool {
-	i := bytes.IndexByte(*c, '"')
-	if i < 0 || bytes.IndexByte((*c)[:i], '\\') >= 0 {
-		return false
-	}
-	for _, b := range (*c)[:i] {
-		if b < ' ' || b >= 0x7f {
-			return false
+func (c *cursor) plain() ([]byte, bool) {
+	for i, b := range *c {
+		switch {
+		case b == '"':
+			s := (*c)[:i]
+			*c = (*c)[i+1:]
+			return s, true
+		case b == '\\', b < ' ', b >= 0x7f:
+			return nil, false
 		}
 	}
-	*s, *c = string((*c)[:i]), (*c)[i+1:]
-	return true
+	return nil, false
 }
 
 // record is the line as a record.
