@@ -10,6 +10,7 @@ need conntrack conntrack
 need iproute2 ip
 need procps sysctl
 need git git
+need openssl openssl
 need bird2 bird
 need frr vtysh
 need openbgpd bgpctl

@@ -80,9 +80,9 @@ func runController(cmd *cobra.Command, _ []string) error {
 	}
 	ctx := cmd.Context()
 	options := natsOptions(cmd, "taskwall controller", log)
+	var server *bus.Server // embedded, unless NATS is elsewhere
 	if !cmd.Flags().Changed("nats-url") {
-		server, err := embeddedServer(cmd, log)
-		if err != nil {
+		if server, err = embeddedServer(cmd, log); err != nil {
 			return err
 		}
 		defer server.Shutdown()
@@ -104,6 +104,10 @@ func runController(cmd *cobra.Command, _ []string) error {
 	sources = shown.watch(sources)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serveMetrics(ctx, cmd, registry, log) })
+	if server != nil {
+		file, _ := cmd.Flags().GetString("nats-users")
+		group.Go(func() error { return onHangup(ctx, func() { reloadUsers(server, file, log) }) })
+	}
 	group.Go(func() error { return work.ServeCatchup(ctx, conn, log) })
 	c := controller.New(controllerConfig(cmd, conn, history, sources, log))
 	registry.MustRegister(c.Metrics())

@@ -167,7 +167,7 @@ Exit status: 0 yes or done, 1 the answer is no, 2 wrong usage or configuration,
 	root.PersistentFlags().String("log-level", "info", "debug, info, warn or error")
 	root.PersistentFlags().String("log-format", "text", "text or json")
 	root.AddCommand(controllerCommand(), agentCommand(), statusCommand(), whoCommand(), routesCommand(), hostCommand(),
-		policyCommand(), auditCommand())
+		policyCommand(), auditCommand(), natsCommand())
 	checkArguments(root)
 	return root
 }

@@ -5,18 +5,40 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"log"
 	"net"
 	"os"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/taskwall/taskwall/events/bus"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"taskwall": main})
+	testscript.Main(m, map[string]func(){"taskwall": main, "nats-server": natsServer})
+}
+
+// natsServer is the stand-alone server, as far as scripts use it.
+func natsServer() {
+	if len(os.Args) != 3 || os.Args[1] != "-c" {
+		log.Fatal("usage: nats-server -c FILE")
+	}
+	opts, err := server.ProcessConfigFile(os.Args[2])
+	if err != nil {
+		log.Fatal(err)
+	}
+	s, err := server.NewServer(opts)
+	if err != nil {
+		log.Fatal(err)
+	}
+	s.ConfigureLogger()
+	s.Start()
+	s.WaitForShutdown()
 }
 
 // TestScripts runs the scripts of testdata/script: what people type, and what
@@ -30,7 +52,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("TASKWALL_NATS_URL", "nats://"+address)
 			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "seen": seen, "mesos": simulate, "report": reports, "keys": keys, "record": playRecord, "checkpointkey": checkpointKey, "past": past, "github": gitHub, "jenkins": jenkins},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "seen": seen, "mesos": simulate, "report": reports, "keys": keys, "viewer": addViewer, "hangup": hangUp, "record": playRecord, "checkpointkey": checkpointKey, "past": past, "github": gitHub, "jenkins": jenkins},
 	})
 }
 
@@ -66,6 +88,27 @@ func keys(ts *testscript.TestScript, neg bool, args []string) {
 	users := bus.Users{Controller: key("controller"), Auditor: key("auditor"), Operators: map[string]string{"ann": key("operator")},
 		Viewers: map[string]string{"dashboard": key("viewer")}, Agents: map[string]string{"h1": key("agent")}}
 	ts.Check(users.Save(ts.MkAbs("users.yaml")))
+}
+
+// addViewer gives a name and the key in a file a line in users.yaml.
+func addViewer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: viewer NAME file")
+	}
+	users, err := bus.LoadUsers(ts.MkAbs("users.yaml"))
+	ts.Check(err)
+	users.Viewers[args[0]] = strings.TrimSpace(ts.ReadFile(args[1]))
+	ts.Check(users.Save(ts.MkAbs("users.yaml")))
+}
+
+// hangUp has what runs in the background read its files again.
+func hangUp(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: hangup")
+	}
+	for _, c := range ts.BackgroundCmds() {
+		ts.Check(c.Process.Signal(syscall.SIGHUP))
+	}
 }
 
 // checkpointKey makes a key that signs checkpoints.

@@ -47,6 +47,16 @@ func authOption(o Options) (opt nats.Option, inbox string, err error) {
 	return opt, inbox, nil
 }
 
+// PublicKey is the public half of the key whose seed is in a file.
+func PublicKey(file string) (string, error) {
+	key, err := readKey(file)
+	if err != nil {
+		return "", fmt.Errorf("reading the key of the message bus from %s: %w", file, err)
+	}
+	defer key.Wipe()
+	return key.PublicKey()
+}
+
 func readKey(file string) (nkeys.KeyPair, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -61,11 +61,6 @@ type ClusterOptions struct {
 
 // Config is the configuration of a nats-server that does what the options say.
 func Config(o ServerOptions) (string, error) {
-	if o.Users != nil {
-		if err := o.Users.Validate(); err != nil {
-			return "", fmt.Errorf("users of the message bus: %w", err)
-		}
-	}
 	var b strings.Builder
 	name := o.Name
 	if name == "" {
@@ -98,8 +93,24 @@ func Config(o ServerOptions) (string, error) {
 		b.WriteString("  ]\n}\n")
 	}
 	if o.Users != nil {
-		writeAccounts(&b, o.Users)
+		accounts, err := Accounts(o.Users)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(accounts)
 	}
+	return b.String(), nil
+}
+
+// Accounts is the part of a nats-server's configuration that says what each
+// user may do, for servers whose other settings are the operator's own. These
+// servers need JetStream and a max_payload of MaxPayload.
+func Accounts(u *Users) (string, error) {
+	if err := u.Validate(); err != nil {
+		return "", fmt.Errorf("users of the message bus: %w", err)
+	}
+	var b strings.Builder
+	writeAccounts(&b, u)
 	return b.String(), nil
 }
 
