@@ -206,31 +206,97 @@ func (c *Cluster) Apply(e Event) {
 // HostName is the host of a Mesos agent, or "" if the agent is not known.
 func (c *Cluster) HostName(agent string) string { return c.Hosts[agent].Name }
 
-// AppOf is the Marathon app or pod that a task id or executor id belongs to,
-// as an absolute path, or "" when the id is not of Marathon's form
-// (CLUSTER-API 2.3). It does not check that the task's framework is Marathon.
-func AppOf(id string) string {
-	if rest, ok := strings.CutPrefix(id, "instance-"); ok { // a pod's executor: instance-<safe>.<uuid>
-		if i := strings.LastIndexByte(rest, '.'); i > 0 {
-			return appPath(rest[:i])
+// AppOf is the Marathon app or pod that a task id belongs to, as an absolute
+// path, or "" when the id is not of Marathon's form (CLUSTER-API 2.3). It does
+// not check that the task's framework is Marathon.
+//
+//	<safe>.instance-<uuid>._app.<n>         an app
+//	<safe>.instance-<uuid>.<container>.<n>  a pod's container
+//	<safe>.instance-<uuid>._app             without incarnation
+//	<safe>.instance-<uuid>                  older still; also "marathon-" for "instance-"
+//	<safe>.<uuid>.<n>, <safe>.<uuid>        oldest
+//
+// The safe path is the app's with _ for /, and may hold dots and whatever else
+// looks like a later part. So an id is read from its end, where Marathon wrote
+// it: an app named after another one's tasks must not be taken for it.
+func AppOf(task string) string {
+	if rest, last, ok := cutLast(task, "."); ok && isNumber(last) {
+		if safe := instanceOf(rest); safe != "" {
+			return appPath(safe)
 		}
-		return ""
 	}
-	for _, mark := range []string{".instance-", ".marathon-"} {
-		if i := strings.LastIndex(id, mark); i > 0 {
-			return appPath(id[:i])
-		}
+	if safe := instanceOf(task); safe != "" {
+		return appPath(safe)
 	}
-	parts := strings.Split(id, ".") // legacy: <safe>.<uuid> or <safe>.<uuid>.<n>
-	for n := 1; n <= 2 && len(parts) > n; n++ {
-		if isUUID(parts[len(parts)-n]) {
-			return appPath(strings.Join(parts[:len(parts)-n], "."))
-		}
+	rest, last, _ := cutLast(task, ".")
+	if isInstance(last) {
+		return appPath(rest)
+	}
+	if isNumber(last) {
+		rest, last, _ = cutLast(rest, "._")
+	} else {
+		rest, last, _ = cutLast(task, "._")
+	}
+	if rest != "" && isUUID(last) {
+		return appPath(rest)
 	}
 	return ""
 }
 
-func appPath(safe string) string { return "/" + strings.ReplaceAll(safe, "_", "/") }
+// AppOfExecutor is AppOf for an executor's id: a pod's is
+// instance-<safe>.<uuid>, an app's that of its task.
+func AppOfExecutor(id string) string {
+	if rest, ok := strings.CutPrefix(id, "instance-"); ok {
+		if safe, last, _ := cutLast(rest, "."); isUUID(last) {
+			return appPath(safe)
+		}
+	}
+	return AppOf(id)
+}
+
+// instanceOf is what stands before "instance-<uuid>" and one name, which a dot
+// or an underscore parts, at the end of an id; "" if it does not end so.
+func instanceOf(id string) string {
+	rest, last, _ := cutLast(id, ".")
+	if instance, name, ok := strings.Cut(last, "_"); ok && name != "" && isInstance(instance) {
+		return rest
+	}
+	safe, instance, _ := cutLast(rest, ".")
+	if last != "" && isInstance(instance) {
+		return safe
+	}
+	return ""
+}
+
+// isInstance reports whether s is the part of an id that numbers an instance.
+func isInstance(s string) bool {
+	for _, mark := range []string{"instance-", "marathon-"} {
+		if rest, ok := strings.CutPrefix(s, mark); ok && rest != "" && !strings.Contains(rest, "_") {
+			return true
+		}
+	}
+	return false
+}
+
+// cutLast cuts s at the last of any of the characters; without one all of it is last.
+func cutLast(s, chars string) (rest, last string, ok bool) {
+	i := strings.LastIndexAny(s, chars)
+	if i < 0 {
+		return "", s, false
+	}
+	return s[:i], s[i+1:], true
+}
+
+func isNumber(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+func appPath(safe string) string {
+	if safe == "" {
+		return ""
+	}
+	return "/" + strings.ReplaceAll(safe, "_", "/")
+}
 
 func isUUID(s string) bool {
 	if len(s) != 36 {

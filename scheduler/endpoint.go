@@ -134,9 +134,6 @@ func (s *State) addFacts(e *endpoint, t *events.Task) {
 	}
 	if m := s.cluster.Marathon; m != nil && m.Framework == t.Framework {
 		e.app = events.AppOf(t.ID)
-		if t.Executor != t.ID {
-			e.app = events.AppOf(t.Executor)
-		}
 	}
 	if e.app != "" {
 		e.labels[factPrefix+"group"] = path.Dir(e.app)

@@ -69,12 +69,15 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 	return func(sink controller.Sink, known *events.Cluster, since time.Time) ([]controller.Source, error) {
 		m := m
 		m.Since = since // what began and ended since then, unseen, the master still remembers
-		ms, err := mesos.New(m, sink, known)
+		registered := newFrameworks(known)
+		ms, err := mesos.New(m, registered.watch(sink), known)
 		if err != nil {
 			return nil, usageError{err}
 		}
 		sources := []controller.Source{mesosSource{ms}}
 		if len(a.Members) > 0 {
+			a := a
+			a.Active = registered.isActive
 			as, err := marathon.New(a, sink, known)
 			if err != nil {
 				return nil, usageError{err}

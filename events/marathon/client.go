@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,7 @@ type client struct {
 	http    *http.Client
 	members *connect.Members
 	leader  *url.URL // where the last stream was served; tried first
+	name    string   // of that leader, as it calls itself; "" if it was not said
 	failed  *url.URL // where the last one gave no snapshot; tried last
 }
 
@@ -63,7 +65,7 @@ func (c *client) events(ctx context.Context) (*http.Response, error) {
 	for _, member := range c.members.From(c.leader, c.failed) {
 		resp, at, err := c.follow(ctx, member)
 		if err == nil {
-			c.leader = at
+			c.leader, c.name = at, resp.Header.Get(leaderHeader)
 			return resp, nil
 		}
 		if ctx.Err() != nil {
@@ -102,8 +104,13 @@ func (c *client) follow(ctx context.Context, base *url.URL) (*http.Response, *ur
 	return nil, nil, fmt.Errorf("%s: more than %d redirects", base.Host, maxHops)
 }
 
+// leaderHeader is in every answer of a leader, also when a standby passes it on
+// (CLUSTER-API 1.1).
+const leaderHeader = "X-Marathon-Leader"
+
 // get reads a REST resource of the leader into v. It returns errNotFound when
-// there is none.
+// Marathon says that there is none. What another leader says than the stream's
+// is an error: half a picture of each would be one of none.
 func (c *client) get(ctx context.Context, path string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
@@ -118,9 +125,12 @@ func (c *client) get(ctx context.Context, path string, v any) error {
 		return err
 	}
 	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
+	if name := resp.Header.Get(leaderHeader); name != "" && c.name != "" && name != c.name {
+		return fmt.Errorf("answer of %s to %s: it is of the leader %s, the stream is of %s", c.leader.Host, path, name, c.name)
+	}
+	switch {
+	case resp.StatusCode == http.StatusOK:
+	case resp.StatusCode == http.StatusNotFound && saysMarathon(resp):
 		return errNotFound
 	default:
 		return c.members.Refused(resp)
@@ -137,3 +147,21 @@ func (c *client) get(ctx context.Context, path string, v any) error {
 	}
 	return nil
 }
+
+// saysMarathon reports whether an answer of 404 is Marathon's, and not that of
+// something in between: it names its leader, or holds a message
+// (CLUSTER-API 2). It reads the body.
+func saysMarathon(resp *http.Response) bool {
+	if resp.Header.Get(leaderHeader) != "" {
+		return true
+	}
+	var w struct {
+		Message *json.RawMessage `json:"message"`
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
+	resp.Body = io.NopCloser(bytes.NewReader(body)) // for the error that quotes it
+	return err == nil && json.Unmarshal(body, &w) == nil && w.Message != nil
+}
+
+// maxMessage bounds what is read of a refusal, in bytes.
+const maxMessage = 64 << 10

@@ -42,6 +42,11 @@ type Config struct {
 	// Default 200 ms.
 	Settle time.Duration
 
+	// Active says whether a framework is registered with Mesos and active. While
+	// the Marathon that is known is, another is not believed: its members would
+	// take every app's name away. May be called at any time; default: none is.
+	Active func(framework string) bool
+
 	// RetryMin and RetryMax bound the waits between attempts to connect.
 	// Default 500 ms and 15 s.
 	RetryMin, RetryMax time.Duration
@@ -62,6 +67,9 @@ func (c Config) withDefaults() Config {
 	def(&c.RetryMin, 500*time.Millisecond)
 	def(&c.RetryMax, 15*time.Second)
 	def(&c.Logger, slog.New(slog.DiscardHandler))
+	if c.Active == nil {
+		c.Active = func(string) bool { return false }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -13,6 +13,10 @@ var (
 	ErrNotAttached = errors.New("the stream was not attached")
 	// ErrTooLarge: an answer is larger than Config.MaxAnswer.
 	ErrTooLarge = errors.New("larger than the limit")
+	// ErrNotMarathon: an answer that no Marathon gives, though its status is 200.
+	ErrNotMarathon = errors.New("not what Marathon answers")
+	// ErrForeign: another Marathon than the one whose apps are known.
+	ErrForeign = errors.New("another Marathon")
 
 	errNotFound = errors.New("not found")
 )

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"slices"
@@ -100,24 +101,41 @@ func (s *session) readInfo(ctx context.Context) error {
 	if err := s.get(ctx, "/v2/info", &w); err != nil {
 		return err
 	}
-	if m, ok := s.limits.marathon(&w); ok {
-		s.mirror.PutMarathon(m, time.Time{})
+	m, ok := s.limits.marathon(&w)
+	if !ok {
+		return nil // not registered with Mesos yet: no task is its
 	}
+	if known := s.mirror.Picture().Marathon; known != nil && known.Framework != m.Framework && s.cfg.Active(known.Framework) {
+		return fmt.Errorf("%w: %s says that it is framework %s; %s, whose apps are known, is active at Mesos. "+
+			"Are these the right members? If that one is to end, tear it down", ErrForeign, s.client.leader.Host, m.Framework, known.Framework)
+	}
+	s.mirror.PutMarathon(m, time.Time{})
 	return nil
 }
 
-// readGroup compares a group and all below it.
+// readGroup compares a group and all below it. An app is taken for deleted only
+// by an answer that is about this group and in which everything has a name.
 func (s *session) readGroup(ctx context.Context, id string) error {
 	var w wireGroup
 	path := "/v2/groups"
 	if id != "/" {
 		path += escape(id)
 	}
-	if err := s.get(ctx, path+embed, &w); err != nil && (id == "/" || !errors.Is(err, errNotFound)) {
+	err := s.get(ctx, path+embed, &w)
+	switch {
+	case errors.Is(err, errNotFound) && id != "/":
+		w.ID = id // it has gone, with all that was in it
+	case err != nil:
 		return err
+	case w.ID == "" || absolute(w.ID) != id:
+		return fmt.Errorf("answer of %s to %s: %w: it is about the group %q", s.client.leader.Host, path, ErrNotMarathon, w.ID)
 	}
 	found := map[string]bool{}
-	s.putGroup(&w, found)
+	if whole := s.putGroup(&w, found); !whole {
+		s.board.update(func(st *Status) { st.Counters.Malformed++ })
+		s.log.Warn("marathon: something in a group has no name: nothing is taken for deleted", "group", id)
+		return nil
+	}
 	below := strings.TrimSuffix(id, "/") + "/"
 	for _, app := range events.SortedKeys(s.mirror.Picture().Apps) {
 		if strings.HasPrefix(app, below) && !found[app] {
@@ -127,22 +145,27 @@ func (s *session) readGroup(ctx context.Context, id string) error {
 	return nil
 }
 
-func (s *session) putGroup(w *wireGroup, found map[string]bool) {
+// putGroup reports whether all that is in the group has a name.
+func (s *session) putGroup(w *wireGroup, found map[string]bool) (whole bool) {
+	whole = w.ID != ""
 	for i := range w.Apps {
+		whole = whole && w.Apps[i].ID != ""
 		if a, ok := s.limits.app(&w.Apps[i]); ok {
 			found[a.ID] = true
 			s.putApp(a)
 		}
 	}
 	for i := range w.Pods {
+		whole = whole && w.Pods[i].Spec.ID != ""
 		if a, ok := s.limits.pod(&w.Pods[i].Spec); ok {
 			found[a.ID] = true
 			s.putApp(a)
 		}
 	}
 	for i := range w.Groups {
-		s.putGroup(&w.Groups[i], found)
+		whole = s.putGroup(&w.Groups[i], found) && whole
 	}
+	return whole
 }
 
 // putApp takes an app as Marathon shows it.
@@ -244,7 +267,7 @@ const maxVersions = 10_000
 
 // readDeployments compares the deployments under way.
 func (s *session) readDeployments(ctx context.Context) error {
-	var ws []wireDeployment
+	var ws list[wireDeployment]
 	if err := s.get(ctx, "/v2/deployments", &ws); err != nil {
 		return err
 	}

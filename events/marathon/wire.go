@@ -20,10 +20,23 @@ type wireInfo struct {
 }
 
 type wireGroup struct {
-	ID     string      `json:"id"`
-	Apps   []wireApp   `json:"apps"`
-	Pods   []wireGPod  `json:"pods"`
-	Groups []wireGroup `json:"groups"`
+	ID     string          `json:"id"`
+	Apps   list[wireApp]   `json:"apps"`
+	Pods   list[wireGPod]  `json:"pods"`
+	Groups list[wireGroup] `json:"groups"`
+}
+
+// list is one whose absence from an answer means something: what is no list
+// makes the answer none, instead of an empty one.
+type list[T any] []T
+
+var errNoList = errors.New("something else where a list belongs")
+
+func (l *list[T]) UnmarshalJSON(b []byte) error {
+	if len(b) == 0 || b[0] != '[' && string(b) != "null" {
+		return errNoList
+	}
+	return lenient(json.Unmarshal(b, (*[]T)(l)))
 }
 
 type wireApp struct {

@@ -126,7 +126,7 @@ func (t *Teller) end(a netip.Addr, endpoint string) (e End, mine bool) {
 		view, _ = t.state.Endpoint(endpoint)
 	}
 	if e.App, e.Task = view.App, view.Task; view.ID == "" {
-		e.App, e.Task = events.AppOf(taskOf(endpoint)), taskOf(endpoint)
+		e.App, e.Task = events.AppOfExecutor(taskOf(endpoint)), taskOf(endpoint)
 	}
 	return e, mine
 }
