@@ -133,6 +133,10 @@ type Deployment struct {
 	Apps    []string `json:"apps,omitempty"`
 	Actions []string `json:"actions,omitempty"` // e.g. "ScaleApplication /shop/web"
 	Reason  string   `json:"reason,omitempty"`
+	// Client is the address that asked for it, as Marathon saw it: a proxy's, or
+	// another member's, if that passed it on. Marathon tells it of single apps
+	// that were posted or changed, and of nothing else (CLUSTER-API 1.4).
+	Client string `json:"client,omitempty"`
 }
 
 // Cluster is the folded picture of the Mesos and Marathon facts. Sources keep

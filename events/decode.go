@@ -177,6 +177,9 @@ func readDeployment(r *canon.Reader) *Deployment {
 		if r.Has("reason") {
 			d.Reason = r.String()
 		}
+		if r.Has("client") {
+			d.Client = r.Shared()
+		}
 	})
 	return d
 }

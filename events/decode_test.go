@@ -40,7 +40,7 @@ var (
 			ID: "/shop/web", Version: "2026-03-01T13:00:00.000Z", Pod: true, Instances: -3, Labels: map[string]string{"a": "b"},
 			Networks: []string{"taskwall"}, Ports: []events.Port{{}},
 		}},
-		{Kind: events.DeploymentPut, Deployment: &events.Deployment{ID: "d", Version: "v", State: "running", Apps: []string{"/a"}, Actions: []string{"ScaleApplication /a"}, Reason: "r"}},
+		{Kind: events.DeploymentPut, Deployment: &events.Deployment{ID: "d", Version: "v", State: "running", Apps: []string{"/a"}, Actions: []string{"ScaleApplication /a"}, Reason: "r", Client: "10.0.0.1"}},
 		{Kind: events.EndpointState, Wiring: &events.Wiring{Host: "h", Endpoint: "f/e", Address: "10.0.0.1", State: events.Attached, Took: 5 * time.Millisecond, Error: "e", Report: 7}},
 		{Kind: events.TaskGone, Gone: &events.Gone{Key: "f/t", Reason: "removed"}},
 	}

@@ -55,6 +55,7 @@ func (s *Source) hint(w *wireEvent, ws *wants) {
 	case "api_post_event":
 		if w.Definition != nil && w.Definition.ID != "" {
 			want(&ws.apps, absolute(w.Definition.ID))
+			s.postedBy(posted{absolute(w.Definition.ID), w.Definition.Version}, s.limits.Name(w.ClientIP))
 		} else {
 			ws.all = true
 		}
@@ -94,6 +95,7 @@ func (s *Source) deploys(w *wireEvent, ws *wants) {
 		return
 	}
 	delete(s.missing, d.ID)
+	d.Client = s.clientOf(&d)
 	s.mirror.PutDeployment(d, timestamp(w.Timestamp))
 	for _, step := range w.Plan.Steps {
 		for _, a := range step {

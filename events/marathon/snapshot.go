@@ -279,6 +279,7 @@ func (s *session) readDeployments(ctx context.Context) error {
 		}
 		listed[d.ID] = true
 		delete(s.missing, d.ID)
+		d.Client = s.clientOf(&d)
 		s.mirror.PutDeployment(d, timestamp(d.Version))
 	}
 	for id := range s.mirror.Picture().Deployments {

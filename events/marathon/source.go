@@ -26,6 +26,9 @@ type Source struct {
 	// ahead are the versions that are being deployed and were read by their
 	// names: Marathon may not show them as current yet.
 	ahead map[string]version
+	// clients are the addresses that posted versions of apps whose deployments
+	// are not known yet.
+	clients map[posted]string
 	// ended are the deployments whose end was told, and when: an answer that
 	// is older must not bring one back.
 	ended map[string]time.Time
@@ -42,6 +45,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 		cfg:      cfg.withDefaults(),
 		versions: map[string]bool{},
 		ahead:    map[string]version{},
+		clients:  map[posted]string{},
 		ended:    map[string]time.Time{},
 		missing:  map[string]time.Time{},
 	}

@@ -245,6 +245,32 @@ func TestDeployments(t *testing.T) {
 			}
 		}
 	})
+	t.Run("and who asked for them", func(t *testing.T) {
+		post := `{"eventType":"api_post_event","timestamp":"2026-01-02T00:00:00.500Z","clientIp":"10.0.0.7","uri":"/v2/apps/shop/web","appDefinition":` + app("/shop/web", v2, "") + `}`
+		other := strings.NewReplacer("10.0.0.7", "10.9.9.9", v2, v3).Replace(post)
+		for _, order := range [][]string{{"api_post_event", "deployment_info"}, {"deployment_info", "api_post_event"}} {
+			f, l, _ := shop(t)
+			f.send("api_post_event", other) // of another version
+			for _, typ := range order {
+				f.send(typ, map[string]string{"api_post_event": post, "deployment_info": info}[typ])
+			}
+			l.until(t, "it is known who asked", func(c *events.Cluster) bool { return c.Deployments["d1"].Client == "10.0.0.7" })
+			f.set("/v2/deployments", `[`+plan+`]`)
+			f.send("deployment_step_success", strings.Replace(info, "deployment_info", "deployment_step_success", 1))
+			f.drop() // a snapshot, which does not say it, follows
+			<-f.opened
+			<-f.opened
+			f.send("deployment_success", `{"eventType":"deployment_success","timestamp":"2026-01-02T00:00:09.000Z","id":"d1","plan":`+plan+`}`)
+			l.until(t, "it has ended", func(c *events.Cluster) bool { return len(c.Deployments) == 0 })
+			evs := history0(l)
+			if last := evs[len(evs)-1].Deployment; last.State != "succeeded" || last.Client != "10.0.0.7" {
+				t.Errorf("%v: it ended as %+v", order, last)
+			}
+			if n := len(evs); n > 3 {
+				t.Errorf("%v: told %d times", order, n)
+			}
+		}
+	})
 	t.Run("that fail, their beginning unseen", func(t *testing.T) {
 		f, l, _ := shop(t)
 		f.send("deployment_failed", `{"eventType":"deployment_failed","timestamp":"2026-01-02T00:00:09.000Z","id":"d1","reason":"cancelled","plan":`+plan+`}`)

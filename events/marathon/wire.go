@@ -131,11 +131,13 @@ type wireEvent struct {
 	GroupID    string          `json:"groupId"` // group_change_success
 	AppID      string          `json:"appId"`   // app_terminated_event
 	Version    string          `json:"version"`
-	URI        string          `json:"uri"` // api_post_event, pod_*_event
+	URI        string          `json:"uri"`      // api_post_event, pod_*_event
+	ClientIP   string          `json:"clientIp"` // api_post_event
 	Reason     json.RawMessage `json:"reason"`
 	Plan       *wireDeployment `json:"plan"`
 	Definition *struct {
-		ID string `json:"id"`
+		ID      string `json:"id"`
+		Version string `json:"version"`
 	} `json:"appDefinition"` // api_post_event, which has the environment in it
 }
 

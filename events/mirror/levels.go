@@ -146,7 +146,7 @@ func sameApp(a, b events.App) bool {
 }
 
 func sameDeployment(a, b events.Deployment) bool {
-	return a.ID == b.ID && a.Version == b.Version && a.State == b.State && a.Reason == b.Reason &&
+	return a.ID == b.ID && a.Version == b.Version && a.State == b.State && a.Reason == b.Reason && a.Client == b.Client &&
 		slices.Equal(a.Apps, b.Apps) && slices.Equal(a.Actions, b.Actions)
 }
 

@@ -236,6 +236,9 @@ func (t *Teller) deployment(d *events.Deployment) {
 		text += " of version " + d.Version
 	}
 	text += " " + d.State
+	if d.Client != "" {
+		text += ", asked for by " + d.Client
+	}
 	text = join(text, strings.Join(actions, ", "), d.Reason)
 	if t.steps[d.ID] == text {
 		return

@@ -105,7 +105,7 @@ func tell(t *testing.T) *story {
 	s.say(events.Event{Kind: events.MarathonPut, Marathon: &events.Marathon{Framework: "fw", Name: "marathon"}})
 	s.say(events.Event{Kind: events.AppPut, App: &events.App{ID: "/shop/web", Version: "v1", Instances: 1, Labels: map[string]string{"app": "web"}}})
 	s.say(events.Event{Kind: events.DeploymentPut, Deployment: &events.Deployment{ID: "d1", Version: "v1", State: "running",
-		Apps: []string{"/shop/web", "/shop/db"}, Actions: []string{"ScaleApplication /shop/db", "StartApplication /shop/web"}}})
+		Apps: []string{"/shop/web", "/shop/db"}, Actions: []string{"ScaleApplication /shop/db", "StartApplication /shop/web"}, Client: "10.0.0.7"}})
 	s.task(web1, "h1", "TASK_STAGING", map[string]string{"app": "web", "taskwall.environment": "prod"})
 	s.task(db1, "h2", "TASK_RUNNING", map[string]string{"app": "db", "taskwall.environment": "prod"})
 	s.policy("ann", "c0ffee1", []string{resource("IPPool", "main", `"cidr":"10.8.0.0/24","blockSize":28`)})
