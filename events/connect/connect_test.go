@@ -22,15 +22,20 @@ func TestMembersAreServersOrURLs(t *testing.T) {
 	for _, u := range m.From(nil, nil) {
 		got = append(got, u.String())
 	}
-	if s := strings.Join(got, " "); s != "http://a:5050 https://b:8443 http://[::1]:80" {
+	if s := strings.Join(got, " "); s != "http://a:5050 https://b:8443 http://[::1]" {
 		t.Errorf("got %s", s)
 	}
 	if m, err := ParseMembers([]string{"a:5050"}, true, Credentials{}); err != nil || m.From(nil, nil)[0].Scheme != "https" {
 		t.Errorf("with TLS: %v, %v", m, err)
 	}
-	for _, bad := range []string{"", "ftp://a", "http://", "http://a b", "%zz"} {
+	for _, bad := range []string{"", "ftp://a", "http://", "http://:5050", "http://a b", "%zz"} {
 		if _, err := ParseMembers([]string{bad}, false, Credentials{}); err == nil {
 			t.Errorf("%q is taken for a server", bad)
+		}
+	}
+	for _, bad := range []string{"http://u:s3cret@a:1", "u:s3cret@a", "http://u:s3cret@", "://u:s3cret@"} {
+		if _, err := ParseMembers([]string{bad}, false, Credentials{}); !errors.Is(err, ErrUserInURL) || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("an address with a password: %v", err)
 		}
 	}
 	if _, err := ParseMembers(nil, false, Credentials{}); !errors.Is(err, ErrNoMembers) {
@@ -94,6 +99,45 @@ func TestOnlyMembersGetCredentials(t *testing.T) {
 	}
 }
 
+// One server has many spellings; the master's own is in its redirects.
+func TestAMemberIsKnownByAnySpellingOfItsNameOrAddress(t *testing.T) {
+	m, err := ParseMembers([]string{"http://Master-1.Example.com:5050", "https://b", "[2001:db8:0::1]:5050", "10.0.0.1:80"}, false, Credentials{Token: "t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for location, known := range map[string]bool{
+		"//master-1.example.com:5050/api/v1":      true,
+		"//MASTER-1.EXAMPLE.COM:5050/api/v1":      true,
+		"//master-1.example.com.:5050/api/v1":     true,
+		"//master-1:5050/api/v1":                  false, // perhaps, but nobody said so
+		"//master-1.example.com:5051/api/v1":      false,
+		"//master-1.example.com.evil:5050/":       false,
+		"//master-1.example.com:5050@evil/api/v1": false,
+		"//[2001:DB8::1]:5050/api/v1":             true,
+		"//[2001:db8:0:0:0:0:0:1]:5050":           true,
+		"//[2001:db8::2]:5050":                    false,
+		"//10.0.0.1/api/v1":                       true,
+		"//[::ffff:10.0.0.1]:80/api/v1":           true,
+		"https://b:443/":                          true,
+		"HTTPS://B./x":                            true,
+		"http://b/":                               false, // a member by https
+	} {
+		req, _ := http.NewRequest(http.MethodPost, "http://standby:5050/api/v1", nil)
+		resp := &http.Response{StatusCode: 307, Header: http.Header{"Location": {location}}, Request: req}
+		to, ok := Redirect(resp)
+		if !ok {
+			t.Errorf("%s is no redirect", location)
+			continue
+		}
+		if m.Known(to) != known {
+			t.Errorf("%s: known %t, want %t", location, !known, known)
+		}
+		if led := m.From(to, nil); known && len(led) != 4 {
+			t.Errorf("%s is tried twice: %v", location, led)
+		}
+	}
+}
+
 func TestRedirects(t *testing.T) {
 	for _, tt := range []struct {
 		status         int
@@ -106,6 +150,10 @@ func TestRedirects(t *testing.T) {
 		{307, "", ""},
 		{302, "ftp://leader", ""},
 		{302, "://", ""},
+		{307, "//Leader.:5050/api/v1", "https://leader:5050"},
+		{307, "//[::1]:5050/api/v1", "https://[::1]:5050"},
+		{307, "//[::1]/api/v1", "https://[::1]"},
+		{307, "//:5050/api/v1", ""},
 		{200, "http://leader", ""},
 		{301, "http://leader", ""},
 	} {

@@ -44,10 +44,10 @@ func Redirect(resp *http.Response) (*url.URL, bool) {
 		return nil, false
 	}
 	to, err := resp.Location()
-	if err != nil || to.Host == "" || to.Scheme != "http" && to.Scheme != "https" {
+	if err != nil || to.Hostname() == "" || to.Scheme != "http" && to.Scheme != "https" {
 		return nil, false
 	}
-	return &url.URL{Scheme: to.Scheme, Host: to.Host}, true
+	return server(to), true
 }
 
 // Refused is the error for an answer that is not what was asked for. The

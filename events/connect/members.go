@@ -3,13 +3,20 @@ package connect
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
-// ErrNoMembers means that no servers are configured.
-var ErrNoMembers = errors.New("no servers are configured")
+// ErrNoMembers means that no servers are configured; ErrUserInURL that the
+// address of one holds a user or a password.
+var (
+	ErrNoMembers = errors.New("no servers are configured")
+	ErrUserInURL = errors.New("an address must not hold a user or a password: they have settings of their own")
+)
 
 // Credentials are sent to members: User and Password as HTTP Basic or, if it
 // is set, Token as "Authorization: token=…", which DC/OS's proxies take.
@@ -24,10 +31,15 @@ type Members struct {
 }
 
 // ParseMembers reads servers given as "host:port", or as URLs of which scheme
-// and host count. The scheme of one without is https if secure.
+// and host count. The scheme of one without is https if secure. A URL that
+// holds a password is refused, and not repeated in the error: what is on a
+// command line is read by others, and credentials go to all members alike.
 func ParseMembers(servers []string, secure bool, cred Credentials) (*Members, error) {
 	m := &Members{cred: cred}
-	for _, s := range servers {
+	for i, s := range servers {
+		if strings.Contains(s, "@") {
+			return nil, fmt.Errorf("server %d: %w", i+1, ErrUserInURL)
+		}
 		given := s
 		if !strings.Contains(s, "://") {
 			if s = "http://" + s; secure {
@@ -35,15 +47,33 @@ func ParseMembers(servers []string, secure bool, cred Credentials) (*Members, er
 			}
 		}
 		u, err := url.Parse(s)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, fmt.Errorf("server %q is neither host:port nor an http(s) URL", given)
 		}
-		m.urls = append(m.urls, &url.URL{Scheme: u.Scheme, Host: u.Host})
+		m.urls = append(m.urls, server(u))
 	}
 	if len(m.urls) == 0 {
 		return nil, ErrNoMembers
 	}
 	return m, nil
+}
+
+// server is the scheme and host of a URL in the one spelling by which servers
+// are told apart: host names in lower case without the root's dot, addresses
+// in their shortest form, no port that is the scheme's own. A master spells
+// its name as its --hostname does, an operator as he likes.
+func server(u *url.URL) *url.URL {
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if a, err := netip.ParseAddr(host); err == nil {
+		host = a.Unmap().String()
+	}
+	switch port := u.Port(); {
+	case port != "" && port != map[string]string{"http": "80", "https": "443"}[u.Scheme]:
+		host = net.JoinHostPort(host, port)
+	case strings.Contains(host, ":"):
+		host = "[" + host + "]"
+	}
+	return &url.URL{Scheme: u.Scheme, Host: host}
 }
 
 // From is all members in the order in which to try them: first, if it is not
@@ -69,12 +99,8 @@ func (m *Members) From(led, failed *url.URL) []*url.URL {
 // scheme that they gave it: a member named with https gets no credentials
 // over http.
 func (m *Members) Known(u *url.URL) bool {
-	for _, k := range m.urls {
-		if k.Scheme == u.Scheme && k.Host == u.Host {
-			return true
-		}
-	}
-	return false
+	at := *server(u)
+	return slices.ContainsFunc(m.urls, func(k *url.URL) bool { return *k == at })
 }
 
 // Authorize gives a request the credentials, if it goes to a known member.
