@@ -90,7 +90,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 			a.close()
 		}
 	}()
-	if a.mesos, err = containers.New(cfg.MesosAgent); err != nil {
+	if a.mesos, err = containers.New(cfg.mesos()); err != nil {
 		return nil, err
 	}
 	if a.fw, err = firewall.Open(context.Background(), firewall.Config{
@@ -121,6 +121,9 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 
 func (a *Agent) close() {
 	a.docker.Close()
+	if a.mesos != nil {
+		a.mesos.Close()
+	}
 	if a.fw != nil {
 		a.fw.Close()
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/agent/containers"
 	"github.com/taskwall/taskwall/agent/docker"
 	"github.com/taskwall/taskwall/agent/firewall"
 	"github.com/taskwall/taskwall/events/work"
@@ -38,8 +40,12 @@ type Config struct {
 	// Version is the agent's own, for its Join report.
 	Version string
 	// MesosAgent is the base URL of the Mesos agent beside it, e.g.
-	// "http://10.1.2.3:5051"; a user and password in it are used.
+	// "http://10.1.2.3:5051". It is said in messages.
 	MesosAgent string
+	// MesosUser and MesosPassword are sent to it, if it asks for a principal.
+	MesosUser, MesosPassword string
+	// MesosTLS is for an https URL. Default: the system's certificates.
+	MesosTLS *tls.Config
 	// Socket is where plugins find the agent. Default: cni.DefaultSocket.
 	Socket string
 	// DockerSocket is where the Docker daemon listens, for tasks of the Docker
@@ -75,6 +81,10 @@ type Config struct {
 	Logger     *slog.Logger
 }
 
+func (c Config) mesos() containers.Config {
+	return containers.Config{URL: c.MesosAgent, User: c.MesosUser, Password: c.MesosPassword, TLS: c.MesosTLS}
+}
+
 // complete fills in defaults and finds what is wrong, all of it at once.
 func (c Config) complete() (Config, error) {
 	var errs []error
@@ -82,8 +92,10 @@ func (c Config) complete() (Config, error) {
 		errs = append(errs, errors.New("host: missing"))
 	}
 	u, err := url.Parse(c.MesosAgent)
-	if err != nil || u.Host == "" {
-		errs = append(errs, fmt.Errorf("mesosAgent %q: want a URL such as http://10.1.2.3:5051", c.MesosAgent))
+	if err == nil && u.User != nil {
+		errs = append(errs, errors.New("mesosAgent: its URL must not hold a user or a password: it is said in messages"))
+	} else if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		errs = append(errs, errors.New("mesosAgent: want a URL such as http://10.1.2.3:5051"))
 	} else if len(c.Failsafe) == 0 {
 		port, err := strconv.ParseUint(u.Port(), 10, 16)
 		if err != nil {

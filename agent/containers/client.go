@@ -1,8 +1,8 @@
 package containers
 
 import (
-	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/taskwall/taskwall/events/connect"
 )
 
 // ErrAgent means that the Mesos agent gave no usable answer.
@@ -28,33 +30,41 @@ type Container struct {
 // Endpoint is the identity of the container's network endpoint.
 func (c Container) Endpoint() string { return c.Framework + "/" + c.Executor }
 
-// Client asks one Mesos agent.
-type Client struct {
-	url        string
-	user, pass string
-	http       *http.Client
-	finder     finder
+// Config says how to reach a Mesos agent. Only URL must be set.
+type Config struct {
+	// URL is the agent's base URL, e.g. "http://10.1.2.3:5051".
+	URL string
+	// User and Password are sent as HTTP Basic (realm mesos-agent-readwrite).
+	User, Password string
+	// TLS is used for an https URL; nil: the system's certificates.
+	TLS *tls.Config
 }
 
-// New returns a client of the agent at base, e.g. "http://10.1.2.3:5051". A
-// user and password in it are sent as HTTP basic credentials.
-func New(base string) (*Client, error) {
-	u, err := url.Parse(base)
+// Client asks one Mesos agent, by no proxy and whatever redirects it may send:
+// its answers say whose container gets which endpoint's address.
+type Client struct {
+	at      *url.URL
+	members *connect.Members
+	http    *http.Client
+	finder  finder
+}
+
+// patience bounds a whole call.
+const patience = 5 * time.Second
+
+// New returns a client of one agent.
+func New(cfg Config) (*Client, error) {
+	members, err := connect.ParseMembers([]string{cfg.URL}, cfg.TLS != nil, connect.Credentials{User: cfg.User, Password: cfg.Password})
 	if err != nil {
 		return nil, fmt.Errorf("the Mesos agent's address: %w", err)
 	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("the Mesos agent's address %q: want http://host:port", base)
-	}
-	c := &Client{http: &http.Client{Timeout: 5 * time.Second}}
-	if u.User != nil {
-		c.user = u.User.Username()
-		c.pass, _ = u.User.Password()
-		u.User = nil
-	}
-	c.url = strings.TrimSuffix(u.String(), "/") + "/api/v1"
+	c := &Client{at: members.From(nil, nil)[0], members: members, http: connect.NewClient(cfg.TLS, patience, nil)}
+	c.http.Timeout = patience
 	return c, nil
 }
+
+// Close lets go of idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // maxAnswer bounds what is read: some thousand containers with statistics.
 const maxAnswer = 32 << 20
@@ -64,26 +74,25 @@ const request = `{"type":"GET_CONTAINERS","get_containers":{"show_nested":false,
 // List returns the containers that the agent runs (CLUSTER-API 3.5). A
 // container is listed from before its CNI ADD until after its DEL.
 func (c *Client) List(ctx context.Context) ([]Container, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader([]byte(request)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.at.String()+"/api/v1", strings.NewReader(request))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
-	if c.user != "" {
-		req.SetBasicAuth(c.user, c.pass)
-	}
+	c.members.Authorize(req)
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAgent, err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%w: %w", ErrAgent, c.members.Refused(resp))
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: reading it: %w", ErrAgent, err)
-	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("%w: %s: %s", ErrAgent, resp.Status, bytes.TrimSpace(body[:min(len(body), 200)]))
 	case len(body) > maxAnswer:
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrAgent, maxAnswer)
 	}

@@ -2,11 +2,15 @@ package containers
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -22,7 +26,7 @@ func serve(t *testing.T, status int, body string) *Client {
 		w.Write([]byte(body))
 	}))
 	t.Cleanup(s.Close)
-	c, err := New(strings.Replace(s.URL, "http://", "http://me:secret@", 1) + "/")
+	c, err := New(Config{URL: s.URL + "/", User: "me", Password: "secret"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,10 +76,65 @@ func TestBadAnswers(t *testing.T) {
 			t.Errorf("%q: %v", body, err)
 		}
 	}
-	for _, u := range []string{"", "10.0.0.1:5051", "ftp://x", "http://"} {
-		if _, err := New(u); err == nil {
-			t.Errorf("address %q was taken", u)
+	for _, u := range []string{"", "ftp://x", "http://", "http://:5051", "http://me:s3cret@h:5051"} {
+		if _, err := New(Config{URL: u}); err == nil || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("address %q: %v", u, err)
 		}
+	}
+}
+
+// What is asked of the agent beside it stays between the two: it goes to no
+// proxy of the environment, which the process may have for other reasons, and
+// nowhere that an answer sends it to.
+func TestTheAgentIsAskedDirectly(t *testing.T) {
+	if os.Getenv("TEST_OF_PROXY") == "" { // the environment is read once in a process's life
+		cmd := exec.Command(os.Args[0], "-test.run=^TestTheAgentIsAskedDirectly$", "-test.v")
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			t.Errorf("the proxy was asked for %s with %q", r.URL, r.Header.Get("Authorization"))
+		}))
+		defer proxy.Close()
+		cmd.Env = append(os.Environ(), "TEST_OF_PROXY=1", "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL)
+		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "PASS: TestTheAgentIsAskedDirectly") {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	// net/http asks no proxy for loopback's sake; a name that is none does not resolve.
+	c, err := New(Config{URL: "http://agent.invalid:5051", User: "me", Password: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.List(t.Context()); !errors.Is(err, ErrAgent) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("an agent that has no address: %v", err)
+	}
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("followed to another server, with %q", r.Header.Get("Authorization"))
+	}))
+	defer elsewhere.Close()
+	s := httptest.NewServer(http.RedirectHandler(elsewhere.URL+"/api/v1", http.StatusTemporaryRedirect))
+	defer s.Close()
+	if c, err = New(Config{URL: s.URL, User: "me", Password: "secret"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.List(t.Context()); !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "307") {
+		t.Errorf("a redirect: %v", err)
+	}
+}
+
+func TestAnAgentWithItsOwnCertificateAuthority(t *testing.T) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Write([]byte(`{"type":"GET_CONTAINERS"}`))
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of a handshake that is refused below
+	s.StartTLS()
+	defer s.Close()
+	trusted, _ := New(Config{URL: s.URL, TLS: &tls.Config{RootCAs: s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}})
+	if _, err := trusted.List(t.Context()); err != nil {
+		t.Error(err)
+	}
+	stranger, _ := New(Config{URL: s.URL})
+	if _, err := stranger.List(t.Context()); !errors.Is(err, ErrAgent) || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("a certificate that nobody vouches for: %v", err)
 	}
 }
 
@@ -114,7 +173,7 @@ func TestFind(t *testing.T) {
 		fmt.Fprintf(w, `{"get_containers":{"containers":[%s]}}`, b.String()[1:])
 	}))
 	defer s.Close()
-	c, err := New(s.URL)
+	c, err := New(Config{URL: s.URL})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,9 @@ controller are away, what is in the kernel stays in force.`,
 	f.String("host", hostname, "this host's `name`: the hostname of the Mesos agent beside it")
 	f.String("address", "", "this host's own `IP` address, by which other hosts reach its tasks; default: what Mesos says")
 	f.String("mesos-agent", "http://127.0.0.1:5051", "`URL` of the Mesos agent beside it")
+	f.String("mesos-user", "", "principal for the Mesos agent, with --mesos-password-file")
+	f.String("mesos-password-file", "", "`file` with its password")
+	f.String("mesos-ca", "", "`file` with the certificates that may have signed the Mesos agent's")
 	f.String("socket", "", "unix `socket` on which the CNI plugin finds the agent (default /run/taskwall/agent.sock)")
 	f.String("docker-socket", "/var/run/docker.sock", "unix `socket` of the Docker daemon, for tasks of the Docker containerizer")
 	f.String("state-dir", "/var/lib/taskwall/agent", "`directory` that keeps the last state across restarts")
@@ -57,6 +60,12 @@ func runAgent(cmd *cobra.Command, _ []string) error {
 	cfg.Host, _ = f.GetString("host")
 	cfg.Address, _ = f.GetString("address")
 	cfg.MesosAgent, _ = f.GetString("mesos-agent")
+	if cfg.MesosUser, cfg.MesosPassword, err = credentials(f, "mesos"); err != nil {
+		return err
+	}
+	if cfg.MesosTLS, err = trust(f, "mesos"); err != nil {
+		return err
+	}
 	cfg.Socket, _ = f.GetString("socket")
 	cfg.DockerSocket, _ = f.GetString("docker-socket")
 	cfg.StateDir, _ = f.GetString("state-dir")
