@@ -228,6 +228,20 @@ func (a *Agent) sweeps(ctx context.Context) error {
 // that just started may not list all yet.
 const missedLooks = 2
 
+// inhabited says that an attachment's task runs, though the Mesos agent does not
+// list its container: what the principal may not view is silently left out of its
+// answers, and that must not take a running task's network away.
+func (a *Agent) inhabited(at *attachment) bool {
+	if at.PID != 0 && !attach.Alive(at.PID, at.Started) || at.PID == 0 && !attach.Inhabited(at.Namespace) {
+		return false
+	}
+	if at.missed == missedLooks {
+		a.log.Error("the Mesos agent does not list a container that runs; its interface is kept. May the principal view all containers?",
+			"task", at.Endpoint, "container", at.Container)
+	}
+	return true
+}
+
 func (a *Agent) sweep(ctx context.Context) {
 	cs, err := a.mesos.List(ctx)
 	if err != nil {
@@ -238,7 +252,7 @@ func (a *Agent) sweep(ctx context.Context) {
 		listed[c.ID], of[c.Endpoint()] = true, c.ID
 	}
 	a.mu.Lock()
-	var gone []*attachment
+	var gone, missing []*attachment
 	for _, at := range a.attachments {
 		if id := of[work.ExecutorOf(at.Endpoint)]; at.Container == "" && id != "" {
 			at.Container = id
@@ -252,13 +266,13 @@ func (a *Agent) sweep(ctx context.Context) {
 		case listed[rootContainer(at.Container)]:
 			at.missed = 0
 		default:
-			if at.missed++; at.missed >= missedLooks {
-				gone = append(gone, at)
+			if at.missed = min(at.missed+1, missedLooks+1); at.missed >= missedLooks {
+				missing = append(missing, at)
 			}
 		}
 	}
 	a.mu.Unlock()
-	for _, at := range gone {
+	for _, at := range append(gone, slices.DeleteFunc(missing, a.inhabited)...) {
 		if err := a.detach(ctx, at, "its container is gone"); err != nil && ctx.Err() == nil {
 			a.log.Error("what is left of a container could not be removed; it will be tried again", "task", at.Endpoint, "error", err)
 		}

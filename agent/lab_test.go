@@ -225,10 +225,11 @@ type mesosAgent struct {
 	*httptest.Server
 	mu         sync.Mutex
 	containers map[string]string // container id: executor id
+	asked      chan struct{}     // one for each answer, while somebody counts
 }
 
 func newMesosAgent(t testing.TB) *mesosAgent {
-	m := &mesosAgent{containers: map[string]string{}}
+	m := &mesosAgent{containers: map[string]string{}, asked: make(chan struct{})}
 	m.Server = httptest.NewServer(http.HandlerFunc(m.serve))
 	t.Cleanup(m.Close)
 	return m
@@ -258,6 +259,10 @@ func (m *mesosAgent) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	m.mu.Unlock()
 	json.NewEncoder(w).Encode(map[string]any{"type": "GET_CONTAINERS", "get_containers": map[string]any{"containers": list}})
+	select {
+	case m.asked <- struct{}{}:
+	default:
+	}
 }
 
 func (m *mesosAgent) add(container, executor string) {

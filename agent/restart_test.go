@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/taskwall/taskwall/agent"
+	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/internal/netlab"
 	"github.com/taskwall/taskwall/events/work"
 )
@@ -224,4 +225,29 @@ func TestSweep(t *testing.T) {
 	l.mesos.remove(tk.container)
 	l.await("detached", detached("fw/a"))
 	nothingLeft(t, l, "nft")
+}
+
+// A principal that may not view containers is told of none (CLUSTER-API 3.1):
+// no reason to take the network of tasks that run.
+func TestTheSweepKeepsWhatLivesThoughMesosDoesNotListIt(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.SweepEvery = 20 * time.Millisecond; c.Backend = "nft" })
+	tk := l.run("a", "10.0.0.1", "")
+	inside := exec.Command("nsenter", "--net="+tk.Path, "sleep", "1000")
+	if err := inside.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { inside.Process.Kill() })
+	for !attach.Inhabited(tk.Path) {
+		time.Sleep(time.Millisecond)
+	}
+	l.mesos.remove(tk.container)
+	for range 6 {
+		<-l.mesos.asked
+	}
+	if vs := veths(t); len(vs) != 1 {
+		t.Errorf("interfaces: %v", vs)
+	}
+	inside.Process.Kill()
+	inside.Wait()
+	l.await("detached", detached("fw/a"))
 }
