@@ -147,6 +147,7 @@ func fromExecutors(x *master.Response_GetExecutors) (w wireExecutors) {
 	for i := range x.Executors {
 		info := &x.Executors[i].ExecutorInfo
 		var e wireExecutor
+		e.Agent.Value = x.Executors[i].AgentID.Value
 		e.Info.ID.Value = info.ExecutorID.Value
 		if info.FrameworkID != nil {
 			e.Info.Framework.Value = info.FrameworkID.Value

@@ -275,9 +275,13 @@ func (w *wireExecutors) decode(f fields) {
 			continue
 		}
 		w.Executors = append(w.Executors, wireExecutor{})
+		x := &w.Executors[len(w.Executors)-1]
 		for m := f.message(); m.next(); {
-			if m.num == 1 {
-				w.Executors[len(w.Executors)-1].decode(m.message())
+			switch m.num {
+			case 1:
+				x.decode(m.message())
+			case 2:
+				x.Agent = m.id()
 			}
 		}
 	}

@@ -88,7 +88,8 @@ func (l *limits) status(t *events.Task, s *wireStatus, state string) {
 }
 
 // addresses returns the networks with the addresses that a status gives them.
-// A status lists the networks in any order (CLUSTER-API 5.3).
+// A status lists the networks in any order (CLUSTER-API 5.3). One of which it says
+// nothing keeps what it had.
 func (l *limits) addresses(networks []events.Network, said []wireNetwork, containerizer string) []events.Network {
 	if len(networks) == 0 || len(said) == 0 {
 		return networks
@@ -106,7 +107,9 @@ func (l *limits) addresses(networks []events.Network, said []wireNetwork, contai
 				}
 			}
 		}
-		networks[i].Addresses = addrs
+		if len(addrs) > 0 {
+			networks[i].Addresses = addrs
+		}
 	}
 	return networks
 }

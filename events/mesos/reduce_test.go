@@ -63,6 +63,10 @@ func TestAddressesOfNetworks(t *testing.T) {
 		"Docker does not repeat the name": {[]events.Network{{Name: "a"}},
 			[]wireNetwork{{Addresses: []wireAddress{{"10.0.1.1"}}}}, "docker", []events.Network{{Name: "a", Addresses: []string{"10.0.1.1"}}}},
 		"nothing said": {two, nil, "mesos", two},
+		"nothing said of one": {two,
+			[]wireNetwork{{Name: "b", Addresses: []wireAddress{{"10.0.2.1"}}}}, "mesos",
+			[]events.Network{{Name: "a", Addresses: []string{"10.0.0.9"}}, {Name: "b", Addresses: []string{"10.0.2.1"}}}},
+		"named without an address": {two, []wireNetwork{{Name: "a"}}, "mesos", two},
 	} {
 		var l limits
 		got := l.addresses(tt.have, tt.said, tt.containerizer)

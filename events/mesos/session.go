@@ -229,8 +229,11 @@ func (s *session) take(ctx context.Context, recs []wireEvent) error {
 		if w.GetExecutors != nil {
 			s.setExecutors(w.GetExecutors)
 		}
-		if err != nil || w.GetExecutors == nil {
+		switch {
+		case err != nil || w.GetExecutors == nil:
 			s.suspect("GET_EXECUTORS failed")
+		case s.withoutExecutor(recs):
+			s.suspect("GET_EXECUTORS does not list the executor of a new task")
 		}
 	}
 	for i := range recs {

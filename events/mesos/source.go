@@ -21,9 +21,9 @@ type Source struct {
 	board  board
 	log    *slog.Logger
 
-	// executors is what GET_EXECUTORS or a snapshot last said, by endpoint.
+	// executors is what GET_EXECUTORS or a snapshot last said, by endpoint and agent.
 	executors map[string]*executor
-	// pods counts the live tasks of each pod, by endpoint.
+	// pods counts the live tasks of each pod, by endpoint and agent.
 	pods map[string]int
 	// ended tasks are in the picture until this time.
 	ended map[string]time.Time
@@ -72,7 +72,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 		case events.Terminal(t.State):
 			s.ended[key] = now.Add(s.cfg.Linger)
 		case t.Executor != t.ID:
-			s.pods[t.Endpoint()]++
+			s.pods[podOf(&t)]++
 		}
 	}
 	s.board.s.Since = now

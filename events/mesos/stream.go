@@ -87,7 +87,7 @@ func (s *Source) reduce(w *wireTask) (events.Task, bool) {
 	var exec *executor
 	pod := isPod(w)
 	if pod {
-		exec = s.executors[events.TaskKey(w.Framework.Value, w.Executor.Value)]
+		exec = s.executors[executorKey(w)]
 	}
 	t := s.limits.task(w, exec)
 	old, had := s.mirror.Picture().Tasks[t.Key()]
@@ -100,8 +100,10 @@ func (s *Source) reduce(w *wireTask) (events.Task, bool) {
 			t.Networks = old.Networks
 		}
 	}
-	if len(w.Statuses) == 0 {
+	if t.Container == "" { // a master's own status names none
 		t.Container = old.Container
+	}
+	if len(w.Statuses) == 0 {
 		if t.State == old.State {
 			t.Reason, t.Message, t.Healthy, t.Since = old.Reason, old.Message, old.Healthy, old.Since
 		}
@@ -237,7 +239,7 @@ func (s *Source) countPod(key string, t *events.Task) {
 		if t.Executor == t.ID || events.Terminal(t.State) {
 			return
 		}
-		pod := t.Endpoint()
+		pod := podOf(t)
 		if s.pods[pod] += n; s.pods[pod] <= 0 {
 			delete(s.pods, pod)
 		}
@@ -256,7 +258,7 @@ func (s *Source) countPod(key string, t *events.Task) {
 func (s *Source) unknownExecutors(recs []wireEvent) bool {
 	for i := range recs {
 		if a := recs[i].TaskAdded; a != nil && isPod(&a.Task) {
-			key := events.TaskKey(a.Task.Framework.Value, a.Task.Executor.Value)
+			key := executorKey(&a.Task)
 			if s.executors[key] == nil || s.pods[key] == 0 {
 				return true
 			}
@@ -265,16 +267,31 @@ func (s *Source) unknownExecutors(recs []wireEvent) bool {
 	return false
 }
 
-// isPod reports whether a task shares an executor: a command task's own is not
-// named, or has the task's id.
-func isPod(w *wireTask) bool {
-	return w.Executor != nil && w.Executor.Value != "" && w.Executor.Value != w.ID.Value
+// withoutExecutor reports whether a task that lives was added whose executor the
+// master does not list: its labels and networks are not known.
+func (s *Source) withoutExecutor(recs []wireEvent) bool {
+	return slices.ContainsFunc(recs, func(r wireEvent) bool {
+		a := r.TaskAdded
+		return a != nil && isPod(&a.Task) && !events.Terminal(a.Task.State) && s.executors[executorKey(&a.Task)] == nil
+	})
 }
+
+// isPod reports whether a task runs in an executor that its framework named:
+// that of a pod, or a framework's own. A command task's is not named. The name
+// says nothing by itself: a framework may give its executor the id of a task.
+func isPod(w *wireTask) bool { return w.Executor != nil && w.Executor.Value != "" }
+
+// An executor's id is its framework's choice, and unique on an agent only.
+func executorKey(w *wireTask) string {
+	return events.TaskKey(w.Framework.Value, w.Executor.Value) + "/" + w.Agent.Value
+}
+
+func podOf(t *events.Task) string { return t.Endpoint() + "/" + t.Agent }
 
 func (s *Source) setExecutors(w *wireExecutors) {
 	s.executors = make(map[string]*executor, len(w.Executors))
 	for i := range w.Executors {
 		x := &w.Executors[i]
-		s.executors[events.TaskKey(x.Info.Framework.Value, x.Info.ID.Value)] = s.limits.executor(x)
+		s.executors[events.TaskKey(x.Info.Framework.Value, x.Info.ID.Value)+"/"+x.Agent.Value] = s.limits.executor(x)
 	}
 }

@@ -56,6 +56,27 @@ func TestAnUpdateKeepsWhatItDoesNotRepeat(t *testing.T) {
 	})
 }
 
+// What a master says of itself of a task names no container.
+func TestATaskThatComesBackKeepsItsContainerAndAddress(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		w := wTask("t2", "a1", "TASK_RUNNING")
+		w.Container = &wireContainer{Type: "MESOS", Networks: []wireNetwork{{Name: "taskwall"}}}
+		m.say(added(withStatus(w, 1500, "10.1.0.2")))
+		m.say(updated("t2", "TASK_UNREACHABLE", 2000))
+		w.State = "TASK_UNREACHABLE"
+		w.Statuses = []wireStatus{{TaskID: w.ID, State: "TASK_UNREACHABLE", Timestamp: 2000}}
+		m.say(added(w))
+		w.State = "TASK_RUNNING"
+		m.say(added(w))
+		l.until(t, "it is back", func(c *events.Cluster) bool {
+			return c.Tasks["fw/t2"].State == "TASK_RUNNING" && c.Tasks["fw/t2"].Since.Unix() == 2000
+		})
+		if got := l.folded().Tasks["fw/t2"]; got.Container != "c-t2" || len(got.Networks[0].Addresses) != 1 {
+			t.Errorf("lost: %+v", got)
+		}
+	})
+}
+
 func TestAReturningAgentBringsItsTasksBack(t *testing.T) {
 	story(t, Config{PollAgents: 30 * time.Second}, func(m *fakeMaster, _ *Source, l *log) {
 		m.change(func(m *fakeMaster) { m.state.Agents.Agents = nil })
@@ -247,7 +268,7 @@ func pod(id, exec, state string) wireTask {
 }
 
 func podExecutor(id, label string) wireExecutor {
-	var x wireExecutor
+	x := wireExecutor{Agent: value{"a1"}}
 	x.Info.ID, x.Info.Framework = value{id}, value{"fw"}
 	x.Info.Labels.Labels = []mirror.Label{{Key: "pod", Value: label}}
 	x.Info.Container = &wireContainer{Type: "MESOS", Networks: []wireNetwork{{
@@ -287,6 +308,46 @@ func TestAPodsTaskIsToldOfWithItsExecutorsPart(t *testing.T) {
 		l.until(t, "a task of the same executor", taskIs("fw/p1.log", "TASK_STAGING"))
 		if n := m.count("GET_EXECUTORS"); n != asked {
 			t.Error("asked again for an executor that is known and alive")
+		}
+	})
+}
+
+// A framework may give its executors one id on all agents, or the id of a task:
+// only that the task names an executor says that it has one.
+func TestExecutorsAreToldApartByTheirAgents(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		there := podExecutor("pod1", "there")
+		there.Agent = value{"a2"}
+		m.change(func(m *fakeMaster) {
+			m.state.Executors.Executors = []wireExecutor{podExecutor("pod1", "here"), there, podExecutor("own", "named like its task")}
+		})
+		far := pod("p.far", "pod1", "TASK_STAGING")
+		far.Agent = value{"a2"}
+		m.say(added(pod("p.near", "pod1", "TASK_STAGING")))
+		m.say(added(far))
+		m.say(added(pod("own", "own", "TASK_STAGING")))
+		l.until(t, "all tasks are known", taskIs("fw/own", "TASK_STAGING"))
+		for key, label := range map[string]string{"fw/p.near": "here", "fw/p.far": "there", "fw/own": "named like its task"} {
+			if got := l.folded().Tasks[key]; got.ExecutorLabels["pod"] != label || len(got.Networks) != 1 {
+				t.Errorf("%s: %+v", key, got)
+			}
+		}
+	})
+}
+
+// The answer to GET_EXECUTORS is tied to no place in the stream.
+func TestAnExecutorThatIsNotListedIsLookedFor(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		m.say(added(pod("p1.web", "pod1", "TASK_STAGING")))
+		l.until(t, "the task is known", taskIs("fw/p1.web", "TASK_STAGING"))
+		m.change(func(m *fakeMaster) {
+			m.state.Executors.Executors = []wireExecutor{podExecutor("pod1", "one")}
+			m.state.Tasks.Tasks = append(m.state.Tasks.Tasks, pod("p1.web", "pod1", "TASK_STAGING"))
+		})
+		began := time.Now()
+		l.until(t, "its labels", func(c *events.Cluster) bool { return c.Tasks["fw/p1.web"].ExecutorLabels["pod"] == "one" })
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("after %v", took)
 		}
 	})
 }

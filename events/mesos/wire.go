@@ -79,7 +79,8 @@ type wireExecutors struct {
 }
 
 type wireExecutor struct {
-	Info struct {
+	Agent value `json:"agent_id"`
+	Info  struct {
 		ID        value          `json:"executor_id"`
 		Framework value          `json:"framework_id"`
 		Labels    wireLabels     `json:"labels"`
