@@ -155,6 +155,46 @@ func TestASilentStreamIsLeft(t *testing.T) {
 	}
 }
 
+// TestAStreamThatNeverLastsIsAskedForEverMoreRarely: each costs the master and
+// us a whole snapshot. One that breaks after a while is followed again at once.
+func TestAStreamThatNeverLastsIsAskedForEverMoreRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := running(t)
+		go func() {
+			for {
+				select {
+				case <-m.opened:
+					time.Sleep(100 * time.Millisecond)
+					m.drop()
+				case <-t.Context().Done():
+					return
+				}
+			}
+		}()
+		_, l := one(t, Config{Rand: func() float64 { return 0.5 }}, m, nil)
+		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		time.Sleep(time.Hour)
+		if n := m.count("SUBSCRIBE"); n < 400 || n > 500 {
+			t.Errorf("%d subscriptions in an hour", n)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		m := running(t)
+		_, l := one(t, Config{}, m, nil)
+		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		<-m.opened
+		for range 10 {
+			time.Sleep(time.Minute)
+			m.drop()
+			began := time.Now()
+			<-m.opened
+			if took := time.Since(began); took > 250*time.Millisecond {
+				t.Errorf("away for %v", took)
+			}
+		}
+	})
+}
+
 func TestHeartbeatsKeepAQuietStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)

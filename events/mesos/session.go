@@ -30,7 +30,7 @@ const maxQueued = 4096
 type session struct {
 	*Source
 	doubts *backoff.Backoff // between subscriptions made anew on doubt
-	synced func()           // called when the snapshot is in the log
+	synced time.Time        // when the snapshot was in the log
 
 	leader *url.URL
 	cancel context.CancelCauseFunc
@@ -59,8 +59,7 @@ func (s *session) run(ctx context.Context) error {
 	defer s.wg.Wait()
 	defer s.cancel(nil)
 	s.leader, s.touched = s.client.leader, nil
-	synced := false
-	defer func() { s.client.served(synced) }()
+	defer func() { s.client.served(!s.synced.IsZero()) }()
 	enc, err := encodingOf(resp.Header.Get("Content-Type"))
 	if err != nil {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
@@ -71,8 +70,7 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.first(ctx); err != nil {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
 	}
-	synced = true
-	s.synced()
+	s.synced = s.cfg.Now()
 	s.connected(s.leader.Host)
 	if err := s.follow(ctx); !errors.Is(err, errResync) {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)

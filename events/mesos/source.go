@@ -87,8 +87,13 @@ func (s *Source) Run(ctx context.Context) error {
 	wait := backoff.Backoff{Min: s.cfg.RetryMin, Max: s.cfg.RetryMax, Rand: s.cfg.Rand}
 	doubts := backoff.Backoff{Min: time.Second, Max: 2 * time.Minute, Rand: s.cfg.Rand}
 	for {
-		ss := session{Source: s, doubts: &doubts, synced: wait.Reset}
+		ss := session{Source: s, doubts: &doubts}
 		err := ss.run(ctx)
+		// A master that gives its whole state and closes, time and again, is not
+		// asked for it four times a second.
+		if !ss.synced.IsZero() && s.cfg.Now().Sub(ss.synced) >= s.cfg.RetryMax {
+			wait.Reset()
+		}
 		if ctx.Err() != nil {
 			s.disconnected(context.Cause(ctx))
 			return context.Cause(ctx)
