@@ -20,18 +20,20 @@ import (
 // reconcileLog is a log in memory that fails at will, the fold of it, and the
 // hosts that do what the fold's work items say.
 type reconcileLog struct {
-	mu      sync.Mutex
-	rng     *rand.Rand
-	seq     uint64
-	failing float64
-	refused int
-	ids     map[string]bool
-	tasks   map[string]bool
-	cluster *events.Cluster
-	fold    *scheduler.State
-	hostsOf map[string]*wiredHost
-	held    map[netip.Addr]string // by which endpoint, on which host
-	trouble []string
+	mu       sync.Mutex
+	rng      *rand.Rand
+	seq      uint64
+	failing  float64
+	since    time.Time     // of failing
+	impaired time.Duration // in all, before since
+	refused  int
+	ids      map[string]bool
+	tasks    map[string]bool
+	cluster  *events.Cluster
+	fold     *scheduler.State
+	hostsOf  map[string]*wiredHost
+	held     map[netip.Addr]string // by which endpoint, on which host
+	trouble  []string
 }
 
 // wiredHost is a host that answers its work items in its own time.
@@ -70,7 +72,22 @@ func (l *reconcileLog) join(host string) {
 func (l *reconcileLog) fail(share float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.failing = share
+	now := time.Now()
+	if l.failing > 0 {
+		l.impaired += now.Sub(l.since)
+	}
+	l.failing, l.since = share, now
+}
+
+// hindered is for how long the log refused appends, and its last refusal may
+// have kept a source waiting.
+func (l *reconcileLog) hindered() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused == 0 {
+		return 0
+	}
+	return l.impaired + longestRetry
 }
 
 // Append stores events, each id once.

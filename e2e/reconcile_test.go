@@ -28,9 +28,13 @@ var (
 	abreast   = flag.Int("abreast", 4, "histories played at the same time")
 )
 
-// settleTime is how long a task may live without being in the log. While the
-// log refuses most appends, the sources wait up to five seconds between two.
-const settleTime = 6 * time.Second
+// settleTime is how long a task may live without being in the log, besides the
+// time in which the log refused appends. longestRetry is how long a source then
+// waits before it offers events again.
+const (
+	settleTime   = 6 * time.Second
+	longestRetry = 5 * time.Second
+)
 
 // TestReconciliation plays random histories of a cluster in which everything
 // that can go wrong does: events are lost, doubled, late and out of order,
@@ -189,9 +193,9 @@ type span struct{ first, last time.Time }
 
 // check holds the log against all that was seen to live.
 func (h *history) check(lives map[string]span) {
-	told := h.log.told()
+	told, limit := h.log.told(), settleTime+h.log.hindered()
 	for key, s := range lives {
-		if s.last.Sub(s.first) > settleTime && !told[key] && !h.lost[key] {
+		if s.last.Sub(s.first) > limit && !told[key] && !h.lost[key] {
 			h.t.Errorf("history %d: task %s lived for %v and is not in the log", h.seed, key, s.last.Sub(s.first))
 		}
 	}
