@@ -163,7 +163,7 @@ func (s *Source) unlistedFrameworks(w *wireState) {
 // in skip, of which the stream has spoken more recently.
 func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 	here := map[string]bool{}
-	at := map[hostPort]string{} // where an agent is registered
+	at := map[place]string{} // where an agent is registered
 	for i := range w.Agents {
 		a := &w.Agents[i]
 		here[a.Info.ID.Value] = true
@@ -171,7 +171,7 @@ func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 			s.putHost(a)
 		}
 		if h, ok := s.mirror.Picture().Hosts[a.Info.ID.Value]; ok && h.Address != "" {
-			at[hostPort{h.Address, h.Port}] = h.Agent
+			at[placeOf(h)] = h.Agent
 		}
 	}
 	for i := range w.Recovered {
@@ -188,7 +188,7 @@ func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 	}
 	for _, id := range events.SortedKeys(s.mirror.Picture().Hosts) {
 		h := s.mirror.Picture().Hosts[id]
-		switch other := at[hostPort{h.Address, h.Port}]; {
+		switch other := at[placeOf(h)]; {
 		case skip[id] || other == id:
 		case other != "":
 			// A machine that lost its agent's work directory: the id that it
@@ -200,10 +200,14 @@ func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 	}
 }
 
-type hostPort struct {
-	address string
-	port    int
+// place is where there can be one agent only: a machine's address. Another machine
+// that was given the address has another name, and the first may still run.
+type place struct {
+	name, address string
+	port          int
 }
+
+func placeOf(h events.Host) place { return place{h.Name, h.Address, h.Port} }
 
 // absentHost deals with an agent that the master does not list. It is
 // unreachable, and may come back with all its tasks, unless something says

@@ -110,6 +110,23 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 			},
 			taskGone: true, hostGone: true,
 		},
+		"another machine was given the address of an unreachable one": {
+			after: func(m *fakeMaster) {
+				a2 := wAgent("a2", "h1")
+				a2.Info.Hostname = "h2"
+				m.state.Agents.Agents = []wireAgent{a2}
+				m.state.Tasks.Unreachable = []wireTask{withStatus(wTask("t1", "a1", "TASK_UNREACHABLE"), 2000, "")}
+				m.state.Tasks.Tasks = nil
+			},
+			state: "TASK_UNREACHABLE", reach: false,
+		},
+		"the agent has another address": {
+			after: func(m *fakeMaster) {
+				m.state.Agents.Agents = []wireAgent{wAgent("a1", "h7")}
+				m.state.Agents.Agents[0].Info.Hostname = "h1"
+			},
+			state: "TASK_RUNNING", reach: true,
+		},
 		"another agent is at the address of one that a new master waits for": {
 			after: func(m *fakeMaster) {
 				m.state = wireState{}
