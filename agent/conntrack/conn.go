@@ -6,30 +6,24 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/mdlayher/netlink"
+	"github.com/taskwall/taskwall/agent/internal/nfnl"
 	"golang.org/x/sys/unix"
 )
 
 // Conn talks to the connection tracking of the network namespace in which it
 // was dialled. It may be used by several goroutines; their calls take turns.
 type Conn struct {
-	mu sync.Mutex
-	nl *netlink.Conn
+	nl *nfnl.Conn
 }
 
 // Dial opens a connection in the calling thread's network namespace.
 func Dial() (*Conn, error) {
-	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	nl, err := nfnl.Dial()
 	if err != nil {
-		return nil, fmt.Errorf("opening a netlink socket for connection tracking: %w", err)
-	}
-	if err := nl.SetReadBuffer(4 << 20); err != nil { // for a dump of a large table
-		nl.Close()
-		return nil, fmt.Errorf("sizing the netlink socket for connection tracking: %w", err)
+		return nil, fmt.Errorf("connecting to connection tracking: %w", err)
 	}
 	return &Conn{nl: nl}, nil
 }
@@ -43,17 +37,19 @@ var ends = []end{{attrOrig, filterOrig}, {attrReply, filterReply}}
 
 type end struct{ tuple, flags uint16 }
 
-// fewAddresses is how many addresses' connections are sooner picked out by the
-// kernel, which walks its table twice for each, than from a list of all.
-const fewAddresses = 2
-
 // Forget removes every connection that one of the addresses has a part in.
 func (c *Conn) Forget(addrs ...netip.Addr) error {
-	if n, err := Count(); err != nil || n == 0 {
+	n, err := Count()
+	if err != nil || n == 0 {
 		return err
 	}
 	if len(addrs) > fewAddresses {
-		return c.forgetMany(addrs)
+		flows, err := c.Flows(addrs...)
+		if err != nil {
+			return err
+		}
+		_, err = c.Cut(flows)
+		return err
 	}
 	for _, a := range addrs {
 		for _, e := range ends {
@@ -61,7 +57,8 @@ func (c *Conn) Forget(addrs ...netip.Addr) error {
 			if err != nil {
 				return err
 			}
-			if _, err := c.execute(m); err != nil {
+			answers, err := c.nl.Do(m)
+			if err = errors.Join(append(answers, err)...); err != nil {
 				return fmt.Errorf("removing the tracked connections of %s: %w", a, err)
 			}
 		}
@@ -69,54 +66,65 @@ func (c *Conn) Forget(addrs ...netip.Addr) error {
 	return nil
 }
 
-func (c *Conn) forgetMany(addrs []netip.Addr) error {
-	all, err := c.Flows(netip.Addr{})
+// number reads a number of the kernel's about connection tracking.
+func number(name string) (int, error) {
+	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_" + name)
 	if err != nil {
-		return err
-	}
-	of := make(map[netip.Addr]bool, len(addrs))
-	for _, a := range addrs {
-		of[a] = true
-	}
-	_, err = c.Cut(slices.DeleteFunc(all, func(f Flow) bool { return !of[f.Orig.Src] && !of[f.Reply.Src] }))
-	return err
-}
-
-// Count is how many connections are tracked: what a look at all of them costs
-// besides a walk of the table's buckets.
-func Count() (int, error) {
-	b, err := os.ReadFile("/proc/sys/net/netfilter/nf_conntrack_count")
-	if err != nil {
-		return 0, fmt.Errorf("counting tracked connections: %w", err)
+		return 0, fmt.Errorf("reading the %s of tracked connections: %w", name, err)
 	}
 	n, err := strconv.Atoi(string(bytes.TrimSpace(b)))
 	if err != nil {
-		return 0, fmt.Errorf("counting tracked connections: %w", err)
+		return 0, fmt.Errorf("reading the %s of tracked connections: %w", name, err)
 	}
 	return n, nil
 }
 
-// Flows lists the IPv4 connections that the address has a part in, or all of
-// them for the zero address.
-func (c *Conn) Flows(a netip.Addr) ([]Flow, error) {
+// Count is how many connections are tracked: what a look at all of them costs
+// besides a walk of the table's buckets.
+func Count() (int, error) { return number("count") }
+
+const (
+	// fewAddresses is how many addresses' connections are sooner picked out by
+	// the kernel, which walks its table twice for each, than from a list of all.
+	fewAddresses = 2
+	// fewFlows is how many connections are listed as a whole sooner than picked
+	// out: a pick walks the table's buckets, of which there can be far more.
+	fewFlows = 20_000
+)
+
+// Flows lists the IPv4 connections that one of the addresses has a part in;
+// all of them when no address is given. The table changes while it is read, and the
+// kernel may show a connection twice.
+func (c *Conn) Flows(addrs ...netip.Addr) ([]Flow, error) {
+	n, err := Count()
+	if err != nil || n == 0 {
+		return nil, err
+	}
 	fills := []func(*netlink.AttributeEncoder){nil}
-	if a.IsValid() {
-		fills = []func(*netlink.AttributeEncoder){ends[0].filter(a), ends[1].filter(a)}
+	if len(addrs) > 0 && len(addrs) <= fewAddresses && n > fewFlows {
+		fills = nil
+		for _, a := range addrs {
+			fills = append(fills, ends[0].filter(a), ends[1].filter(a))
+		}
+	}
+	want := make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		want[a] = true
 	}
 	var flows []Flow
 	for _, fill := range fills {
-		m, err := message(msgGet, netlink.Dump, fill)
+		m, err := message(msgGet, 0, fill)
 		if err != nil {
 			return nil, err
 		}
-		replies, err := c.execute(m)
-		if err != nil {
-			return nil, fmt.Errorf("listing tracked connections: %w", err)
-		}
-		for _, r := range replies {
-			if f, ok := decode(r.Data); ok {
+		kept := len(flows)
+		err = c.nl.Dump(m, func() { flows = flows[:kept] }, func(data []byte) {
+			if f, ok := decode(data); ok && (len(want) == 0 || want[f.Orig.Src] || want[f.Reply.Src]) {
 				flows = append(flows, f)
 			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("listing tracked connections: %w", err)
 		}
 	}
 	return flows, nil
@@ -125,6 +133,7 @@ func (c *Conn) Flows(a netip.Addr) ([]Flow, error) {
 // Cut removes connections and says how many were still there.
 func (c *Conn) Cut(flows []Flow) (n int, err error) {
 	const perSend = 64
+	var first error
 	for len(flows) > 0 {
 		batch := flows[:min(len(flows), perSend)]
 		flows = flows[len(batch):]
@@ -134,36 +143,22 @@ func (c *Conn) Cut(flows []Flow) (n int, err error) {
 				return n, err
 			}
 		}
-		k, err := c.send(ms)
-		n += k
-		if err != nil {
-			return n, fmt.Errorf("removing tracked connections: %w", err)
+		answers, err := c.nl.Do(ms...)
+		for _, a := range answers {
+			switch {
+			case err != nil:
+			case a == nil:
+				n++
+			case !errors.Is(a, unix.ENOENT) && first == nil: // else it ended by itself meanwhile
+				first = a
+			}
 		}
-	}
-	return n, nil
-}
-
-func (c *Conn) execute(m netlink.Message) ([]netlink.Message, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.nl.Execute(m)
-}
-
-// send sends a batch and counts the messages that the kernel found something
-// for; an entry that ended by itself meanwhile is no error.
-func (c *Conn) send(ms []netlink.Message) (n int, first error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, err := c.nl.SendMessages(ms); err != nil {
-		return 0, err
-	}
-	for range ms {
-		switch _, err := c.nl.Receive(); {
-		case err == nil:
-			n++
-		case !errors.Is(err, unix.ENOENT) && first == nil:
+		if err != nil && first == nil {
 			first = err
 		}
 	}
-	return n, first
+	if first != nil {
+		return n, fmt.Errorf("removing tracked connections: %w", first)
+	}
+	return n, nil
 }

@@ -40,9 +40,9 @@ func tool(t *testing.T, args ...string) {
 	}
 }
 
-func list(t *testing.T, c *conntrack.Conn, a netip.Addr) []string {
+func list(t *testing.T, c *conntrack.Conn, of ...netip.Addr) []string {
 	t.Helper()
-	flows, err := c.Flows(a)
+	flows, err := c.Flows(of...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestFlows(t *testing.T) {
 	if got := list(t, c, one); !slices.Equal(got, ofOne) {
 		t.Errorf("of %s: %q", one, got)
 	}
-	if got := list(t, c, netip.Addr{}); len(got) != 5 {
+	if got := list(t, c); len(got) != 5 {
 		t.Errorf("all: %q", got)
 	}
 }
@@ -83,7 +83,7 @@ func TestForget(t *testing.T) {
 	if err := c.Forget(one); err != nil {
 		t.Fatal(err)
 	}
-	if got := list(t, c, netip.Addr{}); !slices.Equal(got, others) {
+	if got := list(t, c); !slices.Equal(got, others) {
 		t.Errorf("left over: %q", got)
 	}
 }
@@ -100,7 +100,7 @@ func TestCut(t *testing.T) {
 			t.Errorf("cut %d, %v; want %d", n, err, want)
 		}
 	}
-	if got := list(t, c, netip.Addr{}); !slices.Equal(got, others) {
+	if got := list(t, c); !slices.Equal(got, others) {
 		t.Errorf("left over: %q", got)
 	}
 }

@@ -56,8 +56,8 @@ type Tuple struct {
 // it was sent; Reply that of the answers.
 type Flow struct {
 	Orig, Reply Tuple
-	id          []byte
-	zone        []byte
+	id          [4]byte // the kernel's own
+	zone        uint16
 }
 
 // String is the connection for people: who spoke first, to whom.
@@ -133,11 +133,9 @@ func (f Flow) encode(ae *netlink.AttributeEncoder) {
 		})
 		return nil
 	})
-	if f.id != nil {
-		ae.Bytes(attrID, f.id)
-	}
-	if f.zone != nil {
-		ae.Bytes(attrZone, f.zone)
+	ae.Bytes(attrID, f.id[:])
+	if f.zone != 0 {
+		ae.Bytes(attrZone, binary.BigEndian.AppendUint16(nil, f.zone))
 	}
 }
 
@@ -146,15 +144,15 @@ func decode(b []byte) (f Flow, ok bool) {
 		return f, false
 	}
 	nlattr.Walk(b[minHeader:], func(t uint16, v []byte) {
-		switch t {
-		case attrOrig:
+		switch {
+		case t == attrOrig:
 			f.Orig = decodeTuple(v)
-		case attrReply:
+		case t == attrReply:
 			f.Reply = decodeTuple(v)
-		case attrID:
-			f.id = v
-		case attrZone:
-			f.zone = v
+		case t == attrID && len(v) == len(f.id):
+			f.id = [4]byte(v)
+		case t == attrZone && len(v) == 2:
+			f.zone = binary.BigEndian.Uint16(v)
 		}
 	})
 	return f, f.Orig.Src.IsValid() && f.Reply.Src.IsValid()

@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/mdlayher/netlink"
+	"github.com/taskwall/taskwall/agent/internal/nfnl"
 	"github.com/taskwall/taskwall/agent/internal/nlattr"
 	"golang.org/x/sys/unix"
 )
@@ -14,20 +14,14 @@ import (
 // Conn talks to the kernel's sets of the network namespace in which it was
 // dialled. It may be used by several goroutines; their calls take turns.
 type Conn struct {
-	mu sync.Mutex
-	nl *netlink.Conn
+	nl *nfnl.Conn
 }
 
 // Dial opens a connection in the calling thread's network namespace.
 func Dial() (*Conn, error) {
-	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	nl, err := nfnl.Dial()
 	if err != nil {
-		return nil, fmt.Errorf("opening a netlink socket for IP sets: %w", err)
-	}
-	// A dump of 100,000 elements must not overrun the socket.
-	if err := nl.SetReadBuffer(4 << 20); err != nil {
-		nl.Close()
-		return nil, fmt.Errorf("sizing the netlink socket for IP sets: %w", err)
+		return nil, fmt.Errorf("connecting to IP sets: %w", err)
 	}
 	return &Conn{nl: nl}, nil
 }
@@ -163,18 +157,14 @@ func (c *Conn) dump(name string, flags uint32) ([]Set, error) {
 			ae.Bytes(attrFlags|netOrder, be32(flags))
 		}
 	})
-	c.mu.Lock()
-	replies, err := c.nl.Execute(m)
-	c.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
 	var sets []Set
-	for _, r := range replies {
-		if len(r.Data) < 4 {
-			continue
+	err := c.nl.Dump(m, func() { sets = nil }, func(data []byte) {
+		if len(data) >= 4 {
+			sets = collect(sets, data[4:])
 		}
-		sets = collect(sets, r.Data[4:])
+	})
+	if err != nil {
+		return nil, err // also when a part was read: it is never taken for the whole
 	}
 	return sets, nil
 }
@@ -223,15 +213,14 @@ func collect(sets []Set, b []byte) []Set {
 // do sends messages in one system call and reads an acknowledgement for each.
 // It returns the first error, with the index of its message, after all were read.
 func (c *Conn) do(ms ...netlink.Message) (at int, first error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if _, err := c.nl.SendMessages(ms); err != nil {
+	answers, err := c.nl.Do(ms...)
+	if err != nil {
 		return 0, err
 	}
-	for i := range ms {
-		if _, err := c.nl.Receive(); err != nil && first == nil {
-			at, first = i, err
+	for i, err := range answers {
+		if err != nil {
+			return i, err
 		}
 	}
-	return at, first
+	return 0, nil
 }
