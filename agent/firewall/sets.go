@@ -41,15 +41,30 @@ func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool
 	if len(name) > ipset.MaxName {
 		return 0, fmt.Errorf("set %s: its name is too long: %w", id, ErrRule)
 	}
-	if err := f.bulk.Create(name, typ); err != nil {
-		return 0, err
+	replaced, err := f.create(name, typ, want)
+	if err != nil {
+		return replaced, err
 	}
 	changed, err = f.equal(name, typ, want, l)
+	changed += replaced
 	if err != nil {
 		return changed, err
 	}
 	f.sets[id] = t
 	return changed, nil
+}
+
+// create makes a set unless it is there. One of that name that somebody made
+// in another way, with a timeout or less room, is replaced: the names are ours. It says how
+// many elements it wrote.
+func (f *Firewall) create(name string, typ ipset.Type, want map[ipset.Entry]bool) (wrote int, err error) {
+	err = f.bulk.Create(name, typ)
+	if !errors.Is(err, ipset.ErrOtherType) {
+		return 0, err
+	}
+	f.log.Warn("a set of ours had another type or other settings and is replaced", "set", name)
+	f.writing(name)
+	return max(1, len(want)), f.bulk.Replace(name, typ, slices.Collect(maps.Keys(want)))
 }
 
 // writing says that a set is about to change: looks from before are not to be
@@ -87,11 +102,13 @@ func (f *Firewall) equal(name string, typ ipset.Type, want map[ipset.Entry]bool,
 	return changed, f.bulk.Apply(edits...)
 }
 
-// replaced says that an element is wanted with another mark: adding that one
+// replaced says that an element is wanted with another mark, or without its
+// flags: adding that one
 // replaces it, and a removal afterwards would remove the new one.
 func replaced(e ipset.Entry, want map[ipset.Entry]bool) bool {
 	if e.Iface == "" {
-		return false
+		e.Flags = 0
+		return want[e]
 	}
 	for w := range want {
 		if w.Prefix == e.Prefix && w.Iface == e.Iface {

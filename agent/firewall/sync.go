@@ -44,8 +44,12 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	}
 	drift = append(drift, found...)
 	for name, typ := range map[string]ipset.Type{setSrc: ipset.NetIface, setDst: ipset.NetIface, setOwn: ipset.Net} {
-		if err := f.bulk.Create(name, typ); err != nil {
+		wrote, err := f.create(name, typ, nil)
+		if err != nil {
 			return drift, nil, err
+		}
+		if wrote > 0 && !first {
+			drift = append(drift, fmt.Sprintf("set %s was another", name))
 		}
 	}
 	if look != nil {
@@ -65,7 +69,7 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 			drift = append(drift, fmt.Sprintf("set %s differed in %d elements", SetName(id), n))
 		}
 	}
-	put, gone := f.differing(p.Programs)
+	put, gone := f.differing(p.Programs, len(f.sets) == len(p.Sets))
 	// The number of a posture that goes is given to another only after the
 	// endpoints have left it.
 	if err := f.install(ctx, put, gone); err != nil {
@@ -100,8 +104,9 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 const retryRefused = 4
 
 // differing are the programs that are not in force as they should be, and the
-// postures that should not be.
-func (f *Firewall) differing(want map[string]work.Program) (put []work.Program, gone []string) {
+// postures that should not be. Unless all sets are whole, a program that names
+// one that is not is to be closed.
+func (f *Firewall) differing(want map[string]work.Program, allSets bool) (put []work.Program, gone []string) {
 	for id := range f.programs {
 		if _, ok := want[id]; !ok {
 			gone = append(gone, id)
@@ -113,7 +118,7 @@ func (f *Firewall) differing(want map[string]work.Program) (put []work.Program, 
 		p, is := want[id], f.programs[id]
 		switch {
 		case is == nil || !reflect.DeepEqual(is.program, p):
-		case is.failed == nil:
+		case is.failed == nil && (allSets || f.hasSets(p)):
 			continue
 		case is.refused:
 			if again++; again > retryRefused {
@@ -123,6 +128,11 @@ func (f *Firewall) differing(want map[string]work.Program) (put []work.Program, 
 		put = append(put, p)
 	}
 	return put, gone
+}
+
+// hasSets says whether all sets that a program names are whole.
+func (f *Firewall) hasSets(p work.Program) bool {
+	return !slices.ContainsFunc(p.SetIDs(), func(id string) bool { _, ok := f.sets[id]; return !ok })
 }
 
 // read takes the kernel's tables as they are.

@@ -14,6 +14,9 @@ import (
 // Conn talks to the kernel's sets of the network namespace in which it was
 // dialled. It may be used by several goroutines; their calls take turns.
 type Conn struct {
+	// MaxElements bounds each set that is made here.
+	MaxElements uint32
+
 	nl *nfnl.Conn
 }
 
@@ -23,14 +26,14 @@ func Dial() (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to IP sets: %w", err)
 	}
-	return &Conn{nl: nl}, nil
+	return &Conn{MaxElements: maxElements, nl: nl}, nil
 }
 
 // Close closes the connection.
 func (c *Conn) Close() error { return c.nl.Close() }
 
-// Create makes a set. One that is there with the same type is kept as it is;
-// with another type it is ErrOtherType.
+// Create makes a set. One that is there with the same type and settings is
+// kept as it is; with others it is ErrOtherType.
 func (c *Conn) Create(name string, t Type) error {
 	m := message(cmdCreate, netlink.Acknowledge|netlink.Create, func(ae *netlink.AttributeEncoder) {
 		ae.String(attrSetName, name)
@@ -38,7 +41,7 @@ func (c *Conn) Create(name string, t Type) error {
 		ae.Uint8(attrRevision, t.revision())
 		ae.Uint8(attrFamily, unix.AF_INET)
 		ae.Nested(attrData, func(d *netlink.AttributeEncoder) error {
-			d.Bytes(dataMaxElem|netOrder, be32(maxElements))
+			d.Bytes(dataMaxElem|netOrder, be32(c.MaxElements))
 			if t == NetIface {
 				d.Bytes(dataFlags|netOrder, be32(flagWithSkbInfo))
 			}
@@ -69,6 +72,37 @@ func (c *Conn) Destroy(name string) error {
 	return fmt.Errorf("destroying set %s: %w", name, err)
 }
 
+// Replace puts a new set with the entries in the place of one of the same name
+// that has another type or other settings. To a packet it happens at once. A set
+// of another type that a rule refers to cannot be replaced: ErrInUse.
+func (c *Conn) Replace(name string, t Type, entries []Entry) error {
+	const standby = "tw-standby"
+	if err := c.Destroy(standby); err != nil { // of an attempt that was cut short
+		return err
+	}
+	if err := c.Create(standby, t); err != nil {
+		return err
+	}
+	err := c.Apply(Edit{Set: standby, Type: t, Entries: entries})
+	if err == nil {
+		_, err = c.do(message(cmdSwap, netlink.Acknowledge, func(ae *netlink.AttributeEncoder) {
+			ae.String(attrSetName, standby)
+			ae.String(attrSetName2, name)
+		}))
+		if errorNumber(err) == errOther {
+			if err = c.Destroy(name); err == nil {
+				if err = c.Create(name, t); err == nil {
+					err = c.Apply(Edit{Set: name, Type: t, Entries: entries})
+				}
+			}
+		}
+	}
+	if err = errors.Join(err, c.Destroy(standby)); err != nil {
+		return fmt.Errorf("replacing set %s, which has another type or other settings: %w", name, err)
+	}
+	return nil
+}
+
 // Apply makes edits in order, all in as few system calls as their size allows.
 // When one fails the others are made nevertheless; the first error is returned.
 func (c *Conn) Apply(edits ...Edit) error {
@@ -77,8 +111,11 @@ func (c *Conn) Apply(edits ...Edit) error {
 	var first error
 	flush := func() {
 		if at, err := c.do(batch...); err != nil && first == nil {
-			if errors.Is(err, unix.ENOENT) {
+			switch {
+			case errors.Is(err, unix.ENOENT):
 				err = ErrAbsent
+			case errorNumber(err) == errFull:
+				err = ErrFull
 			}
 			first = fmt.Errorf("editing set %s: %w", names[at], err)
 		}

@@ -44,6 +44,9 @@ type Entry struct {
 	Iface  string       // NetIface
 	Mark   uint32       // NetIface: value that SET --map-mark writes…
 	Mask   uint32       // …into these bits of the packet's mark
+	// Flags make of an element something else: an exception ("nomatch"), that
+	// is, what is no member. None that we add has any.
+	Flags uint32
 }
 
 // String is the element as the ipset tool would show it.
@@ -57,6 +60,9 @@ func (e Entry) String() string {
 	}
 	if e.Iface != "" {
 		s += "," + e.Iface
+	}
+	if e.Flags != 0 {
+		s += fmt.Sprintf(" flags %#x", e.Flags)
 	}
 	if e.Mask != 0 {
 		s += fmt.Sprintf(" skbmark %#x/%#x", e.Mark, e.Mask)

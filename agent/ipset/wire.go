@@ -15,6 +15,7 @@ const (
 
 	cmdCreate  = 2
 	cmdDestroy = 3
+	cmdSwap    = 6
 	cmdList    = 7
 	cmdAdd     = 9
 	cmdDel     = 10
@@ -22,6 +23,7 @@ const (
 	attrProtocol = 1
 	attrSetName  = 2
 	attrTypeName = 3
+	attrSetName2 = 3
 	attrRevision = 4
 	attrFamily   = 5
 	attrFlags    = 6
@@ -124,6 +126,10 @@ func decode(t Type, b []byte) (e Entry, ok bool) {
 		case dataProto:
 			if len(v) == 1 && t == IPPort {
 				e.Proto = v[0]
+			}
+		case dataFlags:
+			if len(v) == 4 {
+				e.Flags = binary.BigEndian.Uint32(v)
 			}
 		case dataIface:
 			e.Iface = cString(v)
