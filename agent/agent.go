@@ -35,7 +35,7 @@ type Agent struct {
 	host   *attach.Host
 	routes *routes.Table
 	bgp    *bgp.Speaker
-	flows  *conntrack.Conn
+	flows  tracking
 	mesos  *containers.Client
 	docker *docker.Client
 
@@ -48,6 +48,7 @@ type Agent struct {
 	parked  map[netip.Prefix]struct{} // static routes that stay for now; see later
 	journal *journal
 	users   users // of sets
+	cuts    cuts
 	again   secondLook
 	// digestDue is when the digest of a large picture may be computed; zero
 	// when it is not owed.
@@ -80,6 +81,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 		endpoints: map[string]work.Endpoint{}, changed: make(chan struct{}),
 		attachments: map[string]*attachment{}, busy: map[string]chan struct{}{},
 		leaving:  departures{wake: make(chan struct{}, 1)},
+		cuts:     cuts{wake: make(chan struct{}, 1)},
 		checkNow: make(chan struct{}, 1), users: users{}, parked: map[netip.Prefix]struct{}{},
 	}
 	a.docker = docker.New(cfg.DockerSocket)
@@ -107,9 +109,11 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 	if a.bgp, err = bgp.New(bgp.Config{Secrets: cfg.BGPSecrets, Reports: speech{a.report}, Changed: a.hurry, Logger: a.log}); err != nil {
 		return nil, err
 	}
-	if a.flows, err = conntrack.Dial(); err != nil {
+	flows, err := conntrack.Dial()
+	if err != nil {
 		return nil, err
 	}
+	a.flows = flows
 	a.journal, a.state = openJournal(cfg.StateDir, a.log)
 	for _, p := range a.state.Programs {
 		a.users.put(&p)
@@ -157,6 +161,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.join("start")
 	a.resumeLeaving(ctx)
+	ended := make(chan struct{})
+	var cutter sync.WaitGroup
+	cutter.Go(func() { a.cutting(ended) })
+	defer cutter.Wait() // nothing that was denied stays open for the end
+	defer close(ended)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.report.run(ctx) })
 	g.Go(func() error { return (&cni.Server{Handler: a, Log: a.log}).Serve(ctx, listener) })

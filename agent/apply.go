@@ -34,6 +34,7 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	if len(change.programs)+len(change.gonePrograms) > 0 {
 		old = maps.Clone(old)
 	}
+	a.unshare(it)
 	switch err := a.state.Apply(it); {
 	case errors.Is(err, work.ErrGap):
 		if !a.joining {
@@ -57,15 +58,11 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	for _, id := range change.gonePrograms {
 		a.users.drop(id)
 	}
-	suspects := a.suspect(change, old)
 	failed := a.apply(ctx, change)
-	cut, err := a.cut(suspects)
-	if err != nil {
-		failed = append(failed, work.Failure{Key: "tracked connections", Error: err.Error()})
-	}
-	if !suspects.empty() {
-		a.again.join(suspects)
-		a.again.since = time.Now()
+	cut := cut{suspects: a.suspect(change, old), started: started}
+	if !cut.empty() {
+		cut.court = a.court()
+		a.again.join(cut.suspects, time.Now())
 	}
 	for _, f := range failed {
 		a.log.Error("not applied", "rev", it.Rev, "what", f.Key, "error", f.Error)
@@ -75,13 +72,13 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	}
 	took := time.Since(started)
 	a.log.Debug("applied", "rev", it.Rev, "took", took)
-	applied := work.Applied{Rev: a.state.Rev, Took: took, Cut: cut, Failed: failed}
+	cut.applied = &work.Applied{Rev: a.state.Rev, Took: took, Failed: failed}
 	if a.large() {
 		a.digestDue, a.lastTook = time.Now().Add(digestAfter), took // when it is quiet
 	} else {
-		applied.Digest, a.digestDue = a.state.Digest(), time.Time{}
+		cut.applied.Digest, a.digestDue = a.state.Digest(), time.Time{}
 	}
-	a.report.applied(applied)
+	a.order(cut)
 }
 
 // digestAfter is how long a host with a large picture must be quiet before its
@@ -113,7 +110,7 @@ func (a *Agent) large() bool {
 func (a *Agent) digest() {
 	a.applyMu.Lock()
 	defer a.applyMu.Unlock()
-	if a.digestDue.IsZero() || time.Now().Before(a.digestDue) {
+	if a.digestDue.IsZero() || time.Now().Before(a.digestDue) || !a.cuts.idle() {
 		return
 	}
 	a.digestDue = time.Time{}

@@ -165,9 +165,7 @@ func (a *Agent) compare(ctx context.Context, look *firewall.Look) error {
 	}
 	if !a.synced || len(drift) > 0 {
 		// Whatever was open meanwhile, or changed while no agent ran.
-		if _, err := a.cut(suspects{everyone: true}); err != nil {
-			return err
-		}
+		a.order(cut{suspects: suspects{everyone: true}, court: a.court()})
 	}
 	a.synced = true
 	return nil

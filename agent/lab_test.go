@@ -50,6 +50,8 @@ type lab struct {
 	reports []work.Report
 	news    chan struct{}
 
+	prepare func(*agent.Agent) // before it runs
+
 	stop func()
 	kill func() // as stop, without a chance to tidy up; only with process
 	// process runs the agent as a process of its own.
@@ -59,6 +61,14 @@ type lab struct {
 
 // newLab starts an agent on this host and gives it an empty picture.
 func newLab(t testing.TB, adjust ...func(*agent.Config)) *lab {
+	t.Helper()
+	l := newBareLab(t, adjust...)
+	l.snapshot()
+	return l
+}
+
+// newBareLab is newLab without a picture.
+func newBareLab(t testing.TB, adjust ...func(*agent.Config)) *lab {
 	t.Helper()
 	l := &lab{t: t, mesos: newMesosAgent(t), wanted: work.NewState(), news: make(chan struct{})}
 	dir := t.TempDir()
@@ -75,7 +85,6 @@ func newLab(t testing.TB, adjust ...func(*agent.Config)) *lab {
 	}
 	t.Cleanup(func() { wipe(t) })
 	l.start()
-	l.snapshot()
 	return l
 }
 
@@ -103,6 +112,9 @@ func (l *lab) start() {
 	a, err := agent.New(l.cfg, inbox(l.items), l)
 	if err != nil {
 		l.t.Fatal(err)
+	}
+	if l.prepare != nil {
+		l.prepare(a)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -174,6 +186,14 @@ func (l *lab) dump() string {
 // send gives the agent the next item and waits until it is applied.
 func (l *lab) send(it work.Item) work.Applied {
 	l.t.Helper()
+	l.post(it)
+	r := l.await(fmt.Sprintf("applied %d", l.rev), func(r work.Report) bool { return r.Applied != nil && r.Applied.Rev >= l.rev })
+	return *r.Applied
+}
+
+// post gives the agent the next item.
+func (l *lab) post(it work.Item) {
+	l.t.Helper()
 	l.rev++
 	it.Host, it.Rev = l.cfg.Host, l.rev
 	b, err := json.Marshal(it) // as on the wire: nothing is shared
@@ -191,8 +211,6 @@ func (l *lab) send(it work.Item) work.Applied {
 		l.t.Fatal(err)
 	}
 	l.items <- &theirs
-	r := l.await(fmt.Sprintf("applied %d", l.rev), func(r work.Report) bool { return r.Applied != nil && r.Applied.Rev >= l.rev })
-	return *r.Applied
 }
 
 // must is send, and nothing may fail.

@@ -76,8 +76,9 @@ func (r *reporter) add(key string, rep work.Report) {
 	loose, first := 0, -1
 	for i, p := range r.queue {
 		if key != "" && p.key == key {
-			// An applied item that could not all be applied is news of its own.
-			if p.report.Applied == nil || len(p.report.Applied.Failed) == 0 {
+			// An applied item that could not all be applied, or cut connections, is
+			// news of its own.
+			if p.report.Applied == nil || len(p.report.Applied.Failed) == 0 && p.report.Applied.Cut == 0 {
 				r.queue = append(r.queue[:i], r.queue[i+1:]...)
 				break
 			}
