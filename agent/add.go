@@ -113,8 +113,8 @@ func rootContainer(id string) string {
 }
 
 // awaitEndpoint waits until a work item has brought the executor's endpoint on
-// the network. All of an executor's endpoints come in one item; when it has none on
-// that network, the first is returned.
+// the network, and the rules are in force. All of an executor's endpoints come in one
+// item; when it has none on that network, the first is returned.
 func (a *Agent) awaitEndpoint(ctx context.Context, id, network string) (work.Endpoint, error) {
 	for {
 		a.mu.Lock()
@@ -122,18 +122,32 @@ func (a *Agent) awaitEndpoint(ctx context.Context, id, network string) (work.End
 		if other, is := a.endpoints[work.EndpointID(id, network, 1)]; is && ep.Network != network {
 			ep, ok = other, true
 		}
-		changed := a.changed
+		changed, open := a.changed, a.open()
 		a.mu.Unlock()
-		if ok {
+		if ok && open == nil {
 			return ep, nil
 		}
 		select {
 		case <-ctx.Done():
+			if ok {
+				return ep, open
+			}
 			return work.Endpoint{ID: id}, fmt.Errorf("%w: nothing about %s came within %s: look whether the controller runs and follows Mesos, and whether this host's agent reaches NATS (taskwall status)",
 				ErrNoEndpoint, id, a.cfg.WaitTimeout)
 		case <-changed:
 		}
 	}
+}
+
+// open says why nothing may be attached to the host. The caller holds mu.
+func (a *Agent) open() error {
+	switch {
+	case a.inForce:
+		return nil
+	case a.notInForce == nil:
+		return ErrOpen
+	}
+	return fmt.Errorf("%w: %w", ErrOpen, a.notInForce)
 }
 
 // claim makes the caller the only one who attaches or detaches the endpoint,

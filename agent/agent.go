@@ -63,6 +63,8 @@ type Agent struct {
 	attachments map[string]*attachment   // by endpoint
 	busy        map[string]chan struct{} // endpoints that an attach or detach works on
 	strays      []string                 // interfaces that had no attachment at the last sweep
+	inForce     bool                     // the rules are in the kernel: this process has seen to it
+	notInForce  error                    // why not, as last tried
 
 	leaving  departures
 	checkNow chan struct{}
@@ -174,10 +176,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.sweeps(ctx) })
 	g.Go(func() error { return a.leave(ctx) })
 	g.Go(func() error { return a.processes(ctx) })
-	g.Go(func() error { return a.listen(ctx) })
-	g.Go(func() error { return a.fw.Watch(ctx, a.hurry) })
-	g.Go(func() error { return attach.Watch(ctx, a.noticed) })
-	g.Go(func() error { return a.bgp.Run(ctx) })
+	for what, watch := range map[string]func(context.Context) error{
+		"logged packets":        a.listen,
+		"rules":                 func(ctx context.Context) error { return a.fw.Watch(ctx, a.hurry) },
+		"interfaces and routes": func(ctx context.Context) error { return attach.Watch(ctx, a.noticed) },
+		"learned routes":        a.bgp.Run,
+	} {
+		g.Go(func() error { return a.watched(ctx, what, watch) })
+	}
 	err = g.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

@@ -141,6 +141,7 @@ func (a *Agent) compare(ctx context.Context, look *firewall.Look) error {
 		a.adopt()
 	}
 	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.withWires, Look: look})
+	a.ruled(err)
 	if err != nil {
 		return err
 	}
@@ -169,6 +170,19 @@ func (a *Agent) compare(ctx context.Context, look *firewall.Look) error {
 	}
 	a.synced = true
 	return nil
+}
+
+// ruled keeps whether the rules came into force with this process, and lets
+// attaches go on that waited for them.
+func (a *Agent) ruled(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.notInForce = err
+	if err == nil && !a.inForce {
+		a.inForce = true
+		close(a.changed)
+		a.changed = make(chan struct{})
+	}
 }
 
 // mendAttachments repairs the host's side of each attachment. An interface

@@ -1,7 +1,8 @@
 // Package agent makes the controller's decisions so on one host.
 //
 //	Inbox ─ work.Item ─▶ apply ──▶ firewall (sets, rules, wires)    Outbox
-//	                       │  └───▶ routes, bgp                        ▲
+//	                       │  ├───▶ routes, bgp                        ▲
+//	                       │  └───▶ cuts: connections now denied ──────┤
 //	                       ▼                                           │ work.Report
 //	                    journal (disk)      ┌──────── reporter ────────┘
 //	                       │                │

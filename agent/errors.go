@@ -9,5 +9,6 @@ var (
 	ErrRefused          = errors.New("the controller refused the task a network")
 	ErrNetwork          = errors.New("the task's network is another")
 	ErrElsewhere        = errors.New("the endpoint is attached in another container")
+	ErrOpen             = errors.New("the host's firewall is not in force yet, and nothing is attached without it")
 	ErrGone             = errors.New("the task ended while it was attached")
 )

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -20,15 +21,15 @@ import (
 func (a *Agent) listen(ctx context.Context) error {
 	c, err := nflog.Open(firewall.LogGroup)
 	if err != nil {
-		a.log.Warn("denied packets are not reported: the log group cannot be had", "error", err)
-		<-ctx.Done()
-		return nil
+		return fmt.Errorf("packets are not reported: the log group cannot be had: %w", err)
 	}
 	defer c.Close()
 	t := tally{seen: map[work.Logged]int{}}
 	var teller sync.WaitGroup
+	ctx, stop := context.WithCancel(ctx)
 	teller.Go(func() { t.tell(ctx, a) })
 	defer teller.Wait()
+	defer stop()
 	for {
 		ps, err := c.Next(ctx)
 		switch {

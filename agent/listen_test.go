@@ -2,9 +2,11 @@ package agent_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/taskwall/taskwall/agent"
+	"github.com/taskwall/taskwall/agent/nflog"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -48,4 +50,24 @@ func TestDeniedPacketsAreReported(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Another program that has the log group keeps it only as long as it runs.
+func TestLogGroupIsTakenOnceFree(t *testing.T) {
+	other, err := nflog.Open(84)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	l := newLab(t)
+	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, ""))), posture("db", nil, nil)}})
+	web := l.run("web", "10.0.0.1", "open")
+	l.run("db", "10.0.0.2", "db")
+	other.Close()
+	l.eventually("denied packets are reported", func() bool {
+		web.Reach("udp", "10.0.0.2:53") //nolint:errcheck // it is denied
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return slices.ContainsFunc(l.reports, func(r work.Report) bool { return r.Logged != nil && r.Logged.SourceTask == "fw/web" })
+	})
 }

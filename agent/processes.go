@@ -150,10 +150,13 @@ func (a *Agent) attachProcess(ctx context.Context, id, container string) (found 
 	defer release()
 	a.mu.Lock()
 	ep, ok := a.endpoints[id]
-	old := a.attachments[id]
+	old, open := a.attachments[id], a.open()
 	a.mu.Unlock()
 	if !ok {
 		return false, nil // it ended meanwhile
+	}
+	if open != nil {
+		return true, open
 	}
 	if err := suits(ep, cni.Attachment{Network: ep.Network}); err != nil {
 		return true, err

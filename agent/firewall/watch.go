@@ -3,6 +3,7 @@ package firewall
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -70,9 +71,12 @@ func (f *Firewall) Watch(ctx context.Context, changed func()) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err != nil {
+		if errors.Is(err, unix.ENOBUFS) {
 			changed() // messages were lost: there were many
 			continue
+		}
+		if err != nil {
+			return fmt.Errorf("watching the rules: %w", err)
 		}
 		for _, m := range ms {
 			if m.Header.Type == newGeneration && len(m.Data) >= 4 && !f.tools.writers.has(generationWriter(m.Data[4:])) {

@@ -1,0 +1,66 @@
+package agent_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/taskwall/taskwall/agent"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// broken puts an iptables-restore in front of the true ones that does what the
+// script says, until it is mended.
+func broken(t *testing.T, script string) (mend func()) {
+	t.Helper()
+	dir := t.TempDir()
+	flag := filepath.Join(dir, "broken")
+	for _, name := range []string{"iptables-nft-restore", "ip6tables-nft-restore"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := strings.NewReplacer("FLAG", flag, "SCRIPT", script, "TRUE", path).Replace("#!/bin/sh\nif [ -e FLAG ]; then SCRIPT; fi\nexec TRUE \"$@\"\n")
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return func() {
+		if err := os.Remove(flag); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A host whose rules the kernel does not take, as one that lacks a module, is
+// open: no task is attached to it, and the answer says why. Once it takes them, tasks are.
+func TestNoAttachWithoutRules(t *testing.T) {
+	mend := broken(t, `echo "Warning: Extension set revision 0 not supported, missing kernel module?" >&2; exit 2`)
+	l := newBareLab(t, func(c *agent.Config) { c.Backend, c.CheckEvery = "nft", 100*time.Millisecond })
+	got := l.send(work.Item{
+		Rev: 1, Snapshot: true, Programs: []work.Program{posture("idle", nil, nil)},
+		Endpoints: []work.Endpoint{endpoint("web", "10.0.0.1", "idle")},
+	})
+	if len(got.Failed) == 0 {
+		t.Error("the report says nothing of it")
+	}
+	web := l.container("web")
+	out, exit := web.add()
+	if exit == 0 || !strings.Contains(out, "missing kernel module") {
+		t.Errorf("ADD on a host without rules: %d %s", exit, out)
+	}
+	mend()
+	web.mustAdd()
+	web.blocked("tcp", "10.0.0.2:80")
+	if out, err := exec.CommandContext(context.Background(), "iptables-nft", "-S").CombinedOutput(); err != nil || !strings.Contains(string(out), "-j tw-forward") {
+		t.Errorf("the rules: %v\n%s", err, out)
+	}
+}
