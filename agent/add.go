@@ -23,6 +23,8 @@ func (a *Agent) Add(ctx context.Context, c cni.Attachment) (cni.Result, error) {
 	if len(a.cfg.Networks) > 0 && !slices.Contains(a.cfg.Networks, c.Network) {
 		return cni.Result{}, fmt.Errorf("%w: the configuration is named %q, the agent serves %s", ErrNetwork, c.Network, strings.Join(a.cfg.Networks, ", "))
 	}
+	ahead := enterAhead(c.Namespace)
+	defer ahead.close()
 	id, err := a.endpointOf(wait, c.Container)
 	if err != nil {
 		return cni.Result{}, err
@@ -38,7 +40,7 @@ func (a *Agent) Add(ctx context.Context, c cni.Attachment) (cni.Result, error) {
 			return cni.Result{}, err
 		}
 		defer release()
-		at, err = a.attach(ep, attaching{Attachment: c})
+		at, err = a.attach(ep, attaching{Attachment: c, enter: ahead.inside})
 	}
 	w := events.Wiring{Endpoint: ep.ID, State: events.Attached, Took: time.Since(started), Address: addressText(ep)}
 	if err != nil {
@@ -180,6 +182,35 @@ func (a *Agent) claim(ctx context.Context, id string) (release func(), err error
 type attaching struct {
 	cni.Attachment
 	process *attach.Process
+	// enter gives the namespace, opened. It stays the caller's.
+	enter func() (*attach.Inside, error)
+}
+
+// ahead is a namespace that is entered while it is found out what to attach.
+type ahead struct {
+	done chan struct{}
+	in   *attach.Inside
+	err  error
+}
+
+func enterAhead(path string) *ahead {
+	e := &ahead{done: make(chan struct{})}
+	go func() {
+		defer close(e.done)
+		e.in, e.err = attach.Enter(path)
+	}()
+	return e
+}
+
+func (e *ahead) inside() (*attach.Inside, error) {
+	<-e.done
+	return e.in, e.err
+}
+
+func (e *ahead) close() {
+	if in, err := e.inside(); err == nil {
+		in.Close()
+	}
 }
 
 // attach makes the interface and has the firewall vouch for it. The caller has
@@ -192,7 +223,6 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	spec := at.spec(a.cfg.MTU)
 	if c.process != nil {
 		at.PID, at.Started = c.process.PID, c.process.Started
-		spec.Namespace = c.process.Path() // what is open is his, whoever has the process id
 	}
 	a.mu.Lock()
 	old := a.attachments[ep.ID]
@@ -209,7 +239,8 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 			return nil, err
 		}
 	}
-	if err := at.save(a.cfg.StateDir); err != nil {
+	in, err := c.enter()
+	if err != nil {
 		return nil, err
 	}
 	a.mu.Lock()
@@ -220,7 +251,12 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 			err = errors.Join(err, a.remove(at))
 		}
 	}()
-	if err := a.host.Attach(spec); err != nil {
+	// The record is on disk before anything passes. Were the agent killed when
+	// there is an interface and no record, the next one would know it by its name.
+	saved := make(chan error, 1)
+	go func() { saved <- at.save(a.cfg.StateDir) }()
+	err = a.host.Attach(spec, in)
+	if err := errors.Join(err, <-saved); err != nil {
 		return nil, err
 	}
 	a.mu.Lock()

@@ -243,11 +243,13 @@ type mesosAgent struct {
 	*httptest.Server
 	mu         sync.Mutex
 	containers map[string]string // container id: executor id
+	answer     []byte            // written when they change: its time is not the agent's
 	asked      chan struct{}     // one for each answer, while somebody counts
 }
 
 func newMesosAgent(t testing.TB) *mesosAgent {
 	m := &mesosAgent{containers: map[string]string{}, asked: make(chan struct{})}
+	m.write()
 	m.Server = httptest.NewServer(http.HandlerFunc(m.serve))
 	t.Cleanup(m.Close)
 	return m
@@ -262,6 +264,18 @@ func (m *mesosAgent) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "unexpected request", http.StatusBadRequest)
 		return
 	}
+	m.mu.Lock()
+	answer := m.answer
+	m.mu.Unlock()
+	w.Write(answer)
+	select {
+	case m.asked <- struct{}{}:
+	default:
+	}
+}
+
+// write writes the answer. The caller holds mu, unless nobody else knows m.
+func (m *mesosAgent) write() {
 	type id struct {
 		Value string `json:"value"`
 	}
@@ -270,29 +284,25 @@ func (m *mesosAgent) serve(w http.ResponseWriter, r *http.Request) {
 		Executor  id `json:"executor_id"`
 		Container id `json:"container_id"`
 	}
-	m.mu.Lock()
 	list := []container{}
 	for c, e := range m.containers {
 		list = append(list, container{id{"fw"}, id{e}, id{c}})
 	}
-	m.mu.Unlock()
-	json.NewEncoder(w).Encode(map[string]any{"type": "GET_CONTAINERS", "get_containers": map[string]any{"containers": list}})
-	select {
-	case m.asked <- struct{}{}:
-	default:
-	}
+	m.answer, _ = json.Marshal(map[string]any{"type": "GET_CONTAINERS", "get_containers": map[string]any{"containers": list}})
 }
 
 func (m *mesosAgent) add(container, executor string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.containers[container] = executor
+	m.write()
 }
 
 func (m *mesosAgent) remove(container string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.containers, container)
+	m.write()
 }
 
 // task is a running task: a namespace and a container.

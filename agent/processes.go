@@ -169,9 +169,15 @@ func (a *Agent) attachProcess(ctx context.Context, id, container string) (found 
 	if err := a.host.Isolated(p); err != nil {
 		return true, err
 	}
+	in, err := attach.Enter(p.Path()) // what is open is his, whoever has the process id
+	if err != nil {
+		return true, err
+	}
+	defer in.Close()
 	at, err := a.attach(ep, attaching{
 		Attachment: cni.Attachment{Container: container, Network: ep.Network, Namespace: fmt.Sprintf("/proc/%d/ns/net", p.PID), Iface: "eth0"},
 		process:    p,
+		enter:      func() (*attach.Inside, error) { return in, nil },
 	})
 	if err != nil {
 		return true, err

@@ -116,10 +116,10 @@ func (h *Host) CheckTask(s Spec) error {
 func (h *Host) Mend(s Spec) error {
 	host, err := h.rt.do(getLink(s.Veth))
 	if err == nil {
-		err = h.open(s.Veth, host.index)
+		err = h.open(s, host.index)
 	}
 	if err == nil {
-		err = h.lead(s, host.index)
+		err = h.awaitCarrier(s.Veth)
 	}
 	if err != nil {
 		return fmt.Errorf("mending %s: %w", s.Veth, errors.Join(ErrDiffers, err))

@@ -15,8 +15,9 @@ import (
 
 // Host attaches tasks to the network namespace that it was opened in.
 type Host struct {
-	nl *netlink.Handle // looks and removes
-	rt *conn           // makes
+	nl   *netlink.Handle // looks and removes
+	rt   *conn           // makes
+	ipv6 ipv6
 	// turn lets one attach at a time change interfaces: the kernel has one lock
 	// for all of them, and writers of /proc/sys/net spin on it.
 	turn sync.Mutex
@@ -34,7 +35,10 @@ func Open() (*Host, error) {
 		return nil, err
 	}
 	h := &Host{nl: nl, rt: rt}
-	if _, err := h.Forward(); err != nil {
+	if h.ipv6, err = openIPv6(); err == nil {
+		_, err = h.Forward()
+	}
+	if err != nil {
 		h.Close()
 		return nil, err
 	}
@@ -43,6 +47,7 @@ func Open() (*Host, error) {
 
 // Close lets go of the connections.
 func (h *Host) Close() {
+	h.ipv6.Close()
 	h.nl.Close()
 	h.rt.Close() //nolint:errcheck // nothing is on its way
 }
@@ -61,17 +66,12 @@ func (h *Host) Forward() (changed bool, err error) {
 	return true, nil
 }
 
-// Attach makes the pair. A pair of that name that is there, whole or half made,
-// is replaced. When it fails nothing is left.
-func (h *Host) Attach(s Spec) (err error) {
-	ns, err := os.Open(s.Namespace)
-	if err != nil {
-		return fmt.Errorf("opening %s: %w", s.Namespace, errors.Join(ErrNamespace, err))
-	}
-	defer ns.Close()
+// Attach makes the pair, of which one end is inside. A pair of that name that is
+// there, whole or half made, is replaced. When it fails nothing is left.
+func (h *Host) Attach(s Spec, in *Inside) (err error) {
 	h.turn.Lock()
 	defer h.turn.Unlock()
-	pair, err := h.makePair(s, ns)
+	pair, err := h.makePair(s, in.ns)
 	if err != nil {
 		return err
 	}
@@ -80,37 +80,29 @@ func (h *Host) Attach(s Spec) (err error) {
 			err = errors.Join(err, h.Detach(s.Veth))
 		}
 	}()
-	var task *conn
-	err = inside(int(ns.Fd()), func() (err error) {
-		if err = closeIPv6(s.Iface); err == nil {
-			task, err = dial()
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("entering %s: %w", s.Namespace, err)
+	if err := in.ipv6.off(s.Iface); err != nil {
+		return fmt.Errorf("setting up %s in %s: %w", s.Iface, in.path, err)
 	}
-	defer task.Close() //nolint:errcheck // nothing is on its way
-	if err := h.open(s.Veth, pair.index); err != nil {
+	if err := h.open(s, pair.index); err != nil {
 		return fmt.Errorf("setting up %s: %w", s.Veth, err)
 	}
-	if _, err := task.do(taskSide(pair.peer, s)...); err != nil {
-		return fmt.Errorf("setting up %s in %s: %w", s.Iface, s.Namespace, err)
+	if _, err := in.rt.do(taskSide(pair.peer, s)...); err != nil {
+		return fmt.Errorf("setting up %s in %s: %w", s.Iface, in.path, err)
 	}
-	if err := h.lead(s, pair.index); err != nil {
+	if err := h.awaitCarrier(s.Veth); err != nil {
 		return fmt.Errorf("setting up %s: %w", s.Veth, err)
 	}
 	return nil
 }
 
 // makePair makes the pair, down and without addresses.
-func (h *Host) makePair(s Spec, ns *os.File) (*link, error) {
-	pair, err := h.rt.do(makePair(s, int(ns.Fd())), getLink(s.Veth))
+func (h *Host) makePair(s Spec, ns int) (*link, error) {
+	pair, err := h.rt.do(makePair(s, ns), getLink(s.Veth))
 	if errors.Is(err, syscall.EEXIST) { // ours is there, or theirs: a second try tells
 		if err := h.Detach(s.Veth); err != nil {
 			return nil, err
 		}
-		pair, err = h.rt.do(makePair(s, int(ns.Fd())), getLink(s.Veth))
+		pair, err = h.rt.do(makePair(s, ns), getLink(s.Veth))
 	}
 	if err != nil {
 		return nil, err
@@ -118,13 +110,28 @@ func (h *Host) makePair(s Spec, ns *os.File) (*link, error) {
 	return pair, nil
 }
 
-// open closes the host's side to what it must not carry, and sets it up.
-func (h *Host) open(veth string, index int) error {
-	if err := closeIPv6(veth); err != nil {
+// open closes the host's side to what it must not carry, sets it up, and leads
+// the way to the task.
+func (h *Host) open(s Spec, index int) error {
+	if err := h.closeIPv6(s.Veth); err != nil {
 		return err
 	}
-	_, err := h.rt.do(append(closeHost(index), setUp("it", index))...)
+	_, err := h.rt.do(append(closeHost(index), setUp("it", index),
+		addNeighbour(index, s.Address, taskMAC(s.Address)),
+		hostRoute(index, s.Address).put(replace))...)
 	return err
+}
+
+// closeIPv6 turns IPv6 off on an interface of the host.
+func (h *Host) closeIPv6(iface string) (err error) {
+	v := h.ipv6
+	if v == noIPv6 { // its module may have come since
+		if v, err = openIPv6(); err != nil {
+			return err
+		}
+		defer v.Close()
+	}
+	return v.off(iface)
 }
 
 // carrierTimeout is how long the kernel may take to notice that the other end
@@ -132,18 +139,13 @@ func (h *Host) open(veth string, index int) error {
 // 6.8 to look is to have it done.
 const carrierTimeout = 3 * time.Second
 
-// lead leads the way to the task, and waits until the host's side, which went
-// up first, sends: before that its packets are dropped without a word. The
-// task's side, which went up when the other was, sends from that moment.
-func (h *Host) lead(s Spec, index int) error {
-	steps := []step{
-		addNeighbour(index, s.Address, taskMAC(s.Address)),
-		hostRoute(index, s.Address).put(replace),
-		getLink(s.Veth),
-	}
+// awaitCarrier waits until the host's side, which went up first, sends: before
+// that its packets are dropped without a word. The task's side, which went up when
+// the other was, sends from that moment.
+func (h *Host) awaitCarrier(veth string) error {
 	limit := time.Now().Add(carrierTimeout)
 	for {
-		link, err := h.rt.do(steps...)
+		link, err := h.rt.do(getLink(veth))
 		switch {
 		case err != nil:
 			return err
@@ -152,7 +154,6 @@ func (h *Host) lead(s Spec, index int) error {
 		case time.Now().After(limit):
 			return fmt.Errorf("it has no carrier after %s: %w", carrierTimeout, ErrDiffers)
 		}
-		steps = steps[len(steps)-1:]
 		time.Sleep(100 * time.Microsecond)
 	}
 }
@@ -182,15 +183,6 @@ func (h *Host) Detach(veths ...string) error {
 		}
 	}
 	return nil
-}
-
-// closeIPv6 turns IPv6 off on an interface of the calling thread's namespace.
-func closeIPv6(iface string) error {
-	err := os.WriteFile("/proc/sys/net/ipv6/conf/"+iface+"/disable_ipv6", []byte("1"), 0o644)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // the kernel has no IPv6
-	}
-	return err
 }
 
 // taskSide sets up the task's end, inside its namespace.

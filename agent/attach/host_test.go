@@ -38,19 +38,33 @@ func ip(t *testing.T, args ...string) string {
 	return string(out)
 }
 
+// enterAttach is Attach of a namespace that is entered for it.
+func enterAttach(h *attach.Host, s attach.Spec) error {
+	in, err := attach.Enter(s.Namespace)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return h.Attach(s, in)
+}
+
 // The task has its address, one way out by the link-local gateway, and its
 // neighbour's hardware address before it asks.
 func TestAttach(t *testing.T) {
 	h, ns := open(t), netlab.New(t)
 	s := spec(ns)
 	for range 2 { // a second time replaces the first, as after a kill half way
-		if err := h.Attach(s); err != nil {
+		if err := enterAttach(h, s); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var inside string
 	ns.Do(func() error {
 		inside = ip(t, "addr", "show", "eth0") + ip(t, "route") + ip(t, "neigh")
+		off, err := os.ReadFile("/proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+		if err != nil || string(off) != "1\n" {
+			t.Errorf("IPv6 is on in the task's namespace: %q, %v", off, err)
+		}
 		return nil
 	})
 	for _, want := range []string{"mtu 1400", "inet 10.0.0.1/32", "default via 169.254.1.1 dev eth0", "169.254.1.1 dev eth0 scope link", "169.254.1.1 dev eth0 lladdr 02:74:77:00:00:01 PERMANENT"} {
@@ -89,7 +103,7 @@ func TestSecondNetwork(t *testing.T) {
 	first, second := spec(ns), spec(ns)
 	second.Veth, second.Iface, second.Address = attach.Name("fw/a", "other"), "eth1", netip.MustParseAddr("10.0.0.2")
 	for _, s := range []attach.Spec{first, second} {
-		if err := h.Attach(s); err != nil {
+		if err := enterAttach(h, s); err != nil {
 			t.Fatal(err)
 		}
 		defer h.Detach(s.Veth)
@@ -106,7 +120,7 @@ func TestMend(t *testing.T) {
 	for _, harm := range []string{"link set VETH down", "route del 10.0.0.1"} {
 		h, ns := open(t), netlab.New(t)
 		s := spec(ns)
-		if err := h.Attach(s); err != nil {
+		if err := enterAttach(h, s); err != nil {
 			t.Fatal(err)
 		}
 		ip(t, strings.Fields(strings.ReplaceAll(harm, "VETH", s.Veth))...)
@@ -135,12 +149,12 @@ func TestAttachFailsWhole(t *testing.T) {
 	h, ns := open(t), netlab.New(t)
 	gone := spec(ns)
 	gone.Namespace = "/run/netlab/none"
-	if err := h.Attach(gone); !errors.Is(err, attach.ErrNamespace) {
+	if err := enterAttach(h, gone); !errors.Is(err, attach.ErrNamespace) {
 		t.Errorf("no namespace: %v", err)
 	}
 	taken := spec(ns)
 	taken.Iface = "lo"
-	if err := h.Attach(taken); err == nil {
+	if err := enterAttach(h, taken); err == nil {
 		t.Error("a name that is taken in the namespace was used")
 	}
 	if left := ip(t, "-o", "link"); strings.Contains(left, gone.Veth) {
@@ -161,7 +175,7 @@ func TestName(t *testing.T) {
 func TestHostSideIsClosed(t *testing.T) {
 	h, ns := open(t), netlab.New(t)
 	s := spec(ns)
-	if err := h.Attach(s); err != nil {
+	if err := enterAttach(h, s); err != nil {
 		t.Fatal(err)
 	}
 	defer h.Detach(s.Veth)
@@ -208,7 +222,7 @@ func BenchmarkAttach(b *testing.B) {
 		ns := netlab.New(b)
 		s := spec(ns)
 		b.StartTimer()
-		if err := h.Attach(s); err != nil {
+		if err := enterAttach(h, s); err != nil {
 			b.Fatal(err)
 		}
 		b.StopTimer()
@@ -225,7 +239,7 @@ func TestDetachMany(t *testing.T) {
 	for i := range 70 { // more than go to the kernel in one message
 		s := spec(netlab.New(t))
 		s.Veth, s.Address = attach.Name(fmt.Sprint("fw/", i), "taskwall"), netip.AddrFrom4([4]byte{10, 0, 1, byte(i)})
-		if err := h.Attach(s); err != nil {
+		if err := enterAttach(h, s); err != nil {
 			t.Fatal(err)
 		}
 		veths = append(veths, s.Veth)

@@ -1,0 +1,47 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Inside is a task's network namespace, entered once: what is opened there is
+// used from outside. To enter takes some 0.2 ms and needs nothing but the path, so
+// it can be done while others are asked what to attach.
+type Inside struct {
+	path string
+	ns   int
+	rt   *conn
+	ipv6 ipv6
+}
+
+// Enter opens a network namespace; it is ErrNamespace if there is none.
+func Enter(path string) (*Inside, error) {
+	ns, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, errors.Join(ErrNamespace, err))
+	}
+	in := &Inside{path: path, ns: ns, ipv6: noIPv6}
+	err = inside(ns, func() (err error) {
+		if in.rt, err = dial(); err == nil {
+			in.ipv6, err = openIPv6()
+		}
+		return err
+	})
+	if err != nil {
+		in.Close()
+		return nil, fmt.Errorf("entering %s: %w", path, err)
+	}
+	return in, nil
+}
+
+// Close lets go of the namespace.
+func (in *Inside) Close() {
+	in.ipv6.Close()
+	if in.rt != nil {
+		in.rt.Close() //nolint:errcheck // nothing is on its way
+	}
+	unix.Close(in.ns) //nolint:errcheck // it was only read
+}
