@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/taskwall/taskwall/agent/attach"
@@ -65,6 +66,10 @@ type Agent struct {
 	strays      []string                 // interfaces that had no attachment at the last sweep
 	inForce     bool                     // the rules are in the kernel: this process has seen to it
 	notInForce  error                    // why not, as last tried
+
+	trouble  trouble
+	full     full // only the checks use it
+	cutCount atomic.Uint64
 
 	leaving  departures
 	checkNow chan struct{}

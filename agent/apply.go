@@ -49,7 +49,9 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	if it.Snapshot {
 		a.joining = false
 	}
-	if err := a.journal.append(it, a.state); err != nil {
+	err := a.journal.append(it, a.state)
+	a.trouble.set("disk", saidOf("the picture is not on disk", err)...)
+	if err != nil {
 		a.log.Error("the picture is not on disk; it will be tried again, and until then a restart waits for the controller", "rev", it.Rev, "error", err)
 	}
 	for _, p := range change.programs {
@@ -72,9 +74,10 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	}
 	took := time.Since(started)
 	a.log.Debug("applied", "rev", it.Rev, "took", took)
+	a.lastTook = took
 	cut.applied = &work.Applied{Rev: a.state.Rev, Took: took, Failed: failed}
 	if a.large() {
-		a.digestDue, a.lastTook = time.Now().Add(digestAfter), took // when it is quiet
+		a.digestDue = time.Now().Add(digestAfter) // when it is quiet
 	} else {
 		cut.applied.Digest, a.digestDue = a.state.Digest(), time.Time{}
 	}
@@ -106,15 +109,20 @@ func (a *Agent) large() bool {
 	return n > most
 }
 
-// digest reports the digest of a large picture once no item came for a while.
-func (a *Agent) digest() {
+// sayMore reports the digest of a large picture once no item came for a while,
+// and what has become wrong on the host, or right again.
+func (a *Agent) sayMore() {
 	a.applyMu.Lock()
 	defer a.applyMu.Unlock()
-	if a.digestDue.IsZero() || time.Now().Before(a.digestDue) || !a.cuts.idle() {
+	digest := !a.digestDue.IsZero() && !time.Now().Before(a.digestDue)
+	if a.state.Rev == 0 || !digest && !a.trouble.due() || !a.cuts.idle() {
 		return
 	}
-	a.digestDue = time.Time{}
-	a.report.applied(work.Applied{Rev: a.state.Rev, Took: a.lastTook, Digest: a.state.Digest()})
+	applied := work.Applied{Rev: a.state.Rev, Took: a.lastTook}
+	if digest || !a.large() {
+		a.digestDue, applied.Digest = time.Time{}, a.state.Digest()
+	}
+	a.answer(applied)
 }
 
 // apply makes a change in the order in which nothing refers to what is not

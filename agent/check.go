@@ -23,8 +23,9 @@ func (a *Agent) checks(ctx context.Context) error {
 			return nil
 		case <-again.C:
 			a.lookAgain()
-			a.digest()
+			a.lookFull()
 			a.unpark()
+			a.sayMore()
 			continue
 		case <-a.checkNow:
 			// What is wrong may need a moment to be all there, and others who
@@ -36,6 +37,9 @@ func (a *Agent) checks(ctx context.Context) error {
 		}
 		err := a.check(ctx)
 		last = time.Now()
+		if ctx.Err() == nil {
+			a.trouble.set("check", saidOf("the kernel cannot be compared with what it should hold", err)...)
+		}
 		if err != nil && ctx.Err() == nil {
 			a.log.Error("the check failed; it will be tried again", "error", err)
 		}
@@ -53,6 +57,7 @@ func (a *Agent) check(ctx context.Context) error {
 	for range looks {
 		a.applyMu.Lock()
 		a.journal.retry(a.state)
+		a.trouble.set("disk", saidOf("the picture is not on disk", a.journal.behind)...)
 		synced, sets := a.synced, slices.Sorted(maps.Keys(a.state.Sets))
 		a.applyMu.Unlock()
 		if !synced {
@@ -156,9 +161,13 @@ func (a *Agent) compare(ctx context.Context, look *firewall.Look) error {
 	}
 	drift, failures = append(drift, d...), append(failures, f...)
 	drift = append(drift, a.mendAttachments()...)
-	for _, f := range failures {
+	wrong := make([]string, len(failures))
+	for i, f := range failures {
 		a.log.Error("not applied", "what", f.Key, "error", f.Error)
+		wrong[i] = f.Key + ": " + f.Error
 	}
+	slices.Sort(wrong)
+	a.trouble.set("kernel", wrong...)
 	if a.synced {
 		for _, d := range drift {
 			a.report.drift(d)

@@ -17,6 +17,7 @@ type tracking interface {
 	Flows(addrs ...netip.Addr) ([]conntrack.Flow, error)
 	Cut([]conntrack.Flow) (int, error)
 	Forget(addrs ...netip.Addr) error
+	Usage() (conntrack.Usage, error)
 	Close() error
 }
 
@@ -53,7 +54,7 @@ func (a *Agent) order(c cut) {
 	q.mu.Lock()
 	if c.empty() && !q.working && len(q.queue) == 0 {
 		q.mu.Unlock()
-		a.report.applied(*c.applied)
+		a.answer(*c.applied)
 		return
 	}
 	q.queue = append(q.queue, c)
@@ -116,6 +117,7 @@ func (a *Agent) cutAll(all []cut) {
 			a.again.join(of, time.Now())
 		}
 	}
+	a.cutCount.Add(uint64(n))
 	a.sayCut(denied)
 	for _, one := range all {
 		if one.applied == nil {
@@ -137,7 +139,7 @@ func (a *Agent) cutAll(all []cut) {
 			one.applied.Cut = min(mine, n) // some may have ended by themselves
 			n -= one.applied.Cut
 		}
-		a.report.applied(*one.applied)
+		a.answer(*one.applied)
 	}
 }
 

@@ -26,8 +26,9 @@ type gate struct {
 	mu    sync.Mutex
 	looks int
 	fails int
-	shut  chan struct{} // looks wait until it is closed
-	at    chan struct{} // a look waits
+	usage *conntrack.Usage // in place of the kernel's
+	shut  chan struct{}    // looks wait until it is closed
+	at    chan struct{}    // a look waits
 }
 
 func (g *gate) Flows(addrs ...netip.Addr) ([]conntrack.Flow, error) {
@@ -49,6 +50,15 @@ func (g *gate) Flows(addrs ...netip.Addr) ([]conntrack.Flow, error) {
 	return g.Tracking.Flows(addrs...)
 }
 
+func (g *gate) Usage() (conntrack.Usage, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.usage != nil {
+		return *g.usage, nil
+	}
+	return g.Tracking.Usage()
+}
+
 func (g *gate) set(shut chan struct{}, fails int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -66,16 +76,6 @@ func (l *lab) gated() *gate {
 	l.start()
 	l.snapshot()
 	return g
-}
-
-// eventually waits for something that nobody reports.
-func (l *lab) eventually(what string, is func() bool) {
-	l.t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(limit) {
-			l.t.Fatalf("it did not come to be that %s", what)
-		}
-	}
 }
 
 func has(set, member string) bool { return exec.Command("ipset", "test", set, member).Run() == nil }
@@ -99,7 +99,7 @@ func TestWorkGoesOnWhileConnectionsAreCut(t *testing.T) {
 	}
 	stays := l.run("client4", "10.0.0.4", "client").hold("tcp", db+":5432")
 	g := l.gated()
-	l.eventually("the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
+	eventually(t, "the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
 
 	shut := make(chan struct{})
 	g.set(shut, 0)
@@ -112,7 +112,7 @@ func TestWorkGoesOnWhileConnectionsAreCut(t *testing.T) {
 	for _, addr := range clients[1:] {
 		l.post(work.Item{Members: []work.SetEdit{{ID: "clients", Remove: []string{addr}}}})
 	}
-	l.eventually("a set's members come and go", func() bool {
+	eventually(t, "a set's members come and go", func() bool {
 		return has("tw-s-web", "10.0.0.77") && !has("tw-s-clients", clients[1]) && !has("tw-s-clients", clients[2])
 	})
 	late := l.container("late")
@@ -165,7 +165,7 @@ func TestCutsJudgeByWhatIsInForce(t *testing.T) {
 	server.Serve("tcp", db+":5432")
 	conn := l.run("web", web, "client").hold("tcp", db+":5432")
 	g := l.gated()
-	l.eventually("the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
+	eventually(t, "the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
 	shut := make(chan struct{})
 	g.set(shut, 0)
 	open := sync.OnceFunc(func() { close(shut) })
@@ -179,7 +179,7 @@ func TestCutsJudgeByWhatIsInForce(t *testing.T) {
 		Endpoints: []work.Endpoint{endpoint("db", db, "db2")}, Members: []work.SetEdit{{ID: "clients", Remove: []string{web}}},
 		Delete: &work.Deletions{Programs: []string{"db"}, Sets: []string{"clients"}},
 	})
-	l.eventually("the new set is there", func() bool { return has("tw-s-callers", web) && !has("tw-s-clients", web) })
+	eventually(t, "the new set is there", func() bool { return has("tw-s-callers", web) && !has("tw-s-clients", web) })
 	g.mu.Lock()
 	g.shut = nil
 	g.mu.Unlock()
@@ -206,13 +206,13 @@ func TestFailedLookIsMadeAgain(t *testing.T) {
 	l.run("db", db, "db").Serve("tcp", db+":5432")
 	conn := l.run("web", web, "client").hold("tcp", db+":5432")
 	g := l.gated()
-	l.eventually("the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
+	eventually(t, "the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
 	g.set(nil, 2)
 	got := l.send(work.Item{Members: []work.SetEdit{{ID: "clients", Remove: []string{web}}}})
 	if len(got.Failed) != 1 || got.Failed[0].Key != "tracked connections" {
 		t.Errorf("the report says %+v", got)
 	}
-	l.eventually("the connection is cut", func() bool { return netlab.Echo(conn, netlab.Wait) != nil })
+	eventually(t, "the connection is cut", func() bool { return netlab.Echo(conn, netlab.Wait) != nil })
 }
 
 // A task that is attached while its posture changes, and connects at once under
@@ -243,7 +243,7 @@ func TestConnectionMadeWhileVerdictChanges(t *testing.T) {
 	}
 	t.Cleanup(func() { os.Remove(hold) })
 	l.post(work.Item{Programs: []work.Program{posture("idle", nil, nil)}, Endpoints: []work.Endpoint{endpoint("web", web, "idle")}})
-	l.eventually("the rules are being written", func() bool { _, err := os.Stat(held); return err == nil })
+	eventually(t, "the rules are being written", func() bool { _, err := os.Stat(held); return err == nil })
 	tk := l.container("web")
 	tk.addr = web
 	tk.mustAdd()

@@ -64,7 +64,7 @@ func TestLogGroupIsTakenOnceFree(t *testing.T) {
 	web := l.run("web", "10.0.0.1", "open")
 	l.run("db", "10.0.0.2", "db")
 	other.Close()
-	l.eventually("denied packets are reported", func() bool {
+	eventually(t, "denied packets are reported", func() bool {
 		web.Reach("udp", "10.0.0.2:53") //nolint:errcheck // it is denied
 		l.mu.Lock()
 		defer l.mu.Unlock()

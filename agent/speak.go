@@ -4,12 +4,8 @@ import (
 	"context"
 	"net/netip"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/taskwall/taskwall/events/work"
 )
-
-// Metrics are those of the agent's BGP speaker.
-func (a *Agent) Metrics() prometheus.Collector { return a.bgp }
 
 // first brings the kernel to the first picture of the process. What leads to
 // other hosts is there before what led there before goes: a host that speaks

@@ -19,7 +19,9 @@ func (a *Agent) watched(ctx context.Context, what string, watch func(context.Con
 	pause := watchAgain
 	for {
 		begun := time.Now()
+		well := time.AfterFunc(watchAtLeast, func() { a.trouble.set("watch of " + what) })
 		err := watch(ctx)
+		well.Stop()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -27,6 +29,7 @@ func (a *Agent) watched(ctx context.Context, what string, watch func(context.Con
 			pause = watchAgain
 		}
 		a.log.Error("a watch on the kernel failed; it is begun anew, and until then the checks find what it would", "what", what, "again", pause, "error", err)
+		a.trouble.set("watch of "+what, saidOf("the watch of "+what+" fails", err)...)
 		a.hurry()
 		select {
 		case <-ctx.Done():

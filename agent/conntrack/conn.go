@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	"github.com/taskwall/taskwall/agent/internal/nfnl"
@@ -82,6 +84,49 @@ func number(name string) (int, error) {
 // Count is how many connections are tracked: what a look at all of them costs
 // besides a walk of the table's buckets.
 func Count() (int, error) { return number("count") }
+
+// Usage is how full the table is.
+type Usage struct {
+	Count, Max int
+	// Dropped counts the packets that began a connection and were dropped, since
+	// the table had no room or the machine no memory.
+	Dropped uint64
+}
+
+// Usage looks how full the table is.
+func (c *Conn) Usage() (u Usage, err error) {
+	if u.Count, err = Count(); err != nil {
+		return u, err
+	}
+	if u.Max, err = number("max"); err != nil {
+		return u, err
+	}
+	b, err := os.ReadFile("/proc/net/stat/nf_conntrack")
+	if err != nil {
+		return u, fmt.Errorf("reading the statistics of tracked connections: %w", err)
+	}
+	u.Dropped, err = dropped(b)
+	return u, err
+}
+
+// dropped adds up a column of the statistics: a line of hexadecimal numbers for
+// each processor, under their names.
+func dropped(b []byte) (n uint64, err error) {
+	lines := bytes.Split(bytes.TrimSpace(b), []byte("\n"))
+	at := slices.Index(strings.Fields(string(lines[0])), "drop")
+	for _, l := range lines[1:] {
+		fields := strings.Fields(string(l))
+		if at < 0 || at >= len(fields) {
+			return 0, errors.New("the statistics of tracked connections say nothing of drops")
+		}
+		v, err := strconv.ParseUint(fields[at], 16, 64)
+		if err != nil {
+			return 0, fmt.Errorf("reading the statistics of tracked connections: %w", err)
+		}
+		n += v
+	}
+	return n, nil
+}
 
 const (
 	// fewAddresses is how many addresses' connections are sooner picked out by

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -60,7 +61,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	}
 	endpoints := slices.Clone(st.Endpoints)
 	slices.SortStableFunc(endpoints, func(a, b scheduler.EndpointView) int { return strings.Compare(a.App, b.App) })
-	var problems []string
+	problems := hostProblems(st)
 	refused := [][]string{{"REFUSED LABEL", "VALUE", "GUARD", "APP", "TASK"}}
 	for _, e := range endpoints {
 		for _, r := range e.Refused {
@@ -84,12 +85,36 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 		if i == 0 {
 			fmt.Fprintln(w, "\nProblems:")
 		}
-		fmt.Fprintln(w, "  "+p)
+		fmt.Fprintln(w, "  "+plain(p))
 	}
 	return nil
 }
 
-// taskRows is a table of tasks.
+// hostProblems are what is wrong on hosts, and what of their last items they could
+// not apply.
+func hostProblems(st controller.Status) (problems []string) {
+	for _, h := range st.Hosts {
+		a := st.Agents[h.Name]
+		for _, t := range a.Trouble {
+			problems = append(problems, fmt.Sprintf("host %s: %s", h.Name, t))
+		}
+		for _, f := range a.Failed {
+			problems = append(problems, fmt.Sprintf("host %s could not apply a part of revision %d: %s", h.Name, a.Applied, f))
+		}
+	}
+	return problems
+}
+
+// plain is a text of a host's without what a terminal would take for a command.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
 // hostRows has a column for BGP, sessions established of those wanted, once a
 // host speaks it.
 func hostRows(st controller.Status) [][]string {
@@ -128,6 +153,7 @@ func hostRows(st controller.Status) [][]string {
 	return rows
 }
 
+// taskRows is a table of tasks.
 func taskRows(endpoints []scheduler.EndpointView) [][]string {
 	rows := [][]string{{"APP", "ENVIRONMENT", "HOST", "ADDRESS", "STATE", "WIRING", "POSTURE", "TASK"}}
 	for _, e := range endpoints {

@@ -191,6 +191,9 @@ func readApplied(r *canon.Reader) *Applied {
 		if r.Has("failed") {
 			a.Failed = canon.List(r, func() Failure { return readFailure(r) })
 		}
+		if r.Has("trouble") {
+			a.Trouble = canon.List(r, r.String)
+		}
 	})
 	return a
 }

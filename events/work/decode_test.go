@@ -44,7 +44,7 @@ var fullItem = Item{
 }
 
 var fullReports = []Report{
-	{ID: "1", Host: "h1", Time: anHour, Applied: &Applied{Rev: 3, Took: 5, Digest: "d", Cut: 2, Failed: []Failure{{Key: "program p", Error: "no"}}}},
+	{ID: "1", Host: "h1", Time: anHour, Applied: &Applied{Rev: 3, Took: 5, Digest: "d", Cut: 2, Failed: []Failure{{Key: "program p", Error: "no"}}, Trouble: []string{"the disk is full"}}},
 	{ID: "2", Host: "h1", Time: anHour, Wiring: &events.Wiring{Host: "h1", Endpoint: "f/e", State: events.Detached}},
 }
 

@@ -43,6 +43,11 @@ type Applied struct {
 	// Failed lists what of the item could not be applied; the endpoints that
 	// depend on it are closed.
 	Failed []Failure `json:"failed,omitempty"`
+	// Trouble is what is wrong on the host now, whatever the item: a disk that
+	// does not take the picture, a table that is full, a posture that is closed because
+	// the kernel refused it. A further report of the same revision says so when it
+	// changes, also when nothing is wrong any more.
+	Trouble []string `json:"trouble,omitempty"`
 }
 
 // Failure is a part of an item that could not be applied.

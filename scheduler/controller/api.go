@@ -61,6 +61,8 @@ type AgentStatus struct {
 	Since   time.Time     `json:"since"`   // when it reported
 	Digest  string        `json:"digest"`
 	Failed  []string      `json:"failed,omitempty"`
+	// Trouble is what is wrong on the host now.
+	Trouble []string `json:"trouble,omitempty"`
 }
 
 // SourceStatus is the state of one source of events.

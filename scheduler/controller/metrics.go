@@ -25,6 +25,7 @@ type Metrics struct {
 	took    prometheus.Histogram
 	failed  *prometheus.CounterVec
 	drifted *prometheus.CounterVec
+	wrong   *prometheus.GaugeVec
 
 	sessions *prometheus.GaugeVec
 	changes  *prometheus.CounterVec
@@ -64,6 +65,8 @@ func newMetrics() *Metrics {
 			Help: "Parts of work items that a host could not apply."}, []string{"host"}),
 		drifted: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "drift_total",
 			Help: "Differences between wanted and found kernel state that a host mended."}, []string{"host"}),
+		wrong: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "host_trouble",
+			Help: "How many things are wrong on a host now, as it reported (taskwall status lists them)."}, []string{"host"}),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "bgp_sessions",
 			Help: "BGP sessions of all hosts, by whether they are up, each host's end by itself."}, []string{"state"}),
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_session_changes_total",
@@ -79,7 +82,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{m.events, m.items, m.seq, m.behind, m.leading, m.signed, m.bytes, m.limit, m.first,
-		m.warned, m.delay, m.took, m.failed, m.drifted,
+		m.warned, m.delay, m.took, m.failed, m.drifted, m.wrong,
 		m.sessions, m.changes, m.refusals} {
 		c.Collect(ch)
 	}
@@ -125,6 +128,8 @@ func (m *Metrics) applied(r work.Report) {
 		m.failed.WithLabelValues(r.Host).Add(float64(n))
 	}
 }
+
+func (m *Metrics) trouble(host string, n int) { m.wrong.WithLabelValues(host).Set(float64(n)) }
 
 func (m *Metrics) drift(host string) { m.drifted.WithLabelValues(host).Inc() }
 
