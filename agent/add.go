@@ -78,6 +78,8 @@ func suits(ep work.Endpoint, c cni.Attachment) error {
 		return fmt.Errorf("%w: %s belongs to network %q, and was asked for on %q", ErrNetwork, ep.ID, ep.Network, c.Network)
 	case !ep.Address.Is4():
 		return fmt.Errorf("%w: %s was given no IPv4 address", ErrRefused, ep.ID)
+	case !ep.Address.IsGlobalUnicast():
+		return fmt.Errorf("%w: %s was given %s, which is no task's address", ErrRefused, ep.ID, ep.Address)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/taskwall/taskwall/agent/docker"
 	"github.com/taskwall/taskwall/agent/firewall"
 	"github.com/taskwall/taskwall/events/work"
+	"golang.org/x/sys/unix"
 )
 
 // Inbox hands out the host's work items in the order of their revisions. Next
@@ -132,7 +133,7 @@ func (c Config) complete() (Config, error) {
 	if c.StateDir == "" {
 		c.StateDir = "/var/lib/taskwall"
 	}
-	if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
+	if err := private(c.StateDir); err != nil {
 		errs = append(errs, fmt.Errorf("stateDir: %w", err))
 	}
 	if c.Logger == nil {
@@ -140,4 +141,20 @@ func (c Config) complete() (Config, error) {
 	}
 	c.Logger = c.Logger.With("host", c.Host)
 	return c, errors.Join(errs...)
+}
+
+// private makes a directory that only its owner can write to, or says why one
+// that is there is none: who can write there says what is in force after a restart.
+func private(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return fmt.Errorf("looking at %s: %w", dir, err)
+	}
+	if st.Mode&0o002 != 0 || st.Mode&0o020 != 0 && st.Gid != 0 || int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s is of user %d with mode %#o: others could write to it (chown root, chmod 700)", dir, st.Uid, st.Mode&0o7777)
+	}
+	return nil
 }

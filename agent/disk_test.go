@@ -21,7 +21,7 @@ func small(t *testing.T) func(*agent.Config) {
 		if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Mount("none", c.StateDir, "tmpfs", 0, "size=256k"); err != nil {
+		if err := unix.Mount("none", c.StateDir, "tmpfs", 0, "size=256k,mode=700"); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { unix.Unmount(c.StateDir, unix.MNT_DETACH) })

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +19,7 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/agent/cni"
+	"golang.org/x/sys/unix"
 )
 
 // handler answers as told and remembers what it was asked.
@@ -199,6 +202,56 @@ func TestAgentRestartsDuringCall(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// Whoever is not root is not answered, also when the socket lets him in.
+func TestOnlyRootIsAnswered(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be another")
+	}
+	h := &handler{}
+	socket := serve(t, h)
+	for dir := socket; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		const nobody = 65534
+		if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); e != 0 {
+			answer <- e
+			return
+		}
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err == nil {
+			defer unix.Close(fd)
+			err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
+		}
+		if err != nil {
+			answer <- fmt.Errorf("the test shows nothing: %w", err)
+			return
+		}
+		unix.Write(fd, []byte(`{"command":"DEL","container":"c1","iface":"eth0","config":{"name":"net"}}`)) //nolint:errcheck // it may be closed
+		if n, err := unix.Read(fd, make([]byte, 100)); n > 0 {
+			err = errors.New("it was answered")
+			answer <- err
+			return
+		}
+		answer <- nil
+	}()
+	if err := <-answer; err != nil {
+		t.Error(err)
+	}
+	if out, _, exit := plugin(env("ADD"), conf(socket, "")); exit != 0 {
+		t.Errorf("root's ADD after it: %s", out)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.calls) != 1 {
+		t.Errorf("the calls were %q", h.calls)
 	}
 }
 

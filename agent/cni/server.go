@@ -87,6 +87,10 @@ const ioTimeout = 10 * time.Second
 
 func (s *Server) serve(ctx context.Context, c net.Conn) {
 	defer c.Close()
+	if err := privileged(c); err != nil {
+		s.Log.Warn("a caller is not answered", "error", err)
+		return
+	}
 	var req Request
 	if err := errors.Join(c.SetDeadline(time.Now().Add(ioTimeout)), read(c, &req)); err != nil {
 		s.Log.Warn("a plugin sent no request", "error", err)

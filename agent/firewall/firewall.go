@@ -198,6 +198,9 @@ func (f *Firewall) stage(id string, p *posture) {
 
 // compile renders a program, or the stand-in that closes it, with the reason.
 func (f *Firewall) compile(p work.Program) *posture {
+	if !named(p.ID, maxPostureID) {
+		return closed(p, fmt.Errorf("posture %q: that is no name of one: %w", p.ID, ErrRule))
+	}
 	for _, id := range p.SetIDs() {
 		if _, ok := f.sets[id]; !ok {
 			return closed(p, fmt.Errorf("set %s is not on the host: %w", id, ErrRule))
@@ -211,6 +214,12 @@ func (f *Firewall) compile(p work.Program) *posture {
 	return &posture{program: p, chains: cs}
 }
 
+// closed is a program that is not in force. One whose name is none has no chain
+// either, and no number: its endpoints have number 0.
 func closed(p work.Program, why error) *posture {
-	return &posture{program: p, chains: standIn(p.ID, why), failed: why}
+	c := &posture{program: p, failed: why}
+	if named(p.ID, maxPostureID) {
+		c.chains = standIn(p.ID, why)
+	}
+	return c
 }

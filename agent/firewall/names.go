@@ -40,6 +40,20 @@ const (
 // SetName is the kernel's name of a work item's set.
 func SetName(id string) string { return Prefix + "s-" + id }
 
+// The longest names of sets and postures, in bytes: see work.Set, work.Program.
+const (
+	maxSetID     = 24
+	maxPostureID = 16
+)
+
+// named says whether a name from a work item is one: it becomes part of lines
+// that iptables-restore reads, and of names in the kernel. Anything else could be a line
+// of its own, whatever the controller meant by it.
+func named(id string, most int) bool {
+	odd := func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') }
+	return id != "" && len(id) <= most && !strings.ContainsFunc(id, odd)
+}
+
 // direction is one way through a posture.
 type direction struct {
 	name  string // of its dispatch tree's root

@@ -103,6 +103,9 @@ func (f *Firewall) number() {
 	f.wiresMu.Lock()
 	defer f.wiresMu.Unlock()
 	for id, p := range f.programs {
+		if !named(id, maxPostureID) {
+			continue
+		}
 		if err := f.postures.assign(id); err != nil && p.failed == nil {
 			p.failed = err // its endpoints get number 0: closed
 		}

@@ -38,8 +38,8 @@ func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool
 		return 0, err
 	}
 	name := SetName(id)
-	if len(name) > ipset.MaxName {
-		return 0, fmt.Errorf("set %s: its name is too long: %w", id, ErrRule)
+	if !named(id, maxSetID) {
+		return 0, fmt.Errorf("set %q: that is no name of a set: %w", id, ErrRule)
 	}
 	replaced, err := f.create(name, typ, want)
 	if err != nil {

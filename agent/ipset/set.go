@@ -27,10 +27,6 @@ func (t Type) revision() uint8 {
 	return 5
 }
 
-// MaxName is the longest name of a set in bytes (IPSET_MAXNAMELEN less the
-// terminating zero).
-const MaxName = 31
-
 // maxElements bounds each set that we create. The kernel's default of 65,536
 // is less than a large cluster's tasks; the number reserves no memory.
 const maxElements = 1 << 20
