@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -20,26 +21,36 @@ func TestRunbookRemovesItAll(t *testing.T) {
 	if !ok || !ok2 {
 		t.Fatal("docs/agent.md has no such script any more")
 	}
-	l := newLab(t)
-	l.must(work.Item{Sets: []work.Set{nets("x", "10.0.0.9")}, Programs: []work.Program{posture("open", tier(allow(0, "x")), tier(allow(0, "")))}, Routes: blocks()[:1]})
-	l.run("a", "10.0.0.1", "open")
-	l.stop()
-	theirs := "iptables -A FORWARD -s 1.2.3.4 -j DROP; iptables -N theirs; ipset create theirs hash:ip"
-	if out, err := exec.Command("sh", "-c", theirs).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	if out, err := exec.Command("bash", "-ec", script).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	left := kernel(t, "nft")
-	for line := range strings.Lines(left) {
-		if strings.Contains(line, "tw") || strings.Contains(line, "proto 84") {
-			t.Errorf("left: %s", line)
-		}
-	}
-	for _, want := range []string{"-A FORWARD -s 1.2.3.4/32 -j DROP", "create theirs"} {
-		if !strings.Contains(left, want) {
-			t.Errorf("not left: %s", want)
-		}
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, func(c *agent.Config) { c.Backend = backend })
+			l.must(work.Item{Sets: []work.Set{nets("x", "10.0.0.9")}, Programs: []work.Program{posture("open", tier(allow(0, "x")), tier(allow(0, "")))}, Routes: blocks()[:1]})
+			l.run("a", "10.0.0.1", "open")
+			l.stop()
+			theirs := strings.ReplaceAll("iptables-B -A FORWARD -s 1.2.3.4 -j DROP; iptables-B -N theirs; ipset create theirs hash:ip; ip6tables-B -A INPUT -s 2001:db8::1 -j DROP", "B", backend)
+			// "with the backend's own names"
+			script := strings.NewReplacer("$t-save", "$t-"+backend+"-save", "$t-restore", "$t-"+backend+"-restore").Replace(script)
+			for _, do := range []string{theirs, script} {
+				if out, err := exec.Command("bash", "-ec", do).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+			left := kernel(t, backend)
+			six, err := exec.Command("ip6tables-" + backend + "-save").Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			left += string(six)
+			for line := range strings.Lines(left) {
+				if strings.Contains(line, "tw") || strings.Contains(line, "proto 84") {
+					t.Errorf("left: %s", line)
+				}
+			}
+			for _, want := range []string{"-A FORWARD -s 1.2.3.4/32 -j DROP", "create theirs", "-A INPUT -s 2001:db8::1/128 -j DROP"} {
+				if !strings.Contains(left, want) {
+					t.Errorf("not left: %s", want)
+				}
+			}
+		})
 	}
 }
