@@ -97,3 +97,17 @@ func TestAppOfReadsIDsAsMarathonDoes(t *testing.T) {
 		}
 	})
 }
+
+func TestAppOfATaskWhoseExecutorIsNamed(t *testing.T) {
+	for _, tt := range []struct{ task, executor, want string }{
+		{"prod_db.instance-" + aUUID + ".c1.1", "instance-prod_db." + aUUID, "/prod/db"},
+		{"prod_db.instance-" + aUUID + "._app.1", "marathon-prod_db.instance-" + aUUID + "._app.1", "/prod/db"}, // a custom executor
+		{"db1", "instance-prod_db." + aUUID, "/prod/db"},
+		{"db1", "db1", ""},
+	} {
+		task := events.Task{ID: tt.task, Executor: tt.executor}
+		if got := task.App(); got != tt.want {
+			t.Errorf("%s in %s is of %q, want %q", tt.task, tt.executor, got, tt.want)
+		}
+	}
+}

@@ -210,6 +210,15 @@ func (c *Cluster) Apply(e Event) {
 // HostName is the host of a Mesos agent, or "" if the agent is not known.
 func (c *Cluster) HostName(agent string) string { return c.Hosts[agent].Name }
 
+// App is the Marathon app or pod of a task of Marathon's framework: by the task's
+// id or, if that says nothing, the executor's.
+func (t *Task) App() string {
+	if app := AppOf(t.ID); app != "" {
+		return app
+	}
+	return AppOfExecutor(t.Executor)
+}
+
 // AppOf is the Marathon app or pod that a task id belongs to, as an absolute
 // path, or "" when the id is not of Marathon's form (CLUSTER-API 2.3). It does
 // not check that the task's framework is Marathon.

@@ -133,7 +133,7 @@ func (s *State) addFacts(e *endpoint, t *events.Task) {
 		name = t.Framework
 	}
 	if m := s.cluster.Marathon; m != nil && m.Framework == t.Framework {
-		e.app = events.AppOf(t.ID)
+		e.app = t.App()
 	}
 	if e.app != "" {
 		e.labels[factPrefix+"group"] = path.Dir(e.app)

@@ -84,7 +84,7 @@ func (t *Teller) concerns(task *events.Task, e *scheduler.EndpointView) bool {
 	switch s := &t.subject; {
 	case s.App != "":
 		m := t.state.Marathon()
-		return m != nil && m.Framework == task.Framework && events.AppOf(task.ID) == s.App
+		return m != nil && m.Framework == task.Framework && task.App() == s.App
 	case s.Task != "":
 		return task.ID == s.Task || task.Executor == s.Task
 	case s.Host != "":
