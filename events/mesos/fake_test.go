@@ -233,7 +233,14 @@ func one(t testing.TB, cfg Config, m *fakeMaster, known *events.Cluster) (*Sourc
 // Things for a master to say.
 
 func wAgent(id, host string) wireAgent {
-	return wireAgent{Info: wireAgentInfo{ID: value{id}, Hostname: host, Port: 5051}, Active: true, PID: "slave(1)@10.0.0." + strings.TrimLeft(host, "h") + ":5051"}
+	return wireAgent{
+		Info: wireAgentInfo{ID: value{id}, Hostname: host, Port: 5051}, Active: true, PID: "slave(1)@10.0.0." + strings.TrimLeft(host, "h") + ":5051",
+		Total: wResources(4, 2048),
+	}
+}
+
+func wResources(cpus, mem float64) []wireResource {
+	return []wireResource{{Name: "cpus", Scalar: wireScalar{cpus}}, {Name: "mem", Scalar: wireScalar{mem}}}
 }
 
 func wFramework(id string) wireFramework {

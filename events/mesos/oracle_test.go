@@ -88,6 +88,8 @@ func fromAgent(a *master.Response_GetAgents_Agent) wireAgent {
 		Active:       a.Active,
 		Deactivated:  a.GetDeactivated(),
 		PID:          a.GetPID(),
+		Total:        fromResources(a.TotalResources),
+		Allocated:    fromResources(a.AllocatedResources),
 		Registered:   wireTime{a.GetRegisteredTime().GetNanoseconds()},
 		Reregistered: wireTime{a.GetReregisteredTime().GetNanoseconds()},
 	}
@@ -152,9 +154,27 @@ func fromExecutors(x *master.Response_GetExecutors) (w wireExecutors) {
 		if info.FrameworkID != nil {
 			e.Info.Framework.Value = info.FrameworkID.Value
 		}
+		e.Info.Resources = fromResources(info.Resources)
 		e.Info.Labels = fromLabels(info.Labels)
 		e.Info.Container = fromContainer(info.Container)
 		w.Executors = append(w.Executors, e)
+	}
+	return w
+}
+
+func fromResources(rs []lib.Resource) (w []wireResource) {
+	for i := range rs {
+		r := wireResource{Name: rs[i].Name}
+		if s := rs[i].Scalar; s != nil {
+			r.Scalar.Value = s.Value
+		}
+		if role := rs[i].Role; role != nil {
+			r.Role = *role
+		}
+		if a := rs[i].AllocationInfo; a != nil && a.Role != nil {
+			r.Allocation.Role = *a.Role
+		}
+		w = append(w, r)
 	}
 	return w
 }
@@ -180,16 +200,7 @@ func fromTask(t *lib.Task) wireTask {
 	if t.ExecutorID != nil {
 		w.Executor = &value{t.ExecutorID.Value}
 	}
-	for i := range t.Resources {
-		var r wireResource
-		if role := t.Resources[i].Role; role != nil {
-			r.Role = *role
-		}
-		if a := t.Resources[i].AllocationInfo; a != nil && a.Role != nil {
-			r.Allocation.Role = *a.Role
-		}
-		w.Resources = append(w.Resources, r)
-	}
+	w.Resources = fromResources(t.Resources)
 	for i := range t.Statuses {
 		w.Statuses = append(w.Statuses, fromStatus(&t.Statuses[i]))
 	}

@@ -151,6 +151,10 @@ func (w *wireAgent) decode(f fields) {
 			w.Registered.decode(f.message())
 		case 6:
 			w.Reregistered.decode(f.message())
+		case 7:
+			w.Total = appendResource(w.Total, f.message())
+		case 8:
+			w.Allocated = appendResource(w.Allocated, f.message())
 		case 12:
 			w.Deactivated = f.bool()
 		}
@@ -292,6 +296,8 @@ func (w *wireExecutor) decode(f fields) {
 		switch f.num {
 		case 1:
 			w.Info.ID = f.id()
+		case 5:
+			w.Info.Resources = appendResource(w.Info.Resources, f.message())
 		case 8:
 			w.Info.Framework = f.id()
 		case 11:

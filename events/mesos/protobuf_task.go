@@ -44,8 +44,7 @@ func (w *wireTask) decode(f fields) {
 		case 6:
 			w.State = taskState(&f)
 		case 7:
-			w.Resources = append(w.Resources, wireResource{})
-			w.Resources[len(w.Resources)-1].decode(f.message())
+			w.Resources = appendResource(w.Resources, f.message())
 		case 8:
 			w.Statuses = append(w.Statuses, wireStatus{})
 			w.Statuses[len(w.Statuses)-1].decode(f.message())
@@ -60,15 +59,25 @@ func (w *wireTask) decode(f fields) {
 	}
 }
 
-func (w *wireResource) decode(f fields) {
+func appendResource(rs []wireResource, f fields) []wireResource {
+	var w wireResource
 	for f.next() {
 		switch f.num {
+		case 1:
+			w.Name = f.text()
+		case 3:
+			for m := f.message(); m.next(); {
+				if m.num == 1 {
+					w.Scalar.Value = m.double()
+				}
+			}
 		case 6:
 			w.Role = f.text()
 		case 11:
 			w.Allocation.Role = f.id().Value // a message with one text, like an id
 		}
 	}
+	return append(rs, w)
 }
 
 func (w *wireTask) decodeDiscovery(f fields) {

@@ -134,6 +134,36 @@ func TestAMastersLifeIsFolded(t *testing.T) {
 	})
 }
 
+// TestARealMasterShowsAllThatIsAllocated: what hidden takes for granted, in the
+// whole states that were recorded.
+func TestARealMasterShowsAllThatIsAllocated(t *testing.T) {
+	for _, tp := range tapes {
+		for name, enc := range map[string]Encoding{tp.json: JSON, tp.pb: Protobuf} {
+			if name == "" {
+				continue
+			}
+			b, err := NewRecordReader(bytes.NewReader(recording(t, name)), 1<<30).Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := enc.event(b)
+			if err != nil || w.Subscribed == nil {
+				t.Fatalf("%s begins with %q, %v", name, w.Type, err)
+			}
+			if h := hidden(w.Subscribed.State); len(h) != 0 {
+				t.Errorf("%s: something is hidden on %v", name, h)
+			}
+			busy := false
+			for i := range w.Subscribed.State.Agents.Agents {
+				busy = busy || len(w.Subscribed.State.Agents.Agents[i].Allocated) > 0
+			}
+			if w.Subscribed.State.Tasks.Tasks = nil; busy && len(hidden(w.Subscribed.State)) != 1 {
+				t.Errorf("%s: tasks that were left out are not missed", name)
+			}
+		}
+	}
+}
+
 // TestRunningTasksAreNeverMissing: through all the restarts, a task that lived
 // on had no moment without its entry in the log.
 func TestRunningTasksAreNeverMissing(t *testing.T) {

@@ -9,7 +9,8 @@ import (
 // snapshot compares the master's whole state with the picture. What the master
 // does not list is gone only where the master would list it if it were not: a
 // master that has just started knows an agent's tasks only once the agent has
-// registered again (CLUSTER-API 3.3, 3.4). And nothing is gone because of a
+// registered again (CLUSTER-API 3.3, 3.4), and it shows only what the principal
+// may view. And nothing is gone because of a
 // snapshot that could be decoded only in part.
 func (s *Source) snapshot(w *wireState, partial bool) {
 	known := s.heard
@@ -41,7 +42,9 @@ func (s *Source) snapshot(w *wireState, partial bool) {
 		s.suspect("the snapshot could be decoded only in part")
 		return
 	}
-	s.unlisted(w, listed, registered, completed)
+	unseen := hidden(w)
+	s.sayHidden(len(unseen))
+	s.unlisted(w, listed, registered, unseen, completed)
 	s.tellCompleted(completed, known)
 	s.unlistedFrameworks(w)
 	s.endDoomed()
@@ -80,7 +83,7 @@ func (s *Source) completedTasks(ws []wireTask, listed map[string]bool) map[strin
 }
 
 // unlisted ends the tasks that the picture has and the master does not.
-func (s *Source) unlisted(w *wireState, listed, registered map[string]bool, completed map[string]events.Task) {
+func (s *Source) unlisted(w *wireState, listed, registered, unseen map[string]bool, completed map[string]events.Task) {
 	recovered := map[string]bool{}
 	for i := range w.Agents.Recovered {
 		recovered[w.Agents.Recovered[i].ID.Value] = true
@@ -103,6 +106,8 @@ func (s *Source) unlisted(w *wireState, listed, registered map[string]bool, comp
 			}
 		case events.Terminal(t.State):
 			s.taskGone(key, "ended")
+		case unseen[t.Agent]:
+			// it may be among what the master does not show
 		case registered[t.Agent]:
 			s.taskGone(key, "its agent no longer has it")
 		case recovered[t.Agent]:

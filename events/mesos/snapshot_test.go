@@ -54,6 +54,42 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 		"the agent is there without the task": {
 			after: func(m *fakeMaster) { m.state.Tasks.Tasks = nil }, taskGone: true, reach: true,
 		},
+		"the principal may not view tasks any more": {
+			after: func(m *fakeMaster) {
+				m.state.Tasks.Tasks = nil
+				m.state.Agents.Agents[0].Allocated = wResources(0.1, 32)
+			},
+			state: "TASK_RUNNING", reach: true,
+		},
+		"the principal may not view the framework any more, but another": {
+			after: func(m *fakeMaster) {
+				other := wTask("t2", "a1", "TASK_RUNNING")
+				other.Framework, other.Resources = value{"other"}, wResources(1, 64)
+				m.state.Tasks.Tasks = []wireTask{other}
+				m.state.Frameworks.Frameworks = []wireFramework{wFramework("other")}
+				m.state.Agents.Agents[0].Allocated = wResources(1.1, 96)
+			},
+			state: "TASK_RUNNING", reach: true,
+		},
+		"the principal may not view roles, either": {
+			after: func(m *fakeMaster) {
+				m.state = wireState{Agents: m.state.Agents}
+				m.state.Agents.Agents[0].Total = nil
+			},
+			state: "TASK_RUNNING", reach: true,
+		},
+		"the agent is there with other tasks and a pod": {
+			after: func(m *fakeMaster) {
+				ended, lives, pod := wTask("t2", "a1", "TASK_FAILED"), wTask("t3", "a1", "TASK_RUNNING"), pod("p1", "pod1", "TASK_RUNNING")
+				ended.Resources, lives.Resources, pod.Resources = wResources(3, 1024), wResources(0.1, 32), wResources(0.2, 32)
+				exec := podExecutor("pod1", "one")
+				exec.Info.Resources = wResources(0.1, 32)
+				m.state.Tasks.Tasks = []wireTask{ended, lives, pod}
+				m.state.Executors.Executors = []wireExecutor{exec}
+				m.state.Agents.Agents[0].Allocated = wResources(0.1+0.2+0.1, 96)
+			},
+			taskGone: true, reach: true,
+		},
 		"a new master has only recovered the agent": {
 			after: func(m *fakeMaster) {
 				m.state = wireState{}
@@ -173,6 +209,28 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestATaskThatWasHiddenGoesOnceAllIsShown: and the operator is told of both.
+func TestATaskThatWasHiddenGoesOnceAllIsShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := running(t)
+		s, l := one(t, Config{Resync: time.Minute}, m, nil)
+		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		m.change(func(m *fakeMaster) {
+			m.state.Tasks.Tasks = nil
+			m.state.Agents.Agents[0].Allocated = wResources(0.1, 32)
+		})
+		time.Sleep(time.Hour)
+		if c := l.folded(); len(c.Tasks) != 1 || s.Status().Hidden != 1 {
+			t.Errorf("tasks %v, status %+v", c.Tasks, s.Status())
+		}
+		m.change(func(m *fakeMaster) { m.state.Agents.Agents[0].Allocated = nil })
+		l.until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Tasks) == 0 })
+		if n := s.Status().Hidden; n != 0 {
+			t.Errorf("%d agents hide something", n)
+		}
+	})
 }
 
 func TestHowATaskEndedIsRecordedBeforeItIsGone(t *testing.T) {

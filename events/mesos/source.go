@@ -38,8 +38,9 @@ type Source struct {
 	// asked; nil when it is not under way.
 	touched map[string]bool
 	// heard is up to when the log has all that happened.
-	heard time.Time
-	doubt string // why the whole state should be compared soon
+	heard      time.Time
+	complained bool   // that the master does not show all
+	doubt      string // why the whole state should be compared soon
 }
 
 // New returns a source that appends to sink what differs from what is known,

@@ -18,6 +18,8 @@ type Status struct {
 	// record was taken.
 	Synced time.Time `json:"synced,omitzero"`
 	Heard  time.Time `json:"heard,omitzero"`
+	// Hidden is on how many agents more runs than the master shows us.
+	Hidden int `json:"hidden,omitempty"`
 	// Queued is the number of records that wait to be reduced.
 	Queued   int      `json:"queued"`
 	Counters Counters `json:"counters"`

@@ -83,6 +83,7 @@ type wireExecutor struct {
 	Info  struct {
 		ID        value          `json:"executor_id"`
 		Framework value          `json:"framework_id"`
+		Resources []wireResource `json:"resources"`
 		Labels    wireLabels     `json:"labels"`
 		Container *wireContainer `json:"container"`
 	} `json:"executor_info"`
@@ -113,7 +114,9 @@ type wireTask struct {
 }
 
 type wireResource struct {
-	Role       string `json:"role"`
+	Name       string     `json:"name"`
+	Scalar     wireScalar `json:"scalar"`
+	Role       string     `json:"role"`
 	Allocation struct {
 		Role string `json:"role"`
 	} `json:"allocation_info"`
@@ -193,12 +196,14 @@ type wireFrameworkInfo struct {
 }
 
 type wireAgent struct {
-	Info         wireAgentInfo `json:"agent_info"`
-	Active       bool          `json:"active"`
-	Deactivated  bool          `json:"deactivated"`
-	PID          string        `json:"pid"`
-	Registered   wireTime      `json:"registered_time"`
-	Reregistered wireTime      `json:"reregistered_time"`
+	Info         wireAgentInfo  `json:"agent_info"`
+	Total        []wireResource `json:"total_resources"`
+	Allocated    []wireResource `json:"allocated_resources"`
+	Active       bool           `json:"active"`
+	Deactivated  bool           `json:"deactivated"`
+	PID          string         `json:"pid"`
+	Registered   wireTime       `json:"registered_time"`
+	Reregistered wireTime       `json:"reregistered_time"`
 }
 
 type wireAgentInfo struct {
