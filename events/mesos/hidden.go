@@ -40,7 +40,7 @@ func hidden(w *wireState) map[string]bool {
 	}
 	for _, tasks := range [][]wireTask{w.Tasks.Tasks, w.Tasks.Orphan} {
 		for i := range tasks {
-			if a := shown[tasks[i].Agent.Value]; a != nil && !events.Terminal(tasks[i].State) {
+			if a := shown[tasks[i].Agent.Value]; a != nil && !events.Terminal(tasks[i].State) && tasks[i].State != "TASK_LOST" {
 				a.add(tasks[i].Resources)
 			}
 		}

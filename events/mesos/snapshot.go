@@ -59,7 +59,7 @@ func (s *Source) listTask(w *wireTask, listed map[string]bool, known time.Time) 
 		return
 	}
 	key := t.Key()
-	if _, had := s.mirror.Picture().Tasks[key]; !had && events.Terminal(t.State) && !news(&t, known) {
+	if _, had := s.mirror.Picture().Tasks[key]; !had && events.Terminal(t.State) && !s.news(&t, known) {
 		return
 	}
 	listed[key] = true
@@ -126,7 +126,7 @@ func (s *Source) tellCompleted(completed map[string]events.Task, known time.Time
 	told := make(map[string]bool, len(completed))
 	for _, key := range events.SortedKeys(completed) {
 		t := completed[key]
-		if !s.completed[key] && news(&t, known) {
+		if !s.completed[key] && s.news(&t, known) {
 			s.putTask(t)
 			s.taskGone(key, "completed")
 		}
@@ -135,8 +135,14 @@ func (s *Source) tellCompleted(completed map[string]events.Task, known time.Time
 	s.completed = told
 }
 
-// news reports whether a task ended after the log was last complete.
-func news(t *events.Task, known time.Time) bool { return !known.IsZero() && t.Since.After(known) }
+// skew is by how much an agent's clock, which a status bears, may be behind ours.
+const skew = time.Minute
+
+// news reports whether a task ended after the log was last complete. What ended
+// less than Linger before, and was told of, is still in the picture.
+func (s *Source) news(t *events.Task, known time.Time) bool {
+	return !known.IsZero() && t.Since.After(known.Add(-min(skew, s.cfg.Linger)))
+}
 
 // unlistedFrameworks ends the frameworks that the picture has and the master
 // does not. A new master learns of a framework from itself or from an agent

@@ -291,6 +291,37 @@ func TestATaskThatNobodySawIsRecorded(t *testing.T) {
 	})
 }
 
+// A status bears its agent's clock.
+func TestAnAgentsClockHidesNoTaskAndTellsNoneTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := running(t)
+		_, l := one(t, Config{Resync: 10 * time.Minute}, m, nil)
+		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		at := func(d time.Duration) float64 { return float64(time.Now().Add(d).UnixMicro()) / 1e6 }
+		end := at(time.Hour) // by a clock that is fast
+		m.change(func(m *fakeMaster) {
+			m.state.Tasks.Tasks = nil
+			m.state.Tasks.Completed = []wireTask{
+				withStatus(wTask("t1", "a1", "TASK_FINISHED"), end, ""),
+				withStatus(wTask("brief", "a1", "TASK_FINISHED"), at(9*time.Minute+30*time.Second), ""), // by one that is slow
+			}
+		})
+		m.say(updated("t1", "TASK_FINISHED", end))
+		time.Sleep(9*time.Minute + 50*time.Second)
+		m.drop()
+		time.Sleep(time.Hour)
+		times := map[string]int{}
+		for _, e := range l.events() {
+			if e.Kind == events.TaskGone {
+				times[e.Gone.Key]++
+			}
+		}
+		if times["fw/t1"] != 1 || times["fw/brief"] != 1 {
+			t.Errorf("each ended once; the log says %v", times)
+		}
+	})
+}
+
 func TestWhatIsKnownIsNotAppendedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
