@@ -31,8 +31,9 @@ func (a *amount) add(rs []wireResource) {
 	}
 }
 
-// hidden are the registered agents on which more runs than the state shows, or
-// of which it does not show what they have.
+// hidden are the registered agents on which more runs than the state shows. An
+// agent whose resources are not shown either cannot be told; then all is hidden
+// when there is no task and no executor at all, of now or of the past.
 func hidden(w *wireState) map[string]bool {
 	shown := map[string]*amount{}
 	for i := range w.Agents.Agents {
@@ -50,12 +51,13 @@ func hidden(w *wireState) map[string]bool {
 			a.add(w.Executors.Executors[i].Info.Resources)
 		}
 	}
+	nothing := len(w.Tasks.Tasks)+len(w.Tasks.Orphan)+len(w.Tasks.Completed)+len(w.Tasks.Unreachable)+len(w.Executors.Executors) == 0
 	var h map[string]bool
 	for i := range w.Agents.Agents {
 		a := &w.Agents.Agents[i]
 		var all amount
 		all.add(a.Allocated)
-		if s := shown[a.Info.ID.Value]; len(a.Total) == 0 || all.cpus > s.cpus || all.mem > s.mem {
+		if s := shown[a.Info.ID.Value]; len(a.Total) == 0 && nothing || all.cpus > s.cpus || all.mem > s.mem {
 			if h == nil {
 				h = map[string]bool{}
 			}

@@ -78,6 +78,13 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 			},
 			state: "TASK_RUNNING", reach: true,
 		},
+		"a master that tells no resources, and of other tasks": {
+			after: func(m *fakeMaster) {
+				m.state.Tasks.Tasks = []wireTask{wTask("t2", "a1", "TASK_RUNNING")}
+				m.state.Agents.Agents[0].Total = nil
+			},
+			taskGone: true, reach: true,
+		},
 		"the agent is there with other tasks and a pod": {
 			after: func(m *fakeMaster) {
 				ended, lives, pod := wTask("t2", "a1", "TASK_FAILED"), wTask("t3", "a1", "TASK_RUNNING"), pod("p1", "pod1", "TASK_RUNNING")
