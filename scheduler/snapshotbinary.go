@@ -19,7 +19,11 @@ const (
 	binaryMagic = "taskwall-state "
 	// binaryVersion is raised when the tables change, or the JSON (then with
 	// snapshotVersion).
-	binaryVersion = 3
+	binaryVersion = "3"
+
+	// SnapshotForm is the first line of a binary snapshot. Equal states have equal
+	// bytes in one form, so whatever changes those bytes raises its number.
+	SnapshotForm = binaryMagic + binaryVersion
 
 	// The least bytes of a row: one a field, and one more of a time.
 	leastTask, leastEndpoint, leastBlock = 19, 16, 6
@@ -40,7 +44,7 @@ func (s *State) MarshalBinary() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing a snapshot of the state: %w", err)
 	}
-	out := fmt.Appendf(nil, "%s%d\n", binaryMagic, binaryVersion)
+	out := fmt.Appendf(nil, "%s\n", SnapshotForm)
 	out = binary.AppendUvarint(out, uint64(len(rest)))
 	return append(append(out, rest...), w.bytes()...), nil
 }
@@ -58,8 +62,8 @@ func (s *State) UnmarshalBinary(data []byte) error {
 	if !ok || !line {
 		return errors.New("reading a snapshot of the state: it is none")
 	}
-	if string(version) != fmt.Sprint(binaryVersion) {
-		return fmt.Errorf("reading a snapshot of the state: it has version %.20q, this program reads %d", version, binaryVersion)
+	if string(version) != binaryVersion {
+		return fmt.Errorf("reading a snapshot of the state: it has version %.20q, this program reads %s", version, binaryVersion)
 	}
 	body := data[len(head)+1:]
 	n, size := binary.Uvarint(body)

@@ -1,15 +1,20 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/spf13/cobra"
 
+	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/scheduler/history"
 )
 
 // historyFlags adds the choice of where the past is read from.
 func historyFlags(cmd *cobra.Command) {
 	cmd.Flags().String("copy", "", "`directory` with a copy to read, instead of NATS; see 'taskwall audit copy'")
-	cmd.Flags().Bool("ignore-snapshots", false, "fold from the log's beginning: snapshots prove nothing")
+	cmd.Flags().Bool("ignore-snapshots", false, "fold from the log's beginning: without --trust, snapshots prove nothing")
+	trustFlag(cmd)
 	natsFlags(cmd)
 }
 
@@ -31,8 +36,41 @@ func openHistory(cmd *cobra.Command) (h *history.History, release func(), err er
 		}
 		release = conn.Close
 	}
+	keys, err := trusted(cmd)
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	if h.Trust(keys...); len(keys) > 0 {
+		closed := release
+		release = func() {
+			warnPassed(cmd, h.Passed())
+			closed()
+		}
+	}
 	if bare, _ := cmd.Flags().GetBool("ignore-snapshots"); bare {
 		h.IgnoreSnapshots()
 	}
 	return h, release, nil
+}
+
+// warnPassed says which snapshots an answer was not made from: each that was
+// tampered with, and how many nobody vouches for.
+func warnPassed(cmd *cobra.Command, passed []history.Passed) {
+	var unsigned []uint64
+	for _, p := range passed {
+		if errors.Is(p.Err, eventlog.ErrUnsigned) {
+			unsigned = append(unsigned, p.Seq)
+			continue
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "taskwall: warning: the snapshot at log entry %d was not used: %v\n", p.Seq, p.Err)
+	}
+	switch n := len(unsigned); n {
+	case 0:
+	case 1:
+		fmt.Fprintf(cmd.ErrOrStderr(), "taskwall: warning: the snapshot at log entry %d was not used: %v\n", unsigned[0], eventlog.ErrUnsigned)
+	default:
+		fmt.Fprintf(cmd.ErrOrStderr(), "taskwall: warning: %d snapshots, at log entries %d to %d, were not used: no checkpoint of a trusted key vouches for them\n",
+			n, unsigned[0], unsigned[n-1])
+	}
 }

@@ -45,7 +45,6 @@ Exit status 0 when there are no problems, 1 when there are.`,
 		RunE: runVerify,
 	}
 	f := cmd.Flags()
-	trustFlag(cmd)
 	periodFlags(cmd)
 	f.Duration("late", proof.DefaultLate, "how long an item may wait for its answer before it is listed")
 	f.String("expect", "", "`file` with checkpoints that were kept elsewhere (taskwall audit checkpoint), which the log must hold")
@@ -70,6 +69,7 @@ func runVerify(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer done()
+	src.Trust() // a log without its beginning may have no signed snapshot: the report says what it began with
 	from, to, err := period(cmd, src)
 	if err != nil {
 		return err
@@ -165,8 +165,11 @@ func trustFlag(cmd *cobra.Command) {
 	cmd.Flags().StringSlice("trust", nil, "`file`s with the public keys whose checkpoints are believed (PEM)")
 }
 
-func trusted(cmd *cobra.Command) ([]ed25519.PublicKey, error) {
-	files, _ := cmd.Flags().GetStringSlice("trust")
+func trusted(cmd *cobra.Command) ([]ed25519.PublicKey, error) { return publicKeys(cmd, "trust") }
+
+// publicKeys are those in the files that a flag names.
+func publicKeys(cmd *cobra.Command, flag string) ([]ed25519.PublicKey, error) {
+	files, _ := cmd.Flags().GetStringSlice(flag)
 	var all []ed25519.PublicKey
 	for _, file := range files {
 		keys, err := eventlog.ReadPublicKeys(file)

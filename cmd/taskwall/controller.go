@@ -54,6 +54,7 @@ deployments; without --marathon a policy cannot select by taskwall/app.`,
 	f.Int("replicas", 1, "copies of each stream in an external NATS cluster: 1, 3 or 5")
 	f.Duration("retention", bus.DefaultMaxAge, "how long the log and the work items are kept")
 	f.Int64("retention-bytes", 0, "bound on the size of each stream in bytes; 0: none. The oldest goes first")
+	f.StringSlice("checkpoint-trust", nil, "PEM `file`s with the public keys of the other controllers, or of earlier keys, whose snapshots are believed")
 	f.String("checkpoint-key", "", "PEM `file` with the Ed25519 key that signs the log's checkpoints; see docs/nats.md")
 	f.Duration("checkpoint-every", 10*time.Minute, "how often the log's end is signed, if it has grown")
 	d := events.DefaultSettings()
@@ -94,7 +95,7 @@ func runController(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer conn.Close()
-	history, err := openLog(ctx, cmd, conn, log)
+	history, err := openLog(ctx, cmd, conn, term)
 	if err != nil {
 		return err
 	}
@@ -167,12 +168,15 @@ func logOptions(cmd *cobra.Command, log *slog.Logger) (eventlog.Options, error) 
 		return o, usageError{fmt.Errorf("--retention %s, --retention-bytes %d: the log must hold more than what lies between two snapshots: "+
 			"at least %s, and %d MiB if its size is bounded", age, size, minRetention, minRetentionBytes>>20)}
 	}
+	var err error
+	if o.Trust, err = publicKeys(cmd, "checkpoint-trust"); err != nil {
+		return o, usageError{err}
+	}
 	file, _ := cmd.Flags().GetString("checkpoint-key")
 	if file == "" {
 		log.Warn("the log is not signed: who can write to NATS could change the past unseen; give --checkpoint-key")
 		return o, nil
 	}
-	var err error
 	if o.Key, err = eventlog.ReadPrivateKey(file); err != nil {
 		return o, usageError{err}
 	}
@@ -187,9 +191,9 @@ const (
 	minRetentionBytes = 64 << 20
 )
 
-// openLog waits for a NATS that can hold the streams: an external one may still
+// openLog opens the log to follow. It waits for a NATS that can hold the streams: an external one may still
 // be electing its leaders.
-func openLog(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, log *slog.Logger) (*eventlog.Log, error) {
+func openLog(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, o eventlog.Options) (*eventlog.Log, error) {
 	f := cmd.Flags()
 	age, _ := f.GetDuration("retention")
 	size, _ := f.GetInt64("retention-bytes")
@@ -199,13 +203,13 @@ func openLog(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, log *slog.
 		var history *eventlog.Log
 		err := bus.EnsureStreams(ctx, conn.JS, bus.Retention{MaxAge: age, MaxBytes: size}, replicas)
 		if err == nil {
-			history, err = eventlog.Open(ctx, conn.JS, eventlog.Options{Logger: log})
+			history, err = eventlog.Open(ctx, conn.JS, o)
 		}
 		if err == nil || ctx.Err() != nil {
 			return history, err
 		}
 		if !said {
-			log.Warn("the streams cannot be set up yet; trying again", "error", err)
+			o.Logger.Warn("the streams cannot be set up yet; trying again", "error", err)
 			said = true
 		}
 		select {

@@ -24,12 +24,18 @@ import (
 // and of one that vouches for the reports of hosts, too, over
 //
 //	taskwall-checkpoint-2\n<seq>\n<hash, hex>\n<time>\n<first report>\n<last report>\n<hash of the reports, hex>\n
+//
+// and of one that vouches for a state of the fold, too, over
+//
+//	taskwall-checkpoint-3\n<as in 2; zeros when there are no reports><state's record>\n<SHA-256 of the state, hex>\n<form>\n
 type Checkpoint struct {
 	Seq  uint64    `json:"seq"`
 	Hash Hash      `json:"hash"`
 	Time time.Time `json:"time"`
 	// Reports is nil when there were none, and of earlier versions.
 	Reports *ReportsMark `json:"reports,omitempty"`
+	// State is nil unless a snapshot was saved since the checkpoint before.
+	State *StateMark `json:"state,omitempty"`
 	// Key names the key that signed: the first 16 hex digits of its SHA-256.
 	Key       string `json:"key"`
 	Signature string `json:"signature"` // base64
@@ -51,20 +57,28 @@ func KeyName(key ed25519.PublicKey) string {
 }
 
 func (c *Checkpoint) text() []byte {
-	version := 1
-	if c.Reports != nil {
+	version, reports := 1, c.Reports
+	if reports != nil {
 		version = 2
 	}
+	if c.State != nil {
+		if version = 3; reports == nil {
+			reports = new(ReportsMark)
+		}
+	}
 	text := fmt.Appendf(nil, "taskwall-checkpoint-%d\n%d\n%s\n%s\n", version, c.Seq, c.Hash, c.Time.UTC().Format(time.RFC3339Nano))
-	if r := c.Reports; r != nil {
+	if r := reports; r != nil {
 		text = fmt.Appendf(text, "%d\n%d\n%s\n", r.First, r.Last, r.Hash)
+	}
+	if s := c.State; s != nil { // the form last: it may hold anything
+		text = fmt.Appendf(text, "%d\n%s\n%s\n", s.Seq, s.Hash, s.Form)
 	}
 	return text
 }
 
-// Sign makes a checkpoint; reports may be nil.
-func Sign(key ed25519.PrivateKey, seq uint64, hash Hash, reports *ReportsMark, now time.Time) Checkpoint {
-	c := Checkpoint{Seq: seq, Hash: hash, Time: now.UTC(), Reports: reports, Key: KeyName(key.Public().(ed25519.PublicKey))}
+// Sign makes a checkpoint of what one says, but for its key and signature.
+func Sign(key ed25519.PrivateKey, c Checkpoint) Checkpoint {
+	c.Time, c.Key = c.Time.UTC(), KeyName(key.Public().(ed25519.PublicKey))
 	c.Signature = base64.StdEncoding.EncodeToString(ed25519.Sign(key, c.text()))
 	return c
 }
@@ -126,7 +140,7 @@ func (l *Log) Checkpoint(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.last == 0 || l.last == l.signed && l.reported() == l.signedReports {
+	if l.last == 0 || l.last == l.signed && l.reported() == l.signedReports && l.dueState() == nil {
 		return nil
 	}
 	return l.checkpoint(ctx)
@@ -151,7 +165,7 @@ func (l *Log) reported() uint64 {
 }
 
 func (l *Log) checkpoint(ctx context.Context) error {
-	c := Sign(l.o.Key, l.last, l.hash, l.tally.now(), time.Now())
+	c := Sign(l.o.Key, Checkpoint{Seq: l.last, Hash: l.hash, Time: time.Now(), Reports: l.tally.now(), State: l.dueState()})
 	data, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("writing a checkpoint: %w", err)
@@ -162,10 +176,16 @@ func (l *Log) checkpoint(ctx context.Context) error {
 	if l.signed = l.last; c.Reports != nil {
 		l.signedReports = c.Reports.Last
 	}
+	if c.State != nil {
+		l.state = nil
+	}
 	// In a log file elsewhere this line is one more witness.
 	said := []any{"seq", c.Seq, "hash", c.Hash.String(), "key", c.Key}
 	if c.Reports != nil {
 		said = append(said, "reports", c.Reports.Last, "reports_hash", c.Reports.Hash.String())
+	}
+	if c.State != nil {
+		said = append(said, "state", c.State.Seq, "state_hash", c.State.Hash.String())
 	}
 	l.log.Info("checkpoint of the event log", said...)
 	return nil

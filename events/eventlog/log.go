@@ -21,7 +21,8 @@ type Options struct {
 	Epoch uint64
 	// Key signs checkpoints; without one none are written.
 	Key ed25519.PrivateKey
-	// Trust are the keys whose checkpoints Verify believes, besides Key's own.
+	// Trust are the keys whose checkpoints Verify and LatestSnapshot believe,
+	// besides Key's own.
 	Trust []ed25519.PublicKey
 	// A checkpoint is written when so many records or so much time have gone
 	// by since the last, at the next Append. Zero: 10,000 and ten minutes.
@@ -46,6 +47,8 @@ type Log struct {
 	mark   mark
 	signed uint64 // the last checkpoint of this writer
 	limits retention
+
+	state *StateMark // of the last snapshot, until a checkpoint vouches for it
 
 	signedReports uint64 // the last report that it vouches for
 	tally         tally

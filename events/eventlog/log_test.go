@@ -193,7 +193,7 @@ func TestSnapshots(t *testing.T) {
 	if _, _, ok, err := l.LatestSnapshot(ctx, 9); ok || err != nil {
 		t.Errorf("a snapshot before the first: %v, %v", ok, err)
 	}
-	seqs, err := l.snapshots(ctx)
+	seqs, err := l.Snapshots(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -88,7 +88,7 @@ func TestReportsAreSignedAcrossTakeovers(t *testing.T) {
 	}
 
 	// What somebody without the key puts there is not gone on with.
-	forged := Sign(testKey("forger"), 1, Hash{1}, &ReportsMark{First: 1, Last: 6, Hash: Hash{2}}, time.Now())
+	forged := Sign(testKey("forger"), Checkpoint{Seq: 1, Hash: Hash{1}, Reports: &ReportsMark{First: 1, Last: 6, Hash: Hash{2}}, Time: time.Now()})
 	data, err := json.Marshal(forged)
 	if err == nil {
 		_, err = bus.PublishAtomic(ctx, first.js, []*nats.Msg{{Subject: bus.CheckpointsSubject, Data: data}})

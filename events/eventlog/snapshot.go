@@ -40,14 +40,16 @@ type manifest struct {
 }
 
 // SaveSnapshot keeps the fold's state after the record seq. Saving the same
-// sequence again replaces what was saved. Older snapshots are thinned out: the
-// latest few stay, and of the rest one per day.
+// sequence again replaces what was saved. With a key, a checkpoint then vouches
+// for it. Older snapshots are thinned out: the latest few stay, and of the rest
+// one per day.
 func (l *Log) SaveSnapshot(ctx context.Context, seq uint64, data []byte) error {
 	if len(data) > maxSnapshot {
 		return fmt.Errorf("saving the snapshot at %d: %d bytes: %w", seq, len(data), ErrTooLarge)
 	}
 	subject := bus.SnapshotSubject(seq)
-	m := manifest{Seq: seq, Size: len(data), SHA256: sha256.Sum256(data), Time: time.Now().UTC()}
+	mark := MarkState(seq, data)
+	m := manifest{Seq: seq, Size: len(data), SHA256: mark.Hash, Time: time.Now().UTC()}
 	packed := s2.Encode(nil, data)
 	for part := range slices.Chunk(packed, partSize) {
 		if _, err := bus.PublishAtomic(ctx, l.js, []*nats.Msg{{Subject: subject, Data: part}}); err != nil {
@@ -63,33 +65,99 @@ func (l *Log) SaveSnapshot(ctx context.Context, seq uint64, data []byte) error {
 	if _, err := bus.PublishAtomic(ctx, l.js, []*nats.Msg{msg}); err != nil {
 		return fmt.Errorf("saving the snapshot at %d: %w", seq, err)
 	}
+	if err := l.vouch(ctx, mark); err != nil {
+		l.log.Error("a snapshot waits for the next checkpoint to vouch for it", "seq", seq, "error", err)
+	}
 	if err := l.pruneSnapshots(ctx); err != nil {
 		l.log.Warn("old snapshots stay for now", "error", err)
 	}
 	return nil
 }
 
+// vouch signs a state, when the log is known up to its record; otherwise the
+// next checkpoint does.
+func (l *Log) vouch(ctx context.Context, mark StateMark) error {
+	if l.o.Key == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state = &mark; l.dueState() == nil {
+		return nil
+	}
+	return l.checkpoint(ctx)
+}
+
 // LatestSnapshot is the last whole snapshot at or before a sequence; ok is
 // false when there is none. One that is damaged is passed over for an older.
+//
+// Who trusts keys (Options.Trust) gets one that a checkpoint of theirs vouches
+// for. One that differs from what was signed is never given. One that nobody
+// signed is given, and logged, only when there is no other way: when no state
+// was ever signed, as by earlier versions, or when the log's beginning, from
+// which all could be folded, is no longer kept.
 func (l *Log) LatestSnapshot(ctx context.Context, notAfter uint64) (seq uint64, data []byte, ok bool, err error) {
-	seqs, err := l.snapshots(ctx)
+	seqs, err := l.Snapshots(ctx)
 	if err != nil {
 		return 0, nil, false, err
 	}
-	for _, seq := range slices.Backward(seqs) {
-		if seq > notAfter {
-			continue
-		}
-		data, err := l.loadSnapshot(ctx, seq)
-		if err == nil {
-			return seq, data, true, nil
-		}
-		if !errors.Is(err, errDamaged) {
+	var states *States
+	if len(l.o.Trust) > 0 && len(seqs) > 0 {
+		checkpoints, err := l.Checkpoints(ctx)
+		if err != nil {
 			return 0, nil, false, err
 		}
-		l.log.Warn("passing over a snapshot", "seq", seq, "error", err)
+		states = NewStates(checkpoints, l.o.Trust...)
 	}
-	return 0, nil, false, nil
+	var unsignedSeq uint64
+	var unsigned []byte
+	for _, seq := range slices.Backward(seqs) {
+		if seq > notAfter || unsigned != nil && len(states.At(seq)) == 0 {
+			continue
+		}
+		data, whole, err := l.Snapshot(ctx, seq)
+		if err != nil {
+			return 0, nil, false, err
+		}
+		if !whole {
+			continue
+		}
+		if states == nil {
+			return seq, data, true, nil
+		}
+		switch err := states.Check(seq, data); {
+		case err == nil:
+			return seq, data, true, nil
+		case errors.Is(err, ErrUnsigned):
+			unsignedSeq, unsigned = seq, data
+		default:
+			l.log.Error("passing over a snapshot that somebody changed", "seq", seq, "error", err)
+		}
+	}
+	if unsigned == nil {
+		return 0, nil, false, nil
+	}
+	state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
+	if err != nil {
+		return 0, nil, false, err
+	}
+	if state.FirstSeq <= 1 && states.Any() {
+		l.log.Error("passing over the latest snapshot", "seq", unsignedSeq, "error", ErrUnsigned)
+		return 0, nil, false, nil
+	}
+	l.log.Error("a snapshot is taken on trust, since there is none that is signed", "seq", unsignedSeq, "error", ErrUnsigned)
+	return unsignedSeq, unsigned, true, nil
+}
+
+// Snapshot is the one at a sequence of Snapshots; whole is false, and it is
+// logged, when it is not what was saved.
+func (l *Log) Snapshot(ctx context.Context, seq uint64) (data []byte, whole bool, err error) {
+	data, err = l.loadSnapshot(ctx, seq)
+	if errors.Is(err, errDamaged) {
+		l.log.Warn("passing over a snapshot", "seq", seq, "error", err)
+		return nil, false, nil
+	}
+	return data, err == nil, err
 }
 
 // errDamaged means that a snapshot is not whole or not what was saved.
@@ -134,8 +202,8 @@ func (l *Log) loadSnapshot(ctx context.Context, seq uint64) ([]byte, error) {
 	return data, nil
 }
 
-// snapshots are the sequences of all snapshots, whole or not, in order.
-func (l *Log) snapshots(ctx context.Context) ([]uint64, error) {
+// Snapshots are the sequences of all snapshots, whole or not, in order.
+func (l *Log) Snapshots(ctx context.Context) ([]uint64, error) {
 	ctx, cancel := bus.Timeout(ctx)
 	defer cancel()
 	s, err := l.js.Stream(ctx, bus.SnapshotsStream)
@@ -162,7 +230,7 @@ func (l *Log) snapshots(ctx context.Context) ([]uint64, error) {
 const snapshotsKept = 4
 
 func (l *Log) pruneSnapshots(ctx context.Context) error {
-	seqs, err := l.snapshots(ctx)
+	seqs, err := l.Snapshots(ctx)
 	if err != nil || len(seqs) <= snapshotsKept {
 		return err
 	}

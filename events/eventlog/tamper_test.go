@@ -320,7 +320,7 @@ func TestForgedCheckpointsAreNotBelieved(t *testing.T) {
 	if err := forger.Checkpoint(ctx); err != nil {
 		t.Fatal(err)
 	}
-	c := Sign(testKey("forger"), 10, rs[9].Hash(), nil, forger.mark.at)
+	c := Sign(testKey("forger"), Checkpoint{Seq: 10, Hash: rs[9].Hash(), Time: forger.mark.at})
 	c.Key = KeyName(testKey("log").Public().(ed25519.PublicKey)) // signed with one key, in the name of another
 	data := fmt.Appendf(nil, `{"seq":10,"hash":"%s","time":"%s","key":"%s","signature":"%s"}`, c.Hash, c.Time.Format("2006-01-02T15:04:05Z"), c.Key, c.Signature)
 	if _, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: bus.CheckpointsSubject, Data: data}); err != nil {

@@ -93,9 +93,19 @@ type Verifier struct {
 func NewVerifier(checkpoints []Checkpoint, trust ...ed25519.PublicKey) *Verifier {
 	v := &Verifier{trust: trust}
 	place, signed := uint64(1), uint64(0)
+	places := map[string]uint64{} // by what was signed
 	for _, c := range checkpoints {
 		if c.Place > place {
 			v.problem(min(signed+1, c.Seq), c.Seq, fmt.Sprintf("missing checkpoints: those numbered %d to %d", place, c.Place-1))
+		}
+		if c.Place > 0 {
+			text := c.Key + "\n" + string(c.text())
+			if first := places[text]; first > 0 {
+				v.problem(signed, signed, fmt.Sprintf("the checkpoint numbered %d is a copy of the one numbered %d: the one that was written there is missing", c.Place, first))
+				place = c.Place + 1
+				continue
+			}
+			places[text] = c.Place
 		}
 		place, signed = c.Place+1, c.Seq
 		switch err := c.check(trust); {

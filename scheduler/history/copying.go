@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -314,7 +315,7 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 		if s.Apply(e); e.Seq%10_000 == 0 && o.Progress != nil {
 			o.Progress(Progress{"SNAPSHOTS", e.Seq, last})
 		}
-		if e.Seq-saved >= every {
+		if e.Seq-saved >= every && !slices.ContainsFunc(have, func(k kept) bool { return k.seq == e.Seq }) {
 			size, err := saveState(dir, s, e)
 			if err != nil {
 				return added, err

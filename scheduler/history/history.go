@@ -30,6 +30,7 @@ var ErrAltered = errors.New("altered")
 type History struct {
 	src  source
 	bare bool // without snapshots
+	snapshots
 }
 
 // source is where a past is kept. Lists begin at a sequence of their stream,
@@ -40,8 +41,10 @@ type source interface {
 	items(ctx context.Context, from uint64) iter.Seq2[work.Stored, error]
 	reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error]
 	checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error)
-	// snapshot is the last whole one at or before a record.
-	snapshot(ctx context.Context, notAfter uint64) (seq uint64, data []byte, ok bool, err error)
+	// stored are the records after which there are snapshots, in order, and
+	// snapshot is one of them; whole is false of one that is damaged.
+	stored(ctx context.Context) ([]uint64, error)
+	snapshot(ctx context.Context, seq uint64) (data []byte, whole bool, err error)
 	// lastSigned is the last record that a checkpoint speaks of, whoever signed.
 	lastSigned(ctx context.Context) (uint64, error)
 	seqAt(ctx context.Context, t time.Time) (uint64, error)
@@ -158,29 +161,9 @@ func (h *History) StateAt(ctx context.Context, seq uint64) (*scheduler.State, er
 	return nil, fmt.Errorf("the state after record %d: the log was read to record %d only: %w", seq, s.Seq(), eventlog.ErrMissing)
 }
 
-// nearest is the last state at or before a record that need not be folded: of a
-// snapshot, which is taken on trust, or the empty one.
-func (h *History) nearest(ctx context.Context, seq uint64) (*scheduler.State, error) {
-	for at := seq; at > 0 && !h.bare; at-- {
-		found, data, ok, err := h.src.snapshot(ctx, at)
-		if err != nil {
-			return nil, fmt.Errorf("searching for a snapshot: %w", err)
-		}
-		if !ok {
-			break
-		}
-		s := scheduler.NewState()
-		if err := s.UnmarshalBinary(data); err == nil && s.Seq() == found {
-			return s, nil
-		}
-		at = found // of another version: an older one, or the log alone
-	}
-	return scheduler.NewState(), nil
-}
-
 // Start is the state from which a log can be folded that begins with a record:
 // the empty one, or that of the earliest snapshot that the log goes on from,
-// which is taken on trust. It is eventlog.ErrGone when there is none.
+// which is taken on trust unless Trust was called. It is eventlog.ErrGone when there is none.
 func (h *History) Start(ctx context.Context, first uint64) (*scheduler.State, error) {
 	if first <= 1 {
 		return scheduler.NewState(), nil

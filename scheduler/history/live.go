@@ -56,8 +56,10 @@ func (l *live) checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error) {
 	return l.log.Checkpoints(ctx)
 }
 
-func (l *live) snapshot(ctx context.Context, notAfter uint64) (uint64, []byte, bool, error) {
-	return l.log.LatestSnapshot(ctx, notAfter)
+func (l *live) stored(ctx context.Context) ([]uint64, error) { return l.log.Snapshots(ctx) }
+
+func (l *live) snapshot(ctx context.Context, seq uint64) (data []byte, whole bool, err error) {
+	return l.log.Snapshot(ctx, seq)
 }
 
 func (l *live) lastSigned(ctx context.Context) (uint64, error) {

@@ -71,23 +71,32 @@ func snapshotsIn(dir string) ([]kept, error) {
 	return all, nil
 }
 
-// snapshot passes over one that is damaged: the log is what counts.
-func (d *disk) snapshot(_ context.Context, notAfter uint64) (uint64, []byte, bool, error) {
+func (d *disk) stored(context.Context) ([]uint64, error) {
+	all, err := snapshotsIn(d.dir)
+	var seqs []uint64
+	for _, s := range all {
+		seqs = append(seqs, s.seq)
+	}
+	return slices.Compact(seqs), err
+}
+
+// snapshot is, of two of one record, the last that can be read.
+func (d *disk) snapshot(_ context.Context, seq uint64) (data []byte, whole bool, err error) {
 	all, err := snapshotsIn(d.dir)
 	if err != nil {
-		return 0, nil, false, err
+		return nil, false, err
 	}
 	for _, s := range slices.Backward(all) {
-		if s.seq > notAfter {
+		if s.seq != seq {
 			continue
 		}
 		packed, err := os.ReadFile(s.path)
 		if err != nil {
-			return 0, nil, false, fmt.Errorf("reading the snapshot at %d: %w", s.seq, err)
+			return nil, false, fmt.Errorf("reading the snapshot at %d: %w", s.seq, err)
 		}
 		if data, err := decoder().DecodeAll(packed, nil); err == nil {
-			return s.seq, data, true, nil
+			return data, true, nil
 		}
 	}
-	return 0, nil, false, nil
+	return nil, false, nil
 }

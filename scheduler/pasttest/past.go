@@ -35,6 +35,7 @@ type Past struct {
 
 	t     T
 	state *scheduler.State
+	saved *eventlog.StateMark // of the last snapshot, until it is signed
 	hosts map[string]*work.State
 	link  eventlog.Hash
 	seq   uint64 // of the WORK stream
@@ -122,7 +123,8 @@ func (p *Past) Checkpoint() {
 	for _, r := range p.stored() {
 		*reports = reports.Next(r.Seq, r.Stored, r.Host, r.Data)
 	}
-	p.Signed = append(p.Signed, eventlog.Sign(Key, uint64(len(p.Log)), p.link, reports, p.Now))
+	p.Signed = append(p.Signed, eventlog.Sign(Key, eventlog.Checkpoint{Seq: uint64(len(p.Log)), Hash: p.link, Reports: reports, State: p.saved, Time: p.Now}))
+	p.saved = nil
 }
 
 // stored are the reports with their bytes, which those that a test altered have
@@ -259,7 +261,7 @@ func (p *Past) Start(_ context.Context, seq uint64) (*scheduler.State, error) {
 	s := scheduler.NewState()
 	for at, data := range p.Snapshots {
 		if next := scheduler.NewState(); at <= seq && at > s.Seq() {
-			if err := json.Unmarshal(data, next); err != nil {
+			if err := next.UnmarshalBinary(data); err != nil {
 				return nil, err
 			}
 			s = next
@@ -268,12 +270,19 @@ func (p *Past) Start(_ context.Context, seq uint64) (*scheduler.State, error) {
 	return s, nil
 }
 
-// Snapshot keeps the state as it is.
+// CheckSnapshots finds nothing: tests that change snapshots have others.
+func (p *Past) CheckSnapshots(context.Context, *eventlog.States) ([]eventlog.Problem, error) {
+	return nil, nil
+}
+
+// Snapshot keeps the state as it is; the next checkpoint signs it, too.
 func (p *Past) Snapshot() {
-	data, err := json.Marshal(p.state)
+	data, err := p.state.MarshalBinary()
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	mark := eventlog.MarkState(p.state.Seq(), data)
+	p.saved = &mark
 	if p.Snapshots == nil {
 		p.Snapshots = map[uint64][]byte{}
 	}

@@ -78,9 +78,14 @@ type LogReport struct {
 	Signed      uint64 `json:"signed"`
 	Checkpoints int    `json:"checkpoints"`
 	Untrusted   int    `json:"untrusted"`
-	// Start is the snapshot that the fold started from, taken on trust; 0: it
-	// started from the first record. Folded is the last record that was folded.
-	Start  uint64 `json:"start,omitempty"`
+	// Start is the snapshot that the fold started from; 0: it started from the
+	// first record. It is taken on trust unless StartSigned. Folded is the last
+	// record that was folded.
+	Start       uint64 `json:"start,omitempty"`
+	StartSigned bool   `json:"start_signed,omitempty"`
+	// States counts the states that trusted checkpoints vouch for and that the
+	// fold came to, too.
+	States int    `json:"states,omitempty"`
 	Folded uint64 `json:"folded"`
 }
 
@@ -144,10 +149,10 @@ func (r *Report) note(f Finding) {
 
 // take adds what was found about the log. It has no time: it counts in every
 // period.
-func (r *Report) take(log *eventlog.Report) {
+func (r *Report) take(log *eventlog.Report, snapshots []eventlog.Problem) {
 	r.Log.First, r.Log.Last, r.Log.Records = log.First, log.Last, log.Records
 	r.Log.Signed, r.Log.Checkpoints, r.Log.Untrusted = log.Signed, log.Checkpoints, log.Untrusted
-	for _, p := range log.Problems {
+	for _, p := range slices.Concat(log.Problems, snapshots) {
 		r.note(Finding{Kind: KindLog, Problem: true, First: p.From, Last: p.To, What: p.What})
 	}
 }

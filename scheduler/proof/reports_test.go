@@ -120,7 +120,7 @@ func TestALogWhoseReportsWereNotSigned(t *testing.T) {
 	t.Parallel()
 	p := denials(t)
 	for i, c := range p.Signed {
-		p.Signed[i] = eventlog.Sign(pasttest.Key, c.Seq, c.Hash, nil, c.Time)
+		p.Signed[i] = eventlog.Sign(pasttest.Key, eventlog.Checkpoint{Seq: c.Seq, Hash: c.Hash, Time: c.Time})
 	}
 	rep := verify(t, p, Options{})
 	var text strings.Builder

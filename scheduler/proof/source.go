@@ -22,9 +22,11 @@ type Source interface {
 	Reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error]
 	// Bounds are the records that are kept, and Start is the nearest snapshot at
 	// or before one: to fold on from when the log's beginning is no longer kept.
-	// A snapshot is taken on trust.
+	// A checkpoint may vouch for it.
 	Bounds(ctx context.Context) (history.Bounds, error)
 	Start(ctx context.Context, seq uint64) (*scheduler.State, error)
+	// CheckSnapshots are those kept that are not what was signed.
+	CheckSnapshots(ctx context.Context, states *eventlog.States) ([]eventlog.Problem, error)
 }
 
 // Options say what to look for.

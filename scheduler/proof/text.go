@@ -23,10 +23,16 @@ func (r *Report) WriteText(out io.Writer) error {
 	if l.Untrusted > 0 {
 		fmt.Fprintf(tw, "\t%d checkpoints are of keys that are not trusted\n", l.Untrusted)
 	}
-	if l.Start > 0 {
+	switch {
+	case l.StartSigned:
+		fmt.Fprintf(tw, "Fold\tfrom the snapshot at record %d, by a checkpoint of a trusted key, to %d\n", l.Start, l.Folded)
+	case l.Start > 0:
 		fmt.Fprintf(tw, "Fold\tfrom the snapshot at record %d, which is taken on trust, to %d\n", l.Start, l.Folded)
-	} else {
+	default:
 		fmt.Fprintf(tw, "Fold\trecords 1 to %d\n", l.Folded)
+	}
+	if l.States > 0 {
+		fmt.Fprintf(tw, "\tits states are those that checkpoints of trusted keys vouch for (%d)\n", l.States)
 	}
 	i := &r.Items
 	fmt.Fprintf(tw, "Work items\t%d made by the log, %d published, %d equal%s\n", i.Made, i.Published, i.Equal, some(i.Pending, ", %d not yet published"))

@@ -23,6 +23,7 @@ type Verification struct {
 	rep   *Report
 	chain *eventlog.Verifier
 	marks *eventlog.ReportsVerifier
+	saved *eventlog.States
 	state *scheduler.State
 	items *items
 	hosts *hosts
@@ -60,7 +61,7 @@ func New(ctx context.Context, src Source, o Options, trust ...ed25519.PublicKey)
 	}
 	v := &Verification{
 		src: src, o: o, rep: rep, chain: eventlog.NewVerifier(checkpoints, trust...),
-		marks: eventlog.NewReportsVerifier(checkpoints, trust...),
+		marks: eventlog.NewReportsVerifier(checkpoints, trust...), saved: eventlog.NewStates(checkpoints, trust...),
 		hosts: newHosts(rep, o.Late), words: newWords(rep, o.Late),
 	}
 	v.items = newItems(rep, o, v.published)
@@ -98,7 +99,7 @@ func (v *Verification) Run(ctx context.Context) (*Report, error) {
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("after record %d: %w", v.read, context.Cause(ctx))
 	}
-	return v.end()
+	return v.end(ctx)
 }
 
 // record takes the next record of the log.
@@ -137,7 +138,7 @@ func (v *Verification) record(ctx context.Context, r *eventlog.Record) error {
 			return err
 		}
 	}
-	return nil
+	return v.compareState(e.Event.Received)
 }
 
 // progressEvery is how many records go by between two reports of progress.
@@ -154,6 +155,10 @@ func (v *Verification) start(ctx context.Context, first uint64) error {
 		return fmt.Errorf("finding a snapshot to fold from, the log begins with record %d: %w", first, err)
 	}
 	v.state, v.rep.Log.Start = s, s.Seq()
+	if err := v.compareState(s.Now()); err != nil {
+		return err
+	}
+	v.rep.Log.StartSigned = v.rep.Log.States > 0
 	// What was published before is not compared with anything.
 	for v.items.head != nil && v.items.head.Item.Cause <= s.Seq() {
 		if err := v.items.advance(); err != nil {
@@ -236,7 +241,7 @@ func (v *Verification) see(t time.Time) {
 }
 
 // end takes what is left and closes the report.
-func (v *Verification) end() (*Report, error) {
+func (v *Verification) end(ctx context.Context) (*Report, error) {
 	if v.state == nil {
 		v.state = scheduler.NewState()
 	}
@@ -257,7 +262,11 @@ func (v *Verification) end() (*Report, error) {
 	v.words.end(now)
 	v.hosts.end(now, v.away)
 	v.rep.Log.End, v.rep.Log.Folded = v.state.Now(), v.state.Seq()
-	v.rep.take(v.chain.End(v.read))
+	snapshots, err := v.src.CheckSnapshots(ctx, v.saved)
+	if err != nil {
+		return nil, err
+	}
+	v.rep.take(v.chain.End(v.read), snapshots)
 	v.rep.takeReports(v.marks, !v.cut)
 	v.rep.sort()
 	return v.rep, nil

@@ -242,7 +242,7 @@ func TestCheckpointsOfAStrangerProveNothing(t *testing.T) {
 	p := pasttest.Shop(t)
 	p.Log[7].Data = bytes.Replace(p.Log[7].Data, []byte(`"app":"web"`), []byte(`"app":"wxb"`), 1)
 	relink(p)
-	p.Signed = []eventlog.Checkpoint{eventlog.Sign(pasttest.KeyOf("stranger"), 10, p.Log[9].Hash(), nil, p.Now)}
+	p.Signed = []eventlog.Checkpoint{eventlog.Sign(pasttest.KeyOf("stranger"), eventlog.Checkpoint{Seq: 10, Hash: p.Log[9].Hash(), Time: p.Now})}
 	rep := verify(t, p, Options{})
 	if rep.Log.Signed != 0 || rep.Log.Untrusted != 1 {
 		t.Errorf("the log is %+v", rep.Log)
@@ -405,6 +405,9 @@ func TestALogWithoutItsBeginningIsFoldedFromASnapshot(t *testing.T) {
 	rep := verify(t, p, Options{})
 	if !rep.OK() || rep.Log.Start != 3 || rep.Log.Folded != 10 || rep.Items.Equal != rep.Items.Made || rep.Items.Made == 0 {
 		t.Errorf("found %+v", rep)
+	}
+	if rep.Log.StartSigned || rep.Log.States != 1 { // the last snapshot is signed
+		t.Errorf("found %+v", rep.Log)
 	}
 	p.Snapshots = nil
 	v, err := New(t.Context(), p, Options{}, pasttest.Trust)

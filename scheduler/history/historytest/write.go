@@ -268,7 +268,7 @@ func (p *past) wired(t *task, state events.WiringState) error {
 
 func (p *past) sign() error {
 	reports := p.marked
-	c := eventlog.Sign(key, p.seq, p.link, &reports, p.now)
+	c := eventlog.Sign(key, eventlog.Checkpoint{Seq: p.seq, Hash: p.link, Reports: &reports, Time: p.now})
 	data, err := json.Marshal(c)
 	if err != nil || p.seq == p.signed {
 		return err
