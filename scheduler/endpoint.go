@@ -33,6 +33,8 @@ type endpoint struct {
 	wiring  events.WiringState // what its host said last; "" before that
 	wired   time.Time          // when it was last attached
 	failure string             // of the last attach, if it failed
+
+	evaluated uint64 // the entry that did so last; 0: not since the state was restored
 }
 
 // derive says what the tasks of one executor make of their endpoints: one for

@@ -40,6 +40,9 @@ type State struct {
 	waiting     map[string]bool            // endpoints without an address
 
 	touched []string // endpoints that the last entry may have changed
+	// shaped is the last entry since this State was made that changed what all
+	// endpoints are made of; see settled.
+	shaped uint64
 }
 
 // Refusal is the last policy change in the log that could not be applied. A
@@ -99,6 +102,9 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 		s.now = e.Event.Received
 	}
 	b := newBatch(s.span, s.resolver)
+	if shapes(e.Event.Kind) {
+		s.shaped = e.Seq
+	}
 	dirty := s.facts(e.Event)
 	var was events.Host // the Mesos agent that the event is about, before it
 	if ev := e.Event; ev.Kind == events.HostPut {
@@ -185,6 +191,12 @@ func (s *State) facts(ev events.Event) []string {
 		id, key := ev.Task.Endpoint(), ev.Task.Key()
 		old, had := s.cluster.Tasks[key]
 		if had && old.Executor == ev.Task.Executor && old.Agent == ev.Task.Agent && old.Framework == ev.Task.Framework {
+			if s.settled(&old, ev.Task) {
+				for id := range s.byExecutor[work.ExecutorOf(id)] {
+					s.touched = append(s.touched, id)
+				}
+				return nil
+			}
 			return []string{id} // the indexes have it
 		}
 		dirty := []string{id}
@@ -302,6 +314,7 @@ func (s *State) evaluate(b *batch, id string) {
 // put puts an endpoint in the place of what it was before, if it was.
 func (s *State) put(b *batch, old, want *endpoint) {
 	s.touched = append(s.touched, want.id)
+	want.evaluated = s.seq
 	if old != nil && old.host != want.host {
 		s.end(b, old) // it cannot be in two places: the old one ends first
 		old = nil

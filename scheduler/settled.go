@@ -1,0 +1,47 @@
+package scheduler
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/work"
+)
+
+// settled reports whether a task's new word makes nothing else of its
+// executor's endpoints than the last evaluation did: most words tell of a state
+// or a health, which no policy and no host asks for. Where evaluation depends on
+// the past, too, it is not settled: an endpoint without an address looks for one
+// each time, and one outside its host's blocks has BGP looked at.
+func (s *State) settled(old, t *events.Task) bool {
+	if !sameNeeds(old, t) {
+		return false
+	}
+	ids := s.byExecutor[work.ExecutorOf(t.Endpoint())]
+	for id := range ids {
+		e := s.endpoints[id]
+		if e.evaluated <= s.shaped || s.waiting[id] || e.host.speaks && s.strays(e.host, e.address) {
+			return false
+		}
+	}
+	return len(ids) > 0
+}
+
+// sameNeeds compares all that derive and evaluate read of a task.
+func sameNeeds(a, b *events.Task) bool {
+	return a.Framework == b.Framework && a.ID == b.ID && a.Executor == b.Executor && a.Agent == b.Agent &&
+		a.Name == b.Name && a.Role == b.Role && a.Containerizer == b.Containerizer &&
+		events.Terminal(a.State) == events.Terminal(b.State) &&
+		slices.EqualFunc(a.Networks, b.Networks, func(x, y events.Network) bool { return x.Name == y.Name }) &&
+		slices.Equal(a.Ports, b.Ports) && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.ExecutorLabels, b.ExecutorLabels)
+}
+
+// shapes reports whether an event changes what endpoints are made of beside
+// their tasks: what addFacts and networksOf read.
+func shapes(k events.Kind) bool {
+	switch k {
+	case events.HostPut, events.HostGone, events.FrameworkPut, events.FrameworkGone, events.MarathonPut, events.SettingsPut:
+		return true
+	}
+	return false
+}
