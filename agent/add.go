@@ -117,7 +117,7 @@ func rootContainer(id string) string {
 }
 
 // awaitEndpoint waits until a work item has brought the executor's endpoint on
-// the network, and the rules are in force. All of an executor's endpoints come in one
+// the network, and its rules are in force. All of an executor's endpoints come in one
 // item; when it has none on that network, the first is returned.
 func (a *Agent) awaitEndpoint(ctx context.Context, id, network string) (work.Endpoint, error) {
 	for {
@@ -129,7 +129,11 @@ func (a *Agent) awaitEndpoint(ctx context.Context, id, network string) (work.End
 		changed, open := a.changed, a.open()
 		a.mu.Unlock()
 		if ok && open == nil {
-			return ep, nil
+			// A posture that could not be programmed is: its chains close it.
+			if ep.Posture == "" || ep.Refused != "" || a.fw.Ready(ep.Posture) {
+				return ep, nil
+			}
+			open = fmt.Errorf("%w (posture %s): look at the problems in taskwall status", ErrNotReady, ep.Posture)
 		}
 		select {
 		case <-ctx.Done():
@@ -235,6 +239,10 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 			return old, nil // the plugin was killed, or the agent, and asks again
 		}
 		if old.Container != at.Container && a.alive(old) {
+			if root := rootContainer(at.Container); root != at.Container && root == rootContainer(old.Container) {
+				return nil, fmt.Errorf("%w: %s is nested in %s, which has %s on %s; Mesos tells nobody which task it is, so it has no identity there. Launch it without network_infos: it then shares the executor's network",
+					ErrNested, at.Container, root, old.Address, old.Network)
+			}
 			return nil, fmt.Errorf("%w: %s, whose network is still there", ErrElsewhere, old.Container)
 		}
 		if err := a.remove(old); err != nil {
@@ -245,6 +253,7 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	if err != nil {
 		return nil, err
 	}
+	step("attachment on disk")
 	a.mu.Lock()
 	a.attachments[ep.ID] = at
 	a.mu.Unlock()
@@ -261,6 +270,7 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	if err := errors.Join(err, <-saved); err != nil {
 		return nil, err
 	}
+	step("interface made")
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now, ok := a.endpoints[ep.ID]
@@ -270,6 +280,7 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	if err := a.fw.Wire(a.wire(at)); err != nil {
 		return nil, err
 	}
+	step("wired")
 	at.Wired = true
 	return at, nil
 }

@@ -54,6 +54,7 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	if err != nil {
 		a.log.Error("the picture is not on disk; it will be tried again, and until then a restart waits for the controller", "rev", it.Rev, "error", err)
 	}
+	step("item on disk")
 	for _, p := range change.programs {
 		a.users.put(&p)
 	}
@@ -141,10 +142,15 @@ func (a *Agent) apply(ctx context.Context, c *change) (failed []work.Failure) {
 		return failed
 	}
 	failed = append(failed, a.fw.PutSets(c.sets)...)
+	step("sets made")
 	failed = append(failed, a.fw.Edit(c.edits, false, a.wants)...)
+	step("members added")
 	failed = append(failed, a.programs(ctx, c.programs, nil)...)
+	step("rules written")
 	failed = append(failed, a.setEndpoints(c)...)
+	step("endpoints moved")
 	a.putRoutes(c, &failed)
+	step("routes put")
 	if c.bgp {
 		failed = append(failed, a.bgp.Apply(ctx, a.state.BGP)...)
 	}
@@ -156,10 +162,14 @@ func (a *Agent) apply(ctx context.Context, c *change) (failed []work.Failure) {
 			failed = append(failed, work.Failure{Key: "route " + r.Prefix.String(), Error: err.Error()})
 		}
 	}
+	step("routes gone")
 	a.ended(c.ended)
 	failed = append(failed, a.fw.Edit(c.edits, true, a.wants)...)
+	step("members gone")
 	failed = append(failed, a.programs(ctx, nil, c.gonePrograms)...)
+	step("rules gone")
 	failed = append(failed, a.fw.DropSets(c.goneSets)...)
+	step("sets gone")
 	return failed
 }
 

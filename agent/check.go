@@ -17,6 +17,8 @@ func (a *Agent) checks(ctx context.Context) error {
 	defer t.Stop()
 	defer again.Stop()
 	last := time.Now()
+	var retry <-chan time.Time
+	wait := time.Second // before a check that failed is tried again
 	for {
 		select {
 		case <-ctx.Done():
@@ -33,15 +35,19 @@ func (a *Agent) checks(ctx context.Context) error {
 			if !pause(ctx, max(200*time.Millisecond, time.Second-time.Since(last))) {
 				return nil
 			}
+		case <-retry:
 		case <-t.C:
 		}
 		err := a.check(ctx)
 		last = time.Now()
 		if ctx.Err() == nil {
-			a.trouble.set("check", saidOf("the kernel cannot be compared with what it should hold", err)...)
+			a.trouble.set("check", saidOf("the kernel cannot be brought to what it should hold", err)...)
 		}
-		if err != nil && ctx.Err() == nil {
+		if err == nil {
+			retry, wait = nil, time.Second
+		} else if ctx.Err() == nil {
 			a.log.Error("the check failed; it will be tried again", "error", err)
+			retry, wait = time.After(wait), min(2*wait, a.cfg.CheckEvery)
 		}
 	}
 }
@@ -181,13 +187,13 @@ func (a *Agent) compare(ctx context.Context, look *firewall.Look) error {
 	return nil
 }
 
-// ruled keeps whether the rules came into force with this process, and lets
-// attaches go on that waited for them.
+// ruled keeps whether the rules came into force with this process, and has
+// attaches that wait for them look again.
 func (a *Agent) ruled(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.notInForce = err
-	if err == nil && !a.inForce {
+	if err == nil {
 		a.inForce = true
 		close(a.changed)
 		a.changed = make(chan struct{})

@@ -106,6 +106,7 @@ func (a *Agent) detach(ctx context.Context, at *attachment, why string) error {
 		release()
 		return err
 	}
+	step("shut")
 	if err = at.leave(a.cfg.StateDir); err != nil {
 		// Without the promise on disk a later process would wire it again: it goes
 		// from the kernel before the answer. Its file, and so its address, stay until
@@ -116,6 +117,7 @@ func (a *Agent) detach(ctx context.Context, at *attachment, why string) error {
 			return err
 		}
 	}
+	step("leaving on disk")
 	a.leaving.add(departure{at, why, started, release})
 	return nil
 }

@@ -5,3 +5,6 @@ type Tracking = tracking
 
 // Through has the agent look at connections by way of another; before Run.
 func (a *Agent) Through(by func(Tracking) Tracking) { a.flows = by(a.flows) }
+
+// AtSteps has do called at each step of the process.
+func AtSteps(do func(where string)) { step = do }

@@ -14,8 +14,8 @@ import (
 )
 
 // broken puts an iptables-restore in front of the true ones that does what the
-// script says, until it is mended.
-func broken(t *testing.T, script string) (mend func()) {
+// script says while it is broken, as it is at first.
+func broken(t *testing.T, script string) (set func(broken bool)) {
 	t.Helper()
 	dir := t.TempDir()
 	flag := filepath.Join(dir, "broken")
@@ -29,21 +29,24 @@ func broken(t *testing.T, script string) (mend func()) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(flag, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
-	return func() {
-		if err := os.Remove(flag); err != nil {
+	set = func(broken bool) {
+		err := os.Remove(flag)
+		if broken {
+			err = os.WriteFile(flag, nil, 0o600)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
+	set(true)
+	return set
 }
 
 // A host whose rules the kernel does not take, as one that lacks a module, is
 // open: no task is attached to it, and the answer says why. Once it takes them, tasks are.
 func TestNoAttachWithoutRules(t *testing.T) {
-	mend := broken(t, `echo "Warning: Extension set revision 0 not supported, missing kernel module?" >&2; exit 2`)
+	set := broken(t, `echo "Warning: Extension set revision 0 not supported, missing kernel module?" >&2; exit 2`)
 	l := newBareLab(t, func(c *agent.Config) { c.Backend, c.CheckEvery = "nft", 100*time.Millisecond })
 	got := l.send(work.Item{
 		Rev: 1, Snapshot: true, Programs: []work.Program{posture("idle", nil, nil)},
@@ -57,10 +60,46 @@ func TestNoAttachWithoutRules(t *testing.T) {
 	if exit == 0 || !strings.Contains(out, "missing kernel module") {
 		t.Errorf("ADD on a host without rules: %d %s", exit, out)
 	}
-	mend()
+	set(false)
 	web.mustAdd()
 	web.blocked("tcp", "10.0.0.2:80")
 	if out, err := exec.CommandContext(context.Background(), "iptables-nft", "-S").CombinedOutput(); err != nil || !strings.Contains(string(out), "-j tw-forward") {
 		t.Errorf("the rules: %v\n%s", err, out)
 	}
+}
+
+// ADD returns when the task's own policies are in the kernel: when others keep
+// the rules from being written it waits for that, though all else is in force.
+func TestAddWaitsForItsPolicies(t *testing.T) {
+	set := broken(t, "echo 'Another app is currently holding the xtables lock.' >&2; exit 4")
+	set(false)
+	l := newLab(t, func(c *agent.Config) { c.Backend, c.WaitTimeout = "nft", 15*time.Second })
+	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
+	l.run("db", "10.0.0.9", "open").Serve("tcp", "10.0.0.9:80")
+	set(true)
+	got := l.send(work.Item{Programs: []work.Program{posture("web", nil, tier(allow(6, "", 80)))}, Endpoints: []work.Endpoint{endpoint("web", "10.0.0.1", "web")}})
+	if len(got.Failed) == 0 {
+		t.Error("the report says nothing of it")
+	}
+	web := l.container("web")
+	added := make(chan string, 1)
+	go func() {
+		out, exit := web.add()
+		if exit == 0 {
+			out = ""
+		}
+		added <- out
+	}()
+	l.troubled("holding the xtables lock", true) // the check has found the same
+	select {
+	case out := <-added:
+		t.Fatalf("ADD did not wait: %s", out)
+	default:
+	}
+	set(false)
+	if out := <-added; out != "" {
+		t.Fatalf("ADD: %s", out)
+	}
+	web.reaches("tcp", "10.0.0.9:80")
+	l.troubled("xtables", false)
 }

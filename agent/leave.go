@@ -115,10 +115,12 @@ func (a *Agent) clear(ats ...*attachment) error {
 	if err := a.takeAway(ats...); err != nil {
 		return err
 	}
+	step("interface gone")
 	for _, at := range ats {
 		if err := at.forget(a.cfg.StateDir); err != nil {
 			return err
 		}
+		step("attachment off disk")
 		a.mu.Lock()
 		if a.attachments[at.Endpoint] == at {
 			delete(a.attachments, at.Endpoint)

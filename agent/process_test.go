@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 
@@ -47,6 +48,12 @@ func runAgentProcess(config string) int {
 	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	agent.AtSteps(func(where string) { // as TestKilledAtEachStep says
+		if b, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Socket), dieAt)); err == nil && string(b) == where {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL) //nolint:errcheck // it does not return
+			select {}
+		}
+	})
 	s := &stdio{inbox: make(inbox), out: json.NewEncoder(os.Stdout)}
 	go func() { // until the process ends: a read of stdin cannot be called off
 		for in := json.NewDecoder(os.Stdin); ; {

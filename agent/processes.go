@@ -158,6 +158,9 @@ func (a *Agent) attachProcess(ctx context.Context, id, container string) (found 
 	if open != nil {
 		return true, open
 	}
+	if ep.Posture != "" && !a.fw.Ready(ep.Posture) {
+		return false, nil // its rules are still to be written
+	}
 	if err := suits(ep, cni.Attachment{Network: ep.Network}); err != nil {
 		return true, err
 	}

@@ -36,7 +36,7 @@ func TestNestedContainerRefused(t *testing.T) {
 	a.Serve("tcp", "10.0.0.1:80")
 	conn := b.hold("tcp", "10.0.0.1:80")
 	child := &task{Namespace: netlab.New(t), l: l, executor: "a", container: a.container + ".child"}
-	child.refused("attached in another container")
+	child.refused("cannot have a network of its own")
 	if out, exit := child.plugin("DEL", child.config("0.2.0", "taskwall")); exit != 0 { // as Mesos does after it
 		t.Errorf("DEL: %s", out)
 	}

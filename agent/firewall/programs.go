@@ -137,6 +137,14 @@ func (f *Firewall) free() {
 	}
 }
 
+// Ready says whether a posture's chains are in the kernel, if only those that
+// close it.
+func (f *Firewall) Ready(posture string) bool {
+	f.wiresMu.Lock()
+	defer f.wiresMu.Unlock()
+	return f.ready[posture]
+}
+
 // Closed says whether a posture is closed because its program could not be
 // programmed, or is not there.
 func (f *Firewall) Closed(posture string) bool {
