@@ -253,7 +253,6 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	if err != nil {
 		return nil, err
 	}
-	step("attachment on disk")
 	a.mu.Lock()
 	a.attachments[ep.ID] = at
 	a.mu.Unlock()
@@ -265,12 +264,17 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	// The record is on disk before anything passes. Were the agent killed when
 	// there is an interface and no record, the next one would know it by its name.
 	saved := make(chan error, 1)
-	go func() { saved <- at.save(a.cfg.StateDir) }()
+	go func() {
+		step("saving")
+		err := at.save(a.cfg.StateDir)
+		step("attachment on disk")
+		saved <- err
+	}()
 	err = a.host.Attach(spec, in)
+	step("interface made")
 	if err := errors.Join(err, <-saved); err != nil {
 		return nil, err
 	}
-	step("interface made")
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now, ok := a.endpoints[ep.ID]

@@ -49,9 +49,14 @@ func runAgentProcess(config string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	agent.AtSteps(func(where string) { // as TestKilledAtEachStep says
-		if b, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Socket), dieAt)); err == nil && string(b) == where {
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Socket), dieAt))
+		switch {
+		case err != nil:
+		case string(b) == where:
 			syscall.Kill(os.Getpid(), syscall.SIGKILL) //nolint:errcheck // it does not return
 			select {}
+		case string(b) == "interface made" && where == "saving":
+			select {} // it is made before its record is on disk
 		}
 	})
 	s := &stdio{inbox: make(inbox), out: json.NewEncoder(os.Stdout)}
