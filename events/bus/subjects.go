@@ -67,7 +67,12 @@ func LiveSubject(host string) string { return livePrefix + Token(host) }
 func CatchupSubject(host string) string { return catchupPrefix + Token(host) }
 
 // ReportsSubject is where a host reports.
-func ReportsSubject(host string) string { return reportsPrefix + Token(host) }
+func ReportsSubject(host string) string { return string(AppendReportsSubject(nil, host)) }
+
+// AppendReportsSubject appends ReportsSubject.
+func AppendReportsSubject(b []byte, host string) []byte {
+	return appendToken(append(b, reportsPrefix...), host)
+}
 
 // SnapshotSubject is where the snapshot of the fold at a log sequence is kept.
 func SnapshotSubject(seq uint64) string { return fmt.Sprintf("%s%d", snapshotsPrefix, seq) }
@@ -90,18 +95,17 @@ const hexDigits = "0123456789abcdef"
 // Token writes a host name as one token of a subject: ASCII letters, digits
 // and "-" stay as they are, every other byte becomes "_" and two hex digits.
 // Different names have different tokens.
-func Token(host string) string {
-	var b strings.Builder
-	for _, c := range []byte(host) {
-		if plain(c) {
-			b.WriteByte(c)
+func Token(host string) string { return string(appendToken(nil, host)) }
+
+func appendToken(b []byte, host string) []byte {
+	for i := range len(host) {
+		if c := host[i]; plain(c) {
+			b = append(b, c)
 		} else {
-			b.WriteByte('_')
-			b.WriteByte(hexDigits[c>>4])
-			b.WriteByte(hexDigits[c&15])
+			b = append(b, '_', hexDigits[c>>4], hexDigits[c&15])
 		}
 	}
-	return b.String()
+	return b
 }
 
 // HostName is the inverse of Token. It refuses what Token never writes, so

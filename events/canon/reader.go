@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-	"unique"
 )
 
 // Reader reads one value. When it meets what it does not take, it remembers
@@ -131,7 +130,7 @@ func (r *Reader) escaped(start int) (s string) {
 
 // Shared reads a string that many texts hold, such as a host's name: all of
 // them then share one.
-func (r *Reader) Shared() string { return unique.Make(r.String()).Value() }
+func (r *Reader) Shared() string { return Shared([]byte(r.String())) }
 
 // number is the text of an integer.
 func (r *Reader) number() string {
@@ -189,7 +188,12 @@ func (r *Reader) Bool() bool {
 func (r *Reader) Time() (t time.Time) {
 	start := r.at
 	s := r.String()
-	if r.bad || r.at-start != len(s)+2 || t.UnmarshalText([]byte(s)) != nil {
+	if r.bad || r.at-start != len(s)+2 {
+		r.Fail()
+		return t
+	}
+	t, err := Time(s)
+	if err != nil {
 		r.Fail()
 	}
 	return t

@@ -56,8 +56,8 @@ type decoded struct {
 
 // Hash is what the next record refers to: see the package comment.
 func (r *Record) Hash() Hash {
-	h := sha256.New()
-	head := make([]byte, 0, 192)
+	var room [2048]byte // most records fit
+	head := room[:0]
 	head = append(head, "taskwall-record-1\n"...)
 	head = strconv.AppendUint(head, r.Seq, 10)
 	head = append(head, '\n')
@@ -67,9 +67,7 @@ func (r *Record) Hash() Hash {
 	head = append(head, '\n')
 	head = append(head, r.Writer...)
 	head = append(head, '\n')
-	h.Write(head)
-	h.Write(r.Data)
-	return Hash(h.Sum(head[:0]))
+	return sha256.Sum256(append(head, r.Data...))
 }
 
 // message is the record as it is published.

@@ -31,7 +31,8 @@ type ReportsMark struct {
 // Next is the mark after one more report: its place in the stream, when the
 // server stored it, its host, and its bytes, not compressed.
 func (m ReportsMark) Next(seq uint64, stored time.Time, host string, data []byte) ReportsMark {
-	text := make([]byte, 0, 256+len(data))
+	var room [1024]byte // most reports fit
+	text := room[:0]
 	text = append(text, "taskwall-report-1\n"...)
 	text = strconv.AppendUint(text, seq, 10)
 	text = append(text, '\n')
@@ -39,7 +40,7 @@ func (m ReportsMark) Next(seq uint64, stored time.Time, host string, data []byte
 	text = append(text, '\n')
 	text = stored.UTC().AppendFormat(text, time.RFC3339Nano)
 	text = append(text, '\n')
-	text = append(text, bus.ReportsSubject(host)...) // a host's name may hold anything, its subject no line end
+	text = bus.AppendReportsSubject(text, host) // a host's name may hold anything, its subject no line end
 	text = append(text, '\n')
 	text = append(text, data...)
 	m.Last, m.Hash = seq, sha256.Sum256(text)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/taskwall/taskwall/events/canon"
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 )
@@ -65,10 +66,9 @@ func (l *line) body(asIs json.RawMessage) []byte {
 
 var errLine = errors.New("not a line of a copy")
 
-// parse reads a line. Lines as append writes them are read without a JSON
+// parse reads a line into an empty l. Lines as append writes them are read without a JSON
 // parser; whoever wrote others is not worse off, only slower.
 func (l *line) parse(text []byte) error {
-	*l = line{}
 	if l.quick(text) {
 		return nil
 	}
@@ -90,7 +90,12 @@ func (l *line) quick(text []byte) bool {
 		return false
 	}
 	if c.skip(`,"time":"`) {
-		if s, ok := c.plain(); !ok || l.Time.UnmarshalText(s) != nil {
+		s, ok := c.plain()
+		if !ok {
+			return false
+		}
+		var err error
+		if l.Time, err = canon.Time(string(s)); err != nil {
 			return false
 		}
 	}
@@ -101,7 +106,7 @@ func (l *line) quick(text []byte) bool {
 	}
 	if c.skip(`,"host":"`) {
 		s, ok := c.plain()
-		if l.Host = string(s); !ok {
+		if l.Host = canon.Shared(s); !ok {
 			return false
 		}
 	}
@@ -110,7 +115,7 @@ func (l *line) quick(text []byte) bool {
 	}
 	if c.skip(`,"writer":"`) {
 		s, ok := c.plain()
-		if l.Writer = string(s); !ok {
+		if l.Writer = canon.Shared(s); !ok {
 			return false
 		}
 	}

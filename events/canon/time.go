@@ -1,0 +1,53 @@
+package canon
+
+import "time"
+
+// utc reads a time as time.Time.MarshalJSON writes it of one in UTC. It takes no
+// other, not even where it is a time, too.
+func utc(s string) (t time.Time, ok bool) {
+	const form = "0000-00-00T00:00:00"
+	if len(s) < len(form)+1 || s[len(s)-1] != 'Z' {
+		return t, false
+	}
+	for i := range len(form) {
+		if c := s[i]; form[i] == '0' && (c < '0' || c > '9') || form[i] != '0' && c != form[i] {
+			return t, false
+		}
+	}
+	two := func(i int) int { return int(s[i]-'0')*10 + int(s[i+1]-'0') }
+	year, month, day := two(0)*100+two(2), two(5), two(8)
+	hour, minute, second := two(11), two(14), two(17)
+	if month < 1 || month > 12 || day < 1 || day > 28 && day > days(year, month) || hour > 23 || minute > 59 || second > 59 {
+		return t, false
+	}
+	nanos := 0
+	if part := s[len(form) : len(s)-1]; part != "" {
+		if part[0] != '.' || len(part) < 2 || len(part) > 10 {
+			return t, false
+		}
+		for i := 1; i < 10; i++ {
+			nanos *= 10
+			if i < len(part) {
+				if part[i] < '0' || part[i] > '9' {
+					return t, false
+				}
+				nanos += int(part[i] - '0')
+			}
+		}
+	}
+	return time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC), true
+}
+
+func days(year, month int) int {
+	return time.Date(year, time.Month(month)+1, 0, 0, 0, 0, 0, time.UTC).Day()
+}
+
+// Time reads a time from its text (RFC 3339), as time.Time.UnmarshalText does.
+func Time(s string) (time.Time, error) {
+	if t, ok := utc(s); ok {
+		return t, nil
+	}
+	var t time.Time
+	err := t.UnmarshalText([]byte(s))
+	return t, err
+}
