@@ -51,7 +51,11 @@ func openHistory(cmd *cobra.Command) (h *history.History, release func(), err er
 	if bare, _ := cmd.Flags().GetBool("ignore-snapshots"); bare {
 		h.IgnoreSnapshots()
 	}
-	return h, release, nil
+	restore, closed := history.CollectLess(), release
+	return h, func() {
+		closed()
+		restore()
+	}, nil
 }
 
 // warnPassed says which snapshots an answer was not made from: each that was

@@ -60,6 +60,7 @@ func longPast(b *testing.B) (dir string, size int64) {
 // BenchmarkPast writes a long history once, and asks it.
 func BenchmarkPast(b *testing.B) {
 	dir, size := longPast(b)
+	defer history.CollectLess()() // as the commands do
 	h, err := history.Open(dir)
 	if err != nil {
 		b.Fatal(err)
