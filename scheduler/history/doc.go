@@ -50,7 +50,8 @@
 //
 // SNAPSHOTS/<seq>.state.zst is the state of the fold after that record, from
 // the stream or made while copying, in the binary form of scheduler.State;
-// <seq>.json.zst in JSON, as earlier versions wrote it. Snapshots make questions fast. They prove
-// nothing: no checkpoint vouches for them, and History.IgnoreSnapshots folds
-// from the log's beginning instead. The directory may be deleted.
+// <seq>.json.zst in JSON, as earlier versions wrote it. Snapshots make questions fast. Some are
+// vouched for by a checkpoint, which signs the SHA-256 of the bytes before zstd:
+// after History.Trust no others are used. History.IgnoreSnapshots folds from the
+// log's beginning instead. The directory may be deleted.
 package history
