@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"github.com/taskwall/taskwall/agent/internal/nlattr"
@@ -19,8 +20,10 @@ import (
 // in which it was dialled. What belongs together goes to the kernel in one
 // system call, and nothing is asked for that the kernel's answers already said.
 type conn struct {
-	mu sync.Mutex
-	nl *netlink.Conn
+	mu  sync.Mutex
+	nl  *netlink.Conn
+	raw syscall.RawConn // reads: nl would take two calls for each answer
+	buf []byte
 }
 
 func dial() (*conn, error) {
@@ -28,7 +31,13 @@ func dial() (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket for interfaces: %w", err)
 	}
-	return &conn{nl: nl}, nil
+	raw, err := nl.SyscallConn()
+	if err != nil {
+		nl.Close()
+		return nil, fmt.Errorf("opening a netlink socket for interfaces: %w", err)
+	}
+	const oneLink = 16 << 10 // bytes; what the kernel says of one interface has some 2,000
+	return &conn{nl: nl, raw: raw, buf: make([]byte, oneLink)}, nil
 }
 
 func (c *conn) Close() error { return c.nl.Close() }
@@ -57,30 +66,76 @@ func (c *conn) do(steps ...step) (link *link, first error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.what, err)
 		}
-		flags := netlink.Request | netlink.Acknowledge | s.flags
-		if s.typ == unix.RTM_GETLINK {
-			flags &^= netlink.Acknowledge // its answer is one
+		flags := netlink.Request | s.flags
+		if i == len(steps)-1 && s.typ != unix.RTM_GETLINK {
+			// Of the others the kernel speaks when they fail. The answer to a look
+			// is one.
+			flags |= netlink.Acknowledge
 		}
 		ms[i] = netlink.Message{Header: netlink.Header{Type: s.typ, Flags: flags}, Data: append(s.header, b...)}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := c.nl.SendMessages(ms); err != nil {
+	// The kernel answers within the call. Should an answer never come, no other
+	// attach waits for it.
+	err := c.nl.SetDeadline(time.Now().Add(30 * time.Second))
+	if err == nil {
+		_, err = c.nl.SendMessages(ms)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", steps[0].what, err)
 	}
-	for _, s := range steps {
-		answer, err := c.nl.Receive()
-		if err != nil && first == nil && (s.fine == 0 || !errors.Is(err, s.fine)) {
-			first = fmt.Errorf("%s: %w", s.what, err)
-		}
-		if err == nil && s.typ == unix.RTM_GETLINK && len(answer) == 1 {
-			link = decodeLink(answer[0].Data)
+	for done := false; !done; {
+		err := c.receive(func(seq uint32, typ uint16, data []byte) {
+			i := slices.IndexFunc(ms, func(m netlink.Message) bool { return m.Header.Sequence == seq })
+			if i < 0 {
+				return // of an earlier call that gave up
+			}
+			done = done || i == len(ms)-1
+			switch {
+			case typ == unix.RTM_NEWLINK && steps[i].typ == unix.RTM_GETLINK:
+				link = decodeLink(data)
+			case typ == unix.NLMSG_ERROR && len(data) >= 4:
+				no := syscall.Errno(-int32(binary.NativeEndian.Uint32(data)))
+				if no != 0 && no != steps[i].fine && first == nil {
+					first = fmt.Errorf("%s: %w", steps[i].what, no)
+				}
+			}
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%s: reading the kernel's answer: %w", steps[0].what, err)
 		}
 	}
 	if first != nil {
 		return nil, first
 	}
 	return link, nil
+}
+
+// receive reads the next of the kernel's answers and visits its messages.
+func (c *conn) receive(visit func(seq uint32, typ uint16, data []byte)) error {
+	var n int
+	var err error
+	wait := c.raw.Read(func(fd uintptr) bool {
+		for {
+			n, _, err = unix.Recvfrom(int(fd), c.buf, 0)
+			if err != unix.EINTR {
+				return err != unix.EAGAIN
+			}
+		}
+	})
+	if err := errors.Join(wait, err); err != nil {
+		return err
+	}
+	for b := c.buf[:n]; len(b) >= unix.NLMSG_HDRLEN; {
+		size := int(binary.NativeEndian.Uint32(b))
+		if size < unix.NLMSG_HDRLEN || size > len(b) {
+			return unix.EBADMSG
+		}
+		visit(binary.NativeEndian.Uint32(b[8:]), binary.NativeEndian.Uint16(b[4:]), b[unix.NLMSG_HDRLEN:size])
+		b = b[min((size+unix.NLMSG_ALIGNTO-1)&^(unix.NLMSG_ALIGNTO-1), len(b)):]
+	}
+	return nil
 }
 
 // link is what is asked of an interface.
