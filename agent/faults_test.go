@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/events/work"
+	"golang.org/x/sys/unix"
 )
 
 // broken puts an iptables-restore in front of the true ones that does what the
@@ -102,4 +103,44 @@ func TestAddWaitsForItsPolicies(t *testing.T) {
 	}
 	web.reaches("tcp", "10.0.0.9:80")
 	l.troubled("xtables", false)
+}
+
+// Another program has the xtables lock for a while: the item that needs it
+// waits, tasks come and go meanwhile, and nothing fails.
+func TestXtablesLockHeldByAnother(t *testing.T) {
+	lock := filepath.Join(t.TempDir(), "xtables.lock")
+	t.Setenv("XTABLES_LOCKFILE", lock)
+	f, err := os.Create(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l := newLab(t, func(c *agent.Config) { c.Backend = "legacy" })
+	l.must(work.Item{
+		Programs:  []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))},
+		Endpoints: []work.Endpoint{endpoint("late", "10.0.0.2", "open")},
+	})
+	db := l.run("db", "10.0.0.9", "open")
+	db.Serve("tcp", "10.0.0.9:80")
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	l.post(work.Item{Programs: []work.Program{posture("web", nil, tier(allow(6, "", 80)))}, Endpoints: []work.Endpoint{endpoint("web", "10.0.0.1", "web")}})
+	late := l.container("late")
+	late.mustAdd()
+	late.reaches("tcp", "10.0.0.9:80")
+	late.del()
+	web := l.container("web")
+	if out, exit := web.add(); exit == 0 {
+		t.Errorf("ADD before the task's rules could be written: %s", out)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_UN); err != nil {
+		t.Fatal(err)
+	}
+	r := l.await("the item", func(r work.Report) bool { return r.Applied != nil && r.Applied.Rev == l.rev })
+	if len(r.Applied.Failed) > 0 {
+		t.Errorf("it failed: %v", r.Applied.Failed)
+	}
+	web.mustAdd()
+	web.reaches("tcp", "10.0.0.9:80")
 }

@@ -104,3 +104,36 @@ func TestCut(t *testing.T) {
 		t.Errorf("left over: %q", got)
 	}
 }
+
+// A connection that others track in a zone of their own (iptables -j CT --zone)
+// is one as well: it is found, cut and forgotten.
+func TestZones(t *testing.T) {
+	track := []string{"-I", "-t", "600", "-w", "5", "-p", "tcp", "-s", "10.0.0.1", "-d", "10.0.0.2", "--sport", "1000", "--dport", "80", "--state", "ESTABLISHED"}
+	for name, remove := range map[string]func(*conntrack.Conn) error{
+		"cut": func(c *conntrack.Conn) error {
+			flows, err := c.Flows(one)
+			if err == nil {
+				_, err = c.Cut(flows)
+			}
+			return err
+		},
+		"forget": func(c *conntrack.Conn) error { return c.Forget(one) },
+		"forget many": func(c *conntrack.Conn) error {
+			return c.Forget(one, netip.MustParseAddr("10.0.0.8"), netip.MustParseAddr("10.0.0.9"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := open(t)
+			tool(t, track...)
+			if got := list(t, c, one); len(got) != len(ofOne)+1 {
+				t.Fatalf("of %s: %q", one, got)
+			}
+			if err := remove(c); err != nil {
+				t.Fatal(err)
+			}
+			if got := list(t, c); !slices.Equal(got, others) {
+				t.Errorf("left over: %q", got)
+			}
+		})
+	}
+}
