@@ -62,10 +62,10 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 		a.users.drop(id)
 	}
 	failed := a.apply(ctx, change)
-	cut := cut{suspects: a.suspect(change, old), started: started}
-	if !cut.empty() {
-		cut.court = a.court()
-		a.again.join(cut.suspects, time.Now())
+	look := cut{suspects: a.suspect(change, old), started: started}
+	if !look.empty() {
+		look.court = a.court()
+		a.again.join(look.suspects, time.Now())
 	}
 	for _, f := range failed {
 		a.log.Error("not applied", "rev", it.Rev, "what", f.Key, "error", f.Error)
@@ -76,13 +76,13 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	took := time.Since(started)
 	a.log.Debug("applied", "rev", it.Rev, "took", took)
 	a.lastTook = took
-	cut.applied = &work.Applied{Rev: a.state.Rev, Took: took, Failed: failed}
+	look.applied = &work.Applied{Rev: a.state.Rev, Took: took, Failed: failed}
 	if a.large() {
 		a.digestDue = time.Now().Add(digestAfter) // when it is quiet
 	} else {
-		cut.applied.Digest, a.digestDue = a.state.Digest(), time.Time{}
+		look.applied.Digest, a.digestDue = a.state.Digest(), time.Time{}
 	}
-	a.order(cut)
+	a.order(look)
 }
 
 // digestAfter is how long a host with a large picture must be quiet before its
