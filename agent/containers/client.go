@@ -49,8 +49,9 @@ type Client struct {
 	finder  finder
 }
 
-// patience bounds a whole call.
-const patience = 5 * time.Second
+// patience bounds a whole call. The agent gathers the statistics of all its
+// containers for each answer: some seconds where there are many.
+const patience = 10 * time.Second
 
 // New returns a client of one agent.
 func New(cfg Config) (*Client, error) {

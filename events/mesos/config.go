@@ -28,7 +28,8 @@ type Config struct {
 	TLS *tls.Config
 	// Encoding is Protobuf unless set.
 	Encoding Encoding
-	// MaxRecord is the largest record or answer, in bytes. Default 256 MiB.
+	// MaxRecord is the largest record or answer, in bytes. Default 1 GiB:
+	// the whole state of 100,000 tasks takes some 400 MB as JSON.
 	MaxRecord int64
 
 	// Heartbeats is how many heartbeat intervals of silence make a stream
@@ -66,7 +67,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	def(&c.Encoding, Protobuf)
-	def(&c.MaxRecord, 256<<20)
+	def(&c.MaxRecord, 1<<30)
 	def(&c.Heartbeats, 3)
 	c.Heartbeats = max(c.Heartbeats, 2)
 	def(&c.CallTimeout, 15*time.Second)

@@ -22,9 +22,13 @@ const heartbeat = 15 * time.Second
 // calm is how long a session must have gone well for a doubt to be the first.
 const calm = 2 * time.Minute
 
-// maxQueued bounds the records that are read but not yet reduced; a full queue
-// makes the master hold back what it has to say.
-const maxQueued = 4096
+// maxQueued bounds the records that are read but not yet reduced, and
+// maxQueuedBytes what they were on the wire; a full queue makes the master hold
+// back what it has to say.
+const (
+	maxQueued      = 4096
+	maxQueuedBytes = 64 << 20
+)
 
 // session is one subscription: from finding the leader to losing it.
 type session struct {
@@ -64,7 +68,7 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
 	}
-	s.queue = connect.NewQueue[wireEvent](maxQueued, s.cfg.MaxRecord)
+	s.queue = connect.NewQueue[wireEvent](maxQueued, maxQueuedBytes)
 	s.polled = make(chan polled, 1)
 	s.wg.Go(func() { s.queue.End(s.read(ctx, resp.Body, enc)) })
 	if err := s.first(ctx); err != nil {

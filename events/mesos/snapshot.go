@@ -101,7 +101,7 @@ func (s *Source) unlisted(w *wireState, listed, registered, unseen map[string]bo
 			}
 			s.completed[key] = true
 			s.taskGone(key, "completed")
-			if last.State == "TASK_GONE_BY_OPERATOR" && !registered[t.Agent] && !recovered[t.Agent] {
+			if goneByOperator(&last) && !registered[t.Agent] && !recovered[t.Agent] {
 				s.doomed[t.Agent] = true
 			}
 		case events.Terminal(t.State):

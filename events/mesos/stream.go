@@ -73,8 +73,13 @@ func (s *Source) taskUpdated(w *wireTaskUpdated) {
 	}
 	s.limits.status(&t, &w.Status, state)
 	s.putTask(t)
-	if state == "TASK_GONE_BY_OPERATOR" || w.Status.Reason == "REASON_AGENT_REMOVED_BY_OPERATOR" {
+	switch {
+	case goneByOperator(&t):
 		s.doomed[t.Agent] = true
+	case state == "TASK_LOST":
+		// Dropped, or unreachable: a framework that is not partition-aware is not
+		// told which. The whole state says it.
+		s.suspect("a task was lost")
 	}
 }
 
@@ -204,10 +209,16 @@ func (s *Source) hostGone(agent, reason string) {
 // each of their tasks that it is.
 func (s *Source) endDoomed() {
 	for _, agent := range events.SortedKeys(s.doomed) {
-		if len(s.tasksOf(func(t *events.Task) bool { return t.Agent == agent })) == 0 {
+		if len(s.tasksOf(func(t *events.Task) bool { return t.Agent == agent && !goneByOperator(t) })) == 0 {
 			s.hostGone(agent, "marked gone by an operator")
 		}
 	}
+}
+
+// goneByOperator reports whether a task ended because its agent was marked gone:
+// to a framework that is not partition-aware it is lost.
+func goneByOperator(t *events.Task) bool {
+	return t.State == "TASK_GONE_BY_OPERATOR" || t.State == "TASK_LOST" && t.Reason == "REASON_AGENT_REMOVED_BY_OPERATOR"
 }
 
 // tasksOf are the keys of the tasks that have not ended and are among those

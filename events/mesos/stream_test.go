@@ -160,6 +160,40 @@ func TestAnAgentThatIsMarkedGoneGoesAfterItsTasks(t *testing.T) {
 	})
 }
 
+// To a framework that is not partition-aware each of them is lost.
+func TestTheLostTasksOfAnAgentThatIsMarkedGone(t *testing.T) {
+	story(t, Config{Linger: time.Hour}, func(m *fakeMaster, _ *Source, l *log) {
+		m.say(added(wTask("t2", "a1", "TASK_RUNNING")))
+		for _, id := range []string{"t1", "t2"} {
+			l.until(t, "the agent is there until its last task is lost", func(c *events.Cluster) bool { return len(c.Hosts) == 1 && len(c.Tasks) > 0 })
+			lost := updated(id, "TASK_LOST", 2000)
+			lost.TaskUpdated.Status.Reason = "REASON_AGENT_REMOVED_BY_OPERATOR"
+			m.say(lost)
+		}
+		began := time.Now()
+		l.until(t, "all is gone", func(c *events.Cluster) bool { return len(c.Hosts) == 0 && len(c.Tasks) == 0 })
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("after %v", took)
+		}
+	})
+}
+
+// An agent that drops a launch says TASK_LOST, too, and stays.
+func TestATaskThatWasDroppedIsSoonGone(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		m.change(func(m *fakeMaster) {
+			m.state.Tasks.Tasks = nil
+			m.state.Tasks.Completed = []wireTask{withStatus(wTask("t1", "a1", "TASK_LOST"), 2000, "")}
+		})
+		m.say(updated("t1", "TASK_LOST", 2000))
+		began := time.Now()
+		l.until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Tasks) == 0 })
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("after %v", took)
+		}
+	})
+}
+
 // TestAnAnswerIsNotBelievedAgainstTheStream: an agent that was added after
 // GET_AGENTS was asked is not missing from its answer.
 func TestAnAnswerIsNotBelievedAgainstTheStream(t *testing.T) {

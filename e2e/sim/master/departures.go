@@ -61,7 +61,7 @@ func (m *Master) MarkUnreachable(agentID string) {
 		status.UnreachableTime = since
 		m.updateTask(t, status, *status.State)
 		t.fw.update(status)
-		m.removeTask(t)
+		m.fileTask(t, true)
 	}
 	m.dropAgent(a)
 }

@@ -133,10 +133,14 @@ func (m *Master) lostState(fw *framework, state mesos.TaskState) mesos.TaskState
 }
 
 // removeTask files a task under its framework's past ones. Nobody is told.
-func (m *Master) removeTask(t *task) {
+func (m *Master) removeTask(t *task) { m.fileTask(t, false) }
+
+// fileTask removes a task. Whether it is unreachable its state does not say: to
+// a framework that is not partition-aware it is TASK_LOST.
+func (m *Master) fileTask(t *task, unreachable bool) {
 	delete(t.agent.tasks, t.key())
 	delete(t.fw.tasks, t.key())
-	if *t.State == mesos.TASK_UNREACHABLE {
+	if unreachable {
 		t.fw.unreachable = keep(append(t.fw.unreachable, t), m.cfg.KeepTasks)
 	} else {
 		t.fw.completed = keep(append(t.fw.completed, t), m.cfg.KeepTasks)
