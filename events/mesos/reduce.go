@@ -39,8 +39,8 @@ func (l *limits) task(w *wireTask, exec *executor) events.Task {
 		Name:      l.Text(w.Name),
 		Executor:  w.ID.Value, // a command task's executor has the task's id
 		Agent:     w.Agent.Value,
-		State:     w.State,
-		Role:      role(w.Resources),
+		State:     l.Name(w.State),
+		Role:      l.role(w.Resources),
 		Labels:    l.labels(w.Labels),
 	}
 	container := w.Container
@@ -67,18 +67,18 @@ func (l *limits) task(w *wireTask, exec *executor) events.Task {
 	for i := range w.Statuses {
 		l.status(&t, &w.Statuses[i], w.Statuses[i].State)
 	}
-	t.State = w.State // the latest, which a status not yet acknowledged may be behind
+	t.State = l.Name(w.State) // the latest, which a status not yet acknowledged may be behind
 	return t
 }
 
 // status folds one status update into a task. state is the state that makes
 // an address in it believable.
 func (l *limits) status(t *events.Task, s *wireStatus, state string) {
-	t.State, t.Reason, t.Message = state, s.Reason, l.Text(s.Message)
+	t.State, t.Reason, t.Message = l.Name(state), l.Name(s.Reason), l.Text(s.Message)
 	t.Healthy = s.Healthy
 	t.Since = seconds(s.Timestamp)
 	if id := containerID(s.Container.ID); id != "" {
-		t.Container = id
+		t.Container = l.Text(id)
 	}
 	// Only TASK_RUNNING tells the truth about addresses: before and while
 	// killing, Docker tasks show the agent's (CLUSTER-API 1.5).
@@ -218,6 +218,16 @@ func protocols(s string) []string {
 
 // anyRole is the default of a role, which JSON always has and protobuf has not.
 const anyRole = "*"
+
+// role is that of a task. One that the log cannot hold as it is is none: a
+// policy must not see it as another.
+func (l *limits) role(rs []wireResource) string {
+	r := role(rs)
+	if r != "" && !l.ID(r) {
+		return ""
+	}
+	return r
+}
 
 // role is the role whose resources a task uses.
 func role(rs []wireResource) string {

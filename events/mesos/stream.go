@@ -86,7 +86,7 @@ func (s *Source) taskUpdated(w *wireTaskUpdated) {
 // reduce is a task as it is to be told of: what the record does not say, and
 // the picture does, is kept.
 func (s *Source) reduce(w *wireTask) (events.Task, bool) {
-	if !s.limits.ID(w.Framework.Value) || !s.limits.ID(w.ID.Value) || !s.limits.ID(w.Agent.Value) || w.State == "" {
+	if !s.limits.ID(w.Framework.Value) || !s.limits.ID(w.ID.Value) || !s.limits.ID(w.Agent.Value) || isPod(w) && !s.limits.ID(w.Executor.Value) || w.State == "" {
 		return events.Task{}, false
 	}
 	var exec *executor
