@@ -36,8 +36,11 @@ func element(kind byte, parts ...string) sum {
 		buf = binary.AppendUvarint(buf, uint64(len(p)))
 		buf = append(buf, p...)
 	}
-	h := sha256.Sum256(buf)
-	var s sum
+	return sumOf(buf)
+}
+
+func sumOf(b []byte) (s sum) {
+	h := sha256.Sum256(b)
 	for i := range s {
 		s[i] = binary.LittleEndian.Uint64(h[8*i:])
 	}
@@ -49,7 +52,14 @@ func encoded(kind byte, v any) sum {
 	if err != nil {
 		panic("work: encoding a part of a state: " + err.Error()) // plain data: cannot fail
 	}
-	return element(kind, string(b))
+	return written(kind, b)
+}
+
+// written is element with one part.
+func written(kind byte, part []byte) sum {
+	var room [640]byte // most fit
+	buf := binary.AppendUvarint(append(room[:0], kind), uint64(len(part)))
+	return sumOf(append(buf, part...))
 }
 
 // The elements of a picture.
@@ -57,9 +67,17 @@ func encoded(kind byte, v any) sum {
 func setElement(id string, st *SetState) sum { return element('s', id, string(st.Type), st.Origin) }
 func memberElement(id, member string) sum    { return element('m', id, member) }
 func programElement(p Program) sum           { return encoded('p', p) }
-func endpointElement(e Endpoint) sum         { return encoded('e', e) }
-func routeElement(r Route) sum               { return encoded('r', r) }
 func bgpElement(b *BGP) sum                  { return encoded('b', b) }
+
+func endpointElement(e *Endpoint) sum {
+	var room [512]byte
+	return written('e', appendEndpoint(room[:0], e))
+}
+
+func routeElement(r *Route) sum {
+	var room [256]byte
+	return written('r', appendRoute(room[:0], r))
+}
 
 // Digest is a hash of the picture: equal pictures, however they came about,
 // have equal digests. The revision and the texts for people count too. It
@@ -94,14 +112,14 @@ func (s *State) UnmarshalJSON(b []byte) error {
 		}
 		s.sum.add(st.sum)
 	}
-	for _, p := range s.Programs {
-		s.sum.add(programElement(p))
+	for id, p := range s.Programs {
+		s.addProgram(id, p)
 	}
 	for _, e := range s.Endpoints {
-		s.sum.add(endpointElement(e))
+		s.sum.add(endpointElement(&e))
 	}
 	for _, r := range s.Routes {
-		s.sum.add(routeElement(r))
+		s.sum.add(routeElement(&r))
 	}
 	if s.BGP != nil {
 		s.sum.add(bgpElement(s.BGP))

@@ -18,7 +18,8 @@ type State struct {
 	Routes    map[netip.Prefix]Route `json:"routes"`
 	BGP       *BGP                   `json:"bgp,omitempty"` // nil: the host speaks none
 
-	sum sum // of all elements; only Apply and decoding may change the maps
+	sum      sum            // of all elements; only Apply and decoding may change the maps
+	programs map[string]sum // of each of Programs: their text is long
 }
 
 // SetState is a set with its members as a set.
@@ -37,6 +38,7 @@ func NewState() *State {
 		Programs:  map[string]Program{},
 		Endpoints: map[string]Endpoint{},
 		Routes:    map[netip.Prefix]Route{},
+		programs:  map[string]sum{},
 	}
 }
 
@@ -69,17 +71,17 @@ func (s *State) Apply(it *Item) error {
 	for _, p := range it.Programs {
 		s.dropProgram(p.ID)
 		s.Programs[p.ID] = p
-		s.sum.add(programElement(p))
+		s.addProgram(p.ID, p)
 	}
 	for _, e := range it.Endpoints {
 		s.dropEndpoint(e.ID)
 		s.Endpoints[e.ID] = e
-		s.sum.add(endpointElement(e))
+		s.sum.add(endpointElement(&e))
 	}
 	for _, r := range it.Routes {
 		s.dropRoute(r.Prefix)
 		s.Routes[r.Prefix] = r
-		s.sum.add(routeElement(r))
+		s.sum.add(routeElement(&r))
 	}
 	if it.BGP != nil {
 		s.dropBGP()
@@ -143,23 +145,29 @@ func (s *State) dropSet(id string) {
 	}
 }
 
+func (s *State) addProgram(id string, p Program) {
+	s.programs[id] = programElement(p)
+	s.sum.add(s.programs[id])
+}
+
 func (s *State) dropProgram(id string) {
-	if p, ok := s.Programs[id]; ok {
-		s.sum.remove(programElement(p))
+	if _, ok := s.Programs[id]; ok {
+		s.sum.remove(s.programs[id])
 		delete(s.Programs, id)
+		delete(s.programs, id)
 	}
 }
 
 func (s *State) dropEndpoint(id string) {
 	if e, ok := s.Endpoints[id]; ok {
-		s.sum.remove(endpointElement(e))
+		s.sum.remove(endpointElement(&e))
 		delete(s.Endpoints, id)
 	}
 }
 
 func (s *State) dropRoute(prefix netip.Prefix) {
 	if r, ok := s.Routes[prefix]; ok {
-		s.sum.remove(routeElement(r))
+		s.sum.remove(routeElement(&r))
 		delete(s.Routes, prefix)
 	}
 }
