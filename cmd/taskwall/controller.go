@@ -61,7 +61,7 @@ deployments; without --marathon a policy cannot select by taskwall/app.`,
 	f.StringSlice("networks", d.Networks, "Mesos `network`s whose tasks get an address")
 	f.String("environment-label", d.EnvironmentLabel, "`label` that names a task's environment")
 	f.Duration("address-hold", d.Hold, "how long a released address is kept from reuse")
-	f.Uint64("snapshot-every", 10_000, "log entries between two snapshots of the fold")
+	f.Uint64("snapshot-every", 10_000, "log entries between two snapshots of the fold, at least; more in a large cluster")
 	metricsFlag(cmd)
 	return cmd
 }
@@ -184,8 +184,9 @@ func logOptions(cmd *cobra.Command, log *slog.Logger) (eventlog.Options, error) 
 }
 
 // The least that retention leaves: a controller that starts reads the log from
-// the last snapshot on, and there is one at least every hour or --snapshot-every
-// entries, of some 500 bytes each.
+// the last snapshot on, and there is one at least every hour, or every
+// --snapshot-every entries (of some 500 bytes each), or when there are as many
+// entries as it has thousands of bytes.
 const (
 	minRetention      = 24 * time.Hour
 	minRetentionBytes = 64 << 20

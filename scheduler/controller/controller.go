@@ -50,8 +50,8 @@ type Config struct {
 	Sources  func(sink Sink, known *events.Cluster, since time.Time) ([]Source, error)
 	NATS     *nats.Conn // on which requests are answered and controllers announce themselves
 	Settings events.Settings
-	// SnapshotEvery is the number of entries between two snapshots of the fold;
-	// zero: 10,000. With fewer entries there is one an hour.
+	// SnapshotEvery is the least number of entries between two snapshots of the
+	// fold, and more lie between large ones; zero: 10,000. With fewer entries there is one an hour.
 	SnapshotEvery uint64
 	// CheckpointEvery is how often the leader signs the log's end, if it has
 	// grown; zero: ten minutes.
