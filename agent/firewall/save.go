@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -41,26 +40,41 @@ func parseSave(out []byte) map[string]saved {
 	return tables
 }
 
-var protocolMatch = regexp.MustCompile(`^((?:[^"]*? )?-p )([a-z][a-z0-9.+-]*)`)
-
 // canonical undoes what depends on the host: the names that /etc/protocols
 // gives to protocol numbers other than those we write by name.
 func canonical(rule string) string {
-	if !strings.Contains(rule, "-p ") {
+	at := protocolAt(rule)
+	if at < 0 {
 		return rule
 	}
-	m := protocolMatch.FindStringSubmatch(rule)
-	if m == nil {
-		return rule
+	name := rule[at:]
+	if end := strings.IndexByte(name, ' '); end >= 0 {
+		name = name[:end]
 	}
-	n, ok := protocolNumbers()[m[2]]
+	n, ok := protocolNumbers()[name]
 	if !ok {
 		return rule
 	}
 	if _, ours := protocols[n]; ours {
 		return rule
 	}
-	return m[1] + strconv.Itoa(n) + rule[len(m[0]):]
+	return rule[:at] + strconv.Itoa(n) + rule[at+len(name):]
+}
+
+// protocolAt is where a rule names its protocol, before any text in quotes; -1
+// if it does not. A host may have tens of thousands of rules to look at.
+func protocolAt(rule string) int {
+	const option = "-p "
+	if strings.HasPrefix(rule, option) {
+		return len(option)
+	}
+	if quote := strings.IndexByte(rule, '"'); quote >= 0 {
+		rule = rule[:quote]
+	}
+	if i := strings.Index(rule, " "+option); i >= 0 {
+		return i + 1 + len(option)
+	}
+	return -1
 }
 
 var protocolNumbers = sync.OnceValue(func() map[string]int {
