@@ -83,11 +83,20 @@ func detect(ctx context.Context, b Backend) (*tools, error) {
 	return nft, nil
 }
 
-func (t *tools) check() error {
+// installed says which program is missing.
+func (t *tools) installed() error {
 	for _, p := range []string{t.program(4, "restore"), t.program(4, "save"), t.program(6, "restore"), t.program(6, "save")} {
 		if _, err := exec.LookPath(p); err != nil {
 			return fmt.Errorf("iptables backend %s: %w (install the iptables package)", t.backend, err)
 		}
+	}
+	return nil
+}
+
+// check says what is missing, or too old. It runs the programs.
+func (t *tools) check() error {
+	if err := t.installed(); err != nil {
+		return err
 	}
 	for family, protocol := range map[int]iptables.Protocol{4: iptables.ProtocolIPv4, 6: iptables.ProtocolIPv6} {
 		name := strings.TrimSuffix(t.program(family, ""), "-")

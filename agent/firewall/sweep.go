@@ -22,7 +22,7 @@ func (f *Firewall) lookOther(ctx context.Context) leftover {
 	if f.tools.backend == NFT {
 		l.other.backend = Legacy
 	}
-	if l.other.check() != nil {
+	if l.other.installed() != nil { // programs of these names are new enough
 		return l
 	}
 	for _, family := range []int{4, 6} {
