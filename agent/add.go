@@ -123,8 +123,13 @@ func (a *Agent) awaitEndpoint(ctx context.Context, id, network string) (work.End
 	for {
 		a.mu.Lock()
 		ep, ok := a.endpoints[id]
-		if other, is := a.endpoints[work.EndpointID(id, network, 1)]; is && ep.Network != network {
-			ep, ok = other, true
+		for _, called := range []string{
+			work.EndpointID(id, network, 1),
+			work.EndpointAt(a.cfg.Host, id, network, 0), work.EndpointAt(a.cfg.Host, id, network, 1),
+		} {
+			if other, is := a.endpoints[called]; is && (!ok || ep.Network != network) {
+				ep, ok = other, true
+			}
 		}
 		changed, open := a.changed, a.open()
 		a.mu.Unlock()

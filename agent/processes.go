@@ -98,6 +98,7 @@ func (w *waiting) round(ctx context.Context, a *Agent) {
 		}
 		for _, c := range cs {
 			w.container[c.Endpoint()] = c.ID
+			w.container[work.EndpointAt(a.cfg.Host, c.Endpoint(), "", 0)] = c.ID
 		}
 	}
 	for _, ep := range eps {

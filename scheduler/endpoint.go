@@ -39,23 +39,71 @@ type endpoint struct {
 
 // derive says what the tasks of one executor make of their endpoints: one for
 // each of our networks that they asked for, none when no task lives or the agent
-// is not known (yet). Tasks come in the order of their keys.
+// is not known (yet). Tasks come in the order of their keys. Those on different
+// hosts are of different executors with one id.
 func (s *State) derive(id string, tasks []events.Task) []*endpoint {
+	var hosts []string
+	on := map[string][]events.Task{}
+	for i := range tasks {
+		name := s.cluster.HostName(tasks[i].Agent)
+		if name == "" {
+			continue
+		}
+		if on[name] == nil {
+			hosts = append(hosts, name)
+		}
+		on[name] = append(on[name], tasks[i])
+	}
+	var es []*endpoint
+	first := s.firstHost(id, hosts)
+	for _, name := range hosts {
+		es = append(es, s.deriveOn(name, id, on[name], name == first)...)
+	}
+	return es
+}
+
+// firstHost is the one of an executor's hosts whose endpoints are named like the
+// executor alone. An endpoint keeps its name for as long as it lives.
+func (s *State) firstHost(id string, hosts []string) string {
+	if len(hosts) <= 1 && len(s.byExecutor[id]) == 0 {
+		return strings.Join(hosts, "")
+	}
+	named := map[string]bool{}
+	for _, had := range events.SortedKeys(s.byExecutor[id]) {
+		host := s.endpoints[had].host.name
+		if !work.NamesHost(had) && slices.Contains(hosts, host) {
+			return host
+		}
+		named[host] = named[host] || work.NamesHost(had)
+	}
+	for _, name := range hosts {
+		if !named[name] {
+			return name
+		}
+	}
+	return ""
+}
+
+// deriveOn is derive for the tasks on one host.
+func (s *State) deriveOn(name, id string, tasks []events.Task, first bool) []*endpoint {
 	var es []*endpoint
 	var ports []events.Port
 	for i := range tasks {
 		t := &tasks[i]
-		name := s.cluster.HostName(t.Agent)
 		networks := s.networksOf(t)
-		if len(networks) == 0 || name == "" {
+		if len(networks) == 0 {
 			continue
 		}
 		for _, n := range networks {
 			if slices.ContainsFunc(es, func(e *endpoint) bool { return e.network == n }) {
 				continue
 			}
+			called := work.EndpointID(id, n, len(es))
+			if !first {
+				called = work.EndpointAt(name, id, n, len(es))
+			}
 			es = append(es, &endpoint{
-				id: work.EndpointID(id, n, len(es)), host: s.host(name), agent: t.Agent,
+				id: called, host: s.host(name), agent: t.Agent,
 				network: n, docker: t.Containerizer == docker, task: t.ID,
 			})
 		}

@@ -25,7 +25,7 @@ func step(t *rapid.T, now *time.Time) events.Event {
 	case "task":
 		tk := task(id, host, pick("state", "TASK_STAGING", "TASK_RUNNING", "TASK_RUNNING", "TASK_UNREACHABLE", "TASK_KILLED", "TASK_LOST"),
 			"app="+pick("app", "web", "db", "other"))
-		if id >= "e" { // two tasks of one pod
+		if id >= "d" { // tasks of one executor, or of several of one id
 			tk.Executor = "pod"
 		}
 		ev.Kind, ev.Task = events.TaskPut, tk
@@ -40,7 +40,11 @@ func step(t *rapid.T, now *time.Time) events.Event {
 	case "join":
 		ev.Kind, ev.Join = events.AgentJoin, &events.Join{Host: host, Address: hostAddress(host)}
 	case "wiring":
-		ev.Kind, ev.Wiring = events.EndpointState, &events.Wiring{Host: host, Endpoint: "fw/" + id,
+		endpoint := "fw/" + id
+		if id >= "d" {
+			endpoint = pick("endpoint", "fw/pod", "fw/pod", "fw/pod/@"+host)
+		}
+		ev.Kind, ev.Wiring = events.EndpointState, &events.Wiring{Host: host, Endpoint: endpoint,
 			State: events.WiringState(pick("wiring", "attached", "detached", "detached"))}
 	case "policy":
 		change := &events.PolicyChange{Author: "ann"}

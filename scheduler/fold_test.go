@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strings"
 	"testing"
@@ -352,6 +353,47 @@ func TestPodSharesOneAddress(t *testing.T) {
 	if n := len(w.state.View().Endpoints); n != 1 {
 		t.Errorf("the pod ended with its first task")
 	}
+}
+
+// Mesos wants an executor's id to be unique on an agent only: the same one on
+// two hosts are two endpoints, with the labels of the tasks there, and each keeps
+// its name and address for as long as it lives.
+func TestExecutorsOfOneIdOnTwoHosts(t *testing.T) {
+	w := threeHosts(t)
+	say := func(id, host, state string) {
+		tk := task(id, host, state, "app=db", "at="+host)
+		tk.Executor, tk.ExecutorLabels = "default", map[string]string{"of": host}
+		w.say(events.Event{Kind: events.TaskPut, Task: tk})
+	}
+	check := func(want map[string]string) {
+		t.Helper()
+		got := map[string]string{}
+		addrs := map[netip.Addr]bool{}
+		for _, e := range w.state.View().Endpoints {
+			got[e.ID] = e.Host
+			if !e.Address.IsValid() || addrs[e.Address] || e.Labels["at"] != e.Host || e.Labels["of"] != e.Host || w.hosts[e.Host].Endpoints[e.ID].Address != e.Address {
+				t.Errorf("%s on %s: address %v, labels %v", e.ID, e.Host, e.Address, e.Labels)
+			}
+			addrs[e.Address] = true
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("endpoints %v, want %v", got, want)
+		}
+	}
+	say("b", "h2", "TASK_RUNNING")
+	check(map[string]string{"fw/default": "h2"})
+	say("a", "h1", "TASK_STAGING") // comes first in order, and second in time
+	say("c", "h3", "TASK_STAGING")
+	all := map[string]string{"fw/default": "h2", "fw/default/@h1": "h1", "fw/default/@h3": "h3"}
+	check(all)
+	say("b", "h2", "TASK_UNREACHABLE")
+	check(all)
+	say("b", "h2", "TASK_FAILED")
+	check(map[string]string{"fw/default/@h1": "h1", "fw/default/@h3": "h3"})
+	say("d", "h2", "TASK_RUNNING")
+	check(all)
+	w.say(events.Event{Kind: events.HostGone, Gone: &events.Gone{Key: "agent-h1"}})
+	check(map[string]string{"fw/default": "h2", "fw/default/@h3": "h3"})
 }
 
 func TestPolicyChangeGoesToItsSpanOnly(t *testing.T) {

@@ -232,8 +232,14 @@ func (s *State) facts(ev events.Event) []string {
 func (s *State) unindex(t *events.Task) {
 	id := t.Endpoint()
 	leave(s.tasks, id, t.Key())
-	if len(s.tasks[id]) == 0 {
+	others := false // on the same agent: an executor's id may be used on several
+	for key := range s.tasks[id] {
+		others = others || s.cluster.Tasks[key].Agent == t.Agent
+	}
+	if !others {
 		leave(s.byAgent, t.Agent, id)
+	}
+	if len(s.tasks[id]) == 0 {
 		leave(s.byFramework, t.Framework, id)
 	}
 }

@@ -13,6 +13,18 @@ func EndpointID(executor, network string, nth int) string {
 	return executor + "/" + network
 }
 
+// EndpointAt names an endpoint of an executor whose id another host's executor of
+// the same framework has, too: Mesos wants it unique on an agent only. The first
+// host's endpoints are named by EndpointID, the others' so.
+func EndpointAt(host, executor, network string, nth int) string {
+	return EndpointID(executor+"/@"+host, network, nth)
+}
+
+// NamesHost reports whether an endpoint is named by EndpointAt.
+func NamesHost(endpoint string) bool {
+	return strings.HasPrefix(endpoint[len(ExecutorOf(endpoint)):], "/@")
+}
+
 // ExecutorOf is the executor of an endpoint, as EndpointID takes it.
 func ExecutorOf(endpoint string) string {
 	framework, rest, _ := strings.Cut(endpoint, "/")

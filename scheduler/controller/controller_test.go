@@ -244,6 +244,7 @@ func TestTermsFollowOnEachOther(t *testing.T) {
 		}
 		p.say(c, webTask(int(epoch)+10))
 		p.until("one task more", func() bool { return len(p.status().Endpoints) == len(before.Endpoints)+1 })
+		p.until("its item", func() bool { return len(p.items()) > said }) // the status is of what is folded
 		said, before = len(p.items()), p.status()
 		end()
 	}
