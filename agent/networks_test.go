@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -87,4 +88,23 @@ func TestSeveralNetworks(t *testing.T) {
 	peer.gone()
 	l.must(work.Item{Delete: &work.Deletions{Programs: []string{"open"}}})
 	nothingLeft(t, l, backend)
+}
+
+// An executor whose id another host's has, too, is told of by a name that holds
+// this host's; Mesos knows it by its id alone.
+func TestAnExecutorOfAnIdThatAnotherHostHasToo(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	id := work.EndpointAt("h1", "fw/default", "taskwall", 0)
+	ep := endpoint("default", "10.0.0.1", "")
+	ep.ID = id
+	l.must(work.Item{Endpoints: []work.Endpoint{ep}})
+	tk := l.container("default")
+	tk.mustAdd()
+	l.await("attached", func(r work.Report) bool {
+		return r.Wiring != nil && r.Wiring.Endpoint == id && r.Wiring.State == events.Attached
+	})
+	if out, exit := tk.call("DEL", "taskwall", "eth0"); exit != 0 {
+		t.Error(out)
+	}
+	l.await("detached", detached(id))
 }
