@@ -33,6 +33,7 @@ type Cluster struct {
 	Control *netns.Host
 
 	cfg     Config
+	net     Network // of masters and Marathons
 	ids     *ids.Source
 	prefix  string
 	tempDir string
@@ -76,7 +77,10 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Cluster{cfg: cfg, ids: ids.New(cfg.Seed), Quorum: master.NewQuorum(), prefix: "sim"}
+	c := &Cluster{cfg: cfg, net: cfg.Network, ids: ids.New(cfg.Seed), Quorum: master.NewQuorum(), prefix: "sim"}
+	if c.net == nil {
+		c.net = &loopback{}
+	}
 	if cfg.Fabric != nil {
 		c.prefix = cfg.Fabric.Prefix()
 	}
@@ -101,7 +105,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("control host: %w", err)
 		}
-		c.Control = host
+		c.Control, c.net = host, host
 	}
 	for range c.cfg.Masters {
 		if err := c.addMaster(); err != nil {
@@ -164,10 +168,10 @@ func (c *Cluster) dialFromControl() marathon.Dial {
 	}
 }
 
-// listen opens a port on the control host, or any port on loopback.
+// listen opens a port on the control host, or any port elsewhere.
 func (c *Cluster) listen(port int) (net.Listener, error) {
 	if c.Control == nil {
-		return net.Listen("tcp", "127.0.0.1:0")
+		return c.net.Listen("tcp", "127.0.0.1:0")
 	}
 	return c.Control.Listen("tcp", ":"+strconv.Itoa(port))
 }
@@ -336,12 +340,9 @@ func (c *Cluster) urls(list []*server) []string {
 }
 
 // Client is an HTTP client that can reach masters and Marathons: its
-// connections start on the control host.
+// connections start on the control host, or on the Network.
 func (c *Cluster) Client() *http.Client {
-	t := &http.Transport{}
-	if c.Control != nil {
-		t.DialContext = c.Control.DialContext
-	}
+	t := &http.Transport{DialContext: c.net.DialContext}
 	if c.cfg.TLS != nil {
 		t.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
 	}

@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/taskwall/taskwall/e2e/netns"
@@ -20,14 +22,28 @@ type Host struct {
 	Resources  master.Amount // zero: 4 cpus, 2 GiB, 4 GiB disk, ports 31000-32000
 }
 
+// Network is where processes listen and are reached.
+type Network interface {
+	Listen(network, addr string) (net.Listener, error)
+	DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// loopback is the caller's namespace.
+type loopback struct{ net.Dialer }
+
+func (*loopback) Listen(network, addr string) (net.Listener, error) { return net.Listen(network, addr) }
+
 // Config describes a cluster. The zero value is a master and a Marathon on
 // loopback, without agents.
 type Config struct {
 	// Fabric is where hosts are made; nil: no namespaces, tasks on paper.
 	Fabric *netns.Fabric
 	// Control is the host on which masters and Marathons listen; without a
-	// name they listen on loopback of the caller's namespace.
+	// name they listen on Network.
 	Control Host
+	// Network is where masters and Marathons without a Control host are reached;
+	// nil: loopback of the caller's namespace.
+	Network Network
 	Hosts   []Host
 
 	// CNIConf and CNIPlugins are the Mesos agents' directories of network

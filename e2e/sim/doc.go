@@ -32,7 +32,9 @@
 //	probe.TCP(ctx, tasks[0].Netns, tasks[1].Address, 8080)
 //
 // Without a fabric all servers listen on loopback and tasks run on paper only
-// (no process, no CNI): thousands of them start at once.
+// (no process, no CNI): thousands of them start at once. With a Network in memory
+// (package memnet) all this fits in a testing/synctest bubble: hours of a
+// cluster's life pass in seconds.
 //
 // Cluster's methods inject the faults that the real thing has: see fault.go.
 // Tasks is the truth to compare with.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 
@@ -23,11 +22,15 @@ type Chaos struct {
 	Delay     float64 // held back until another event passes: late, and out of order with other subjects
 }
 
+// Tampered counts what a Chaos did.
+type Tampered struct{ Dropped, Doubled, Delayed, Overtaken int }
+
 // chaos applies a Chaos, the same way for the same seed and events.
 type chaos struct {
 	mu        sync.Mutex
 	rng       *rand.Rand
 	c         Chaos
+	did       Tampered
 	mesos     map[int][]*mesosmaster.Event
 	marathons map[int][]marathon.Event
 }
@@ -62,11 +65,13 @@ func (c *chaos) marathon(stream int, e marathon.Event) []marathon.Event {
 func tamper[E any](c *chaos, held map[int][]E, stream int, e E, subject func(E) string) []E {
 	x := c.rng.Float64()
 	if x < c.c.Drop {
+		c.did.Dropped++
 		return nil
 	}
 	x -= c.c.Drop
 	if x >= c.c.Duplicate && x < c.c.Duplicate+c.c.Delay {
 		held[stream] = append(held[stream], e)
+		c.did.Delayed++
 		return nil
 	}
 	var before, after []E
@@ -75,12 +80,14 @@ func tamper[E any](c *chaos, held map[int][]E, stream int, e E, subject func(E) 
 			before = append(before, late)
 		} else {
 			after = append(after, late)
+			c.did.Overtaken++
 		}
 	}
 	delete(held, stream)
 	out := append(before, e)
 	if x < c.c.Duplicate {
 		out = append(out, e)
+		c.did.Doubled++
 	}
 	return append(out, after...)
 }
@@ -122,6 +129,20 @@ func (c *Cluster) TamperMesos(to Chaos) { c.mesos.set(to) }
 
 // TamperMarathon makes the event streams misbehave from now on.
 func (c *Cluster) TamperMarathon(to Chaos) { c.events.set(to) }
+
+// Tampered is what became of both kinds of streams' events so far.
+func (c *Cluster) Tampered() Tampered {
+	var sum Tampered
+	for _, x := range []*chaos{c.mesos, c.events} {
+		x.mu.Lock()
+		sum.Dropped += x.did.Dropped
+		sum.Doubled += x.did.Doubled
+		sum.Delayed += x.did.Delayed
+		sum.Overtaken += x.did.Overtaken
+		x.mu.Unlock()
+	}
+	return sum
+}
 
 // CutStreams breaks every stream of masters and Marathons.
 func (c *Cluster) CutStreams() {
@@ -176,7 +197,7 @@ func (c *Cluster) StartMasters() error {
 		if s.master != nil {
 			continue
 		}
-		l, err := c.relisten(s.addr)
+		l, err := c.net.Listen("tcp", s.addr)
 		if err != nil {
 			return fmt.Errorf("restart master: %w", err)
 		}
@@ -191,13 +212,6 @@ func (c *Cluster) RestartMaster() error {
 		return err
 	}
 	return c.StartMasters()
-}
-
-func (c *Cluster) relisten(addr string) (net.Listener, error) {
-	if c.Control == nil {
-		return net.Listen("tcp", addr)
-	}
-	return c.Control.Listen("tcp", addr)
 }
 
 // Unreachable cuts a host's Mesos agent off and makes the master give it up at

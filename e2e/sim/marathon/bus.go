@@ -20,6 +20,7 @@ type bus struct {
 	mu   sync.Mutex
 	subs []*subscription
 	next int
+	slow int     // streams that were cut because their client was too slow
 	log  []Event // everything published, for tests
 }
 
@@ -44,25 +45,28 @@ func (b *bus) publish(e Event) {
 			events = b.tamper(s.number, e)
 		}
 		for _, e := range events {
-			s.put(e, b.limit)
+			if s.put(e, b.limit) {
+				b.slow++
+			}
 		}
 	}
 }
 
 // put queues an event. A stream with too many outstanding, of whatever type,
-// is cut (CLUSTER-API 1.2).
-func (s *subscription) put(e Event, limit int) {
+// is cut (CLUSTER-API 1.2); true if this did it.
+func (s *subscription) put(e Event, limit int) (cut bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) >= limit {
-		s.cutter.Do(func() { close(s.cut) })
-		return
+		s.cutter.Do(func() { close(s.cut); cut = true })
+		return cut
 	}
 	s.queue = append(s.queue, e)
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
+	return false
 }
 
 // take returns what is queued; filtered events are gone.
@@ -116,4 +120,11 @@ func (b *bus) published() []Event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]Event(nil), b.log...)
+}
+
+// SlowStreams is how many streams were cut because their client did not keep up.
+func (m *Marathon) SlowStreams() int {
+	m.bus.mu.Lock()
+	defer m.bus.mu.Unlock()
+	return m.bus.slow
 }

@@ -82,9 +82,13 @@ func (m *Marathon) change(specs map[string]*runSpec, group string, force bool) (
 	}
 	m.begin(d, [][]action{stops, starts, changes})
 	if m.cfg.RootLag > 0 {
-		fired, _ := m.cfg.Clock.After(m.cfg.RootLag)
+		fired, stop := m.cfg.Clock.After(m.cfg.RootLag)
 		m.mu.Unlock()
-		<-fired
+		select {
+		case <-fired:
+		case <-m.ctx.Done():
+			stop()
+		}
 		m.mu.Lock()
 	}
 	for id, spec := range specs {

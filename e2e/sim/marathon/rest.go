@@ -10,9 +10,13 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 const maxBody = 16 << 20
+
+// zippers are kept: making one takes longer than most answers.
+var zippers = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
 
 // fail answers with an error as Marathon words them.
 func fail(w http.ResponseWriter, status int, message string) {
@@ -30,9 +34,11 @@ func reply(w http.ResponseWriter, r *http.Request, status int, body any) {
 	if r != nil && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") && len(b) > 256 {
 		w.Header().Set("Content-Encoding", "gzip")
 		w.WriteHeader(status)
-		z := gzip.NewWriter(w)
+		z := zippers.Get().(*gzip.Writer)
+		z.Reset(w)
 		_, _ = z.Write(b)
 		_ = z.Close()
+		zippers.Put(z)
 		return
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
