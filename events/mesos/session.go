@@ -165,8 +165,8 @@ func (s *session) first(ctx context.Context) error {
 
 // follow reduces records as they come, until it is time for another session.
 func (s *session) follow(ctx context.Context) error {
-	began := s.cfg.Now()
-	s.resync = time.NewTimer(s.cfg.jittered(s.cfg.Resync))
+	began, until := s.cfg.Now(), s.cfg.jittered(s.cfg.Resync)
+	s.resync = time.NewTimer(until)
 	defer s.resync.Stop()
 	poll := time.NewTimer(s.cfg.jittered(s.cfg.PollAgents))
 	defer poll.Stop()
@@ -174,10 +174,11 @@ func (s *session) follow(ctx context.Context) error {
 	defer sweep.Stop()
 	for {
 		if s.doubt != "" && !s.rushed {
-			if s.rushed = true; s.cfg.Now().Sub(began) > calm {
+			lasted := s.cfg.Now().Sub(began)
+			if s.rushed = true; lasted > calm {
 				s.doubts.Reset()
 			}
-			s.resync.Reset(s.doubts.Next())
+			s.resync.Reset(min(s.doubts.Next(), until-lasted)) // sooner, never later
 		}
 		select {
 		case <-s.queue.Filled():
