@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,20 +21,31 @@ import (
 // reconcileLog is a log in memory that fails at will, the fold of it, and the
 // hosts that do what the fold's work items say.
 type reconcileLog struct {
-	mu       sync.Mutex
-	rng      *rand.Rand
-	seq      uint64
-	failing  float64
-	since    time.Time     // of failing
-	impaired time.Duration // in all, before since
-	refused  int
-	ids      map[string]bool
-	tasks    map[string]bool
-	cluster  *events.Cluster
-	fold     *scheduler.State
-	hostsOf  map[string]*wiredHost
-	held     map[netip.Addr]string // by which endpoint, on which host
-	trouble  []string
+	mu      sync.Mutex
+	rng     *rand.Rand
+	seq     uint64
+	failing float64
+	delay   time.Duration // the most that an append takes
+	counts  logCounts
+	ids     map[string]bool
+	tasks   map[string]bool
+	cluster *events.Cluster
+	fold    *scheduler.State
+	hostsOf map[string]*wiredHost
+	held    map[netip.Addr]string // by which endpoint, on which host
+	had     map[netip.Addr]string // by which endpoint before, or still
+	given   map[string]netip.Addr // the last address of each task
+	trouble []string
+}
+
+// logCounts says what a log went through.
+type logCounts struct{ Stored, Refused, Delayed, Reused int }
+
+func (c *logCounts) add(d logCounts) {
+	c.Stored += d.Stored
+	c.Refused += d.Refused
+	c.Delayed += d.Delayed
+	c.Reused += d.Reused
 }
 
 // wiredHost is a host that answers its work items in its own time.
@@ -45,16 +57,21 @@ type wiredHost struct {
 
 var errLogFails = errors.New("the log fails")
 
-const testPool = `{"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"main"},"spec":{"cidr":"172.16.0.0/20","blockSize":28}}`
+// testPools are of many addresses, and of so few that they are soon used again
+// or run out.
+var testPools = []string{
+	`{"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"main"},"spec":{"cidr":"172.16.0.0/20","blockSize":28}}`,
+	`{"apiVersion":"projectcalico.org/v3","kind":"IPPool","metadata":{"name":"main"},"spec":{"cidr":"172.16.0.0/27","blockSize":30}}`,
+}
 
 func newReconcileLog(seed uint64) *reconcileLog {
 	l := &reconcileLog{
 		rng: rand.New(rand.NewPCG(seed, 9)), ids: map[string]bool{}, tasks: map[string]bool{},
-		cluster: events.NewCluster(), fold: scheduler.NewState(), hostsOf: map[string]*wiredHost{}, held: map[netip.Addr]string{},
+		cluster: events.NewCluster(), fold: scheduler.NewState(), hostsOf: map[string]*wiredHost{}, held: map[netip.Addr]string{}, had: map[netip.Addr]string{}, given: map[string]netip.Addr{},
 	}
 	key := events.ResourceKey{Kind: "IPPool", Name: "main"}
 	l.take(events.Event{ID: "policy", Kind: events.PolicyApply, Policy: &events.PolicyChange{
-		Author: "test", Put: []events.Resource{{ResourceKey: key, Body: json.RawMessage(testPool)}},
+		Author: "test", Put: []events.Resource{{ResourceKey: key, Body: json.RawMessage(testPools[l.rng.IntN(len(testPools))])}},
 	}})
 	l.take(events.Event{ID: "settings", Kind: events.SettingsPut, Settings: &events.Settings{
 		Networks: []string{"taskwall"}, EnvironmentLabel: "taskwall.environment", Hold: 10 * time.Millisecond,
@@ -72,31 +89,36 @@ func (l *reconcileLog) join(host string) {
 func (l *reconcileLog) fail(share float64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
-	if l.failing > 0 {
-		l.impaired += now.Sub(l.since)
-	}
-	l.failing, l.since = share, now
+	l.failing = share
 }
 
-// hindered is for how long the log refused appends, and its last refusal may
-// have kept a source waiting.
-func (l *reconcileLog) hindered() time.Duration {
+// slow makes each append take up to so long from now on.
+func (l *reconcileLog) slow(most time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.refused == 0 {
-		return 0
+	l.delay = most
+}
+
+// wait is as long as an append takes.
+func (l *reconcileLog) wait() {
+	l.mu.Lock()
+	var d time.Duration
+	if l.delay > 0 {
+		d = time.Duration(l.rng.Int64N(int64(l.delay)))
+		l.counts.Delayed++
 	}
-	return l.impaired + longestRetry
+	l.mu.Unlock()
+	time.Sleep(d)
 }
 
 // Append stores events, each id once.
 func (l *reconcileLog) Append(_ context.Context, evs ...events.Event) error {
+	l.wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var err error
 	if l.rng.Float64() < l.failing {
-		l.refused++
+		l.counts.Refused++
 		evs, err = evs[:l.rng.IntN(len(evs)+1)], errLogFails
 	}
 	for _, e := range evs {
@@ -115,7 +137,7 @@ func (l *reconcileLog) take(e events.Event) {
 	}
 	text, err := json.Marshal(e)
 	if err != nil || strings.Contains(string(text), "hunter2") {
-		l.trouble = append(l.trouble, fmt.Sprintf("an event that must not be: %s, %v", text, err))
+		l.cry("an event that must not be: %s, %v", text, err)
 	}
 	l.seq++
 	l.cluster.Apply(e)
@@ -129,13 +151,21 @@ func (l *reconcileLog) take(e events.Event) {
 	for _, it := range items {
 		l.work(l.hostsOf[it.Host], it)
 	}
+	for key, t := range l.cluster.Tasks {
+		for _, h := range l.hostsOf {
+			at, ok := h.picture.Endpoints[work.EndpointID(t.Framework+"/"+t.Executor, "taskwall", 0)]
+			if ok && at.Address.IsValid() && len(t.Networks) > 0 && !events.Terminal(t.State) {
+				l.given[key] = at.Address
+			}
+		}
+	}
 }
 
 // work is a host's taking of an item: it wires addresses at once, and
 // detaches what it no longer has later.
 func (l *reconcileLog) work(h *wiredHost, it *work.Item) {
 	if err := h.picture.Apply(it); err != nil {
-		l.trouble = append(l.trouble, fmt.Sprintf("item %d of %s: %v", it.Rev, h.name, err))
+		l.cry("item %d of %s: %v", it.Rev, h.name, err)
 	}
 	if it.Delete != nil {
 		h.leaving = append(h.leaving, it.Delete.Endpoints...)
@@ -146,9 +176,12 @@ func (l *reconcileLog) work(h *wiredHost, it *work.Item) {
 		}
 		who := h.name + " " + e.ID
 		if other, taken := l.held[e.Address]; taken && other != who {
-			l.trouble = append(l.trouble, fmt.Sprintf("address %v is given to %s while %s has it", e.Address, who, other))
+			l.cry("address %v is given to %s while %s has it", e.Address, who, other)
 		}
-		l.held[e.Address] = who
+		if before, ok := l.had[e.Address]; ok && before != who {
+			l.counts.Reused++
+		}
+		l.held[e.Address], l.had[e.Address] = who, who
 	}
 }
 
@@ -208,7 +241,13 @@ func (l *reconcileLog) hosts(ctx context.Context) {
 func (l *reconcileLog) picture() picture {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := picture{Tasks: map[string]sim.Task{}, Hosts: map[string]string{}, Apps: map[string]string{}, Deploying: len(l.cluster.Deployments)}
+	p := picture{Tasks: map[string]sim.Task{}, Endpoints: map[string]string{}, Hosts: map[string]string{},
+		Apps: map[string]string{}, Deploying: len(l.cluster.Deployments)}
+	for name, h := range l.hostsOf {
+		for id := range h.picture.Endpoints {
+			p.Endpoints[id] = name
+		}
+	}
 	for key, t := range l.cluster.Tasks {
 		if events.Terminal(t.State) {
 			continue
@@ -243,10 +282,63 @@ func (l *reconcileLog) picture() picture {
 	return p
 }
 
-func (l *reconcileLog) told() map[string]bool {
+// untold are those of the tasks that are not in the log though it works.
+func (l *reconcileLog) untold(tasks map[string]bool) map[string]bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tasks
+	out := map[string]bool{}
+	if l.failing > 0 || l.delay > 0 {
+		return out
+	}
+	for key := range tasks {
+		if !l.tasks[key] {
+			out[key] = true
+		}
+	}
+	return out
+}
+
+// over are the tasks that the log told of, and that have ended by it.
+func (l *reconcileLog) over() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[string]bool{}
+	for key := range l.tasks {
+		if t, ok := l.cluster.Tasks[key]; !ok || events.Terminal(t.State) {
+			out[key] = true
+		}
+	}
+	return out
+}
+
+// apart complains of endpoints whose tasks live and were given one address.
+func (l *reconcileLog) apart(living map[string]string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	by := map[netip.Addr]string{}
+	for _, task := range events.SortedKeys(living) {
+		addr, ok := l.given[task]
+		if !ok {
+			continue
+		}
+		if other, taken := by[addr]; taken && other != living[task] {
+			l.cry("address %v is of %s and of %s, and tasks of both live", addr, other, living[task])
+		}
+		by[addr] = living[task]
+	}
+}
+
+// complain notes that something is wrong.
+func (l *reconcileLog) complain(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cry(format, args...)
+}
+
+func (l *reconcileLog) cry(format string, args ...any) {
+	if text := fmt.Sprintf(format, args...); len(l.trouble) < 20 && !slices.Contains(l.trouble, text) {
+		l.trouble = append(l.trouble, text)
+	}
 }
 
 func (l *reconcileLog) troubles() []string {
@@ -255,8 +347,9 @@ func (l *reconcileLog) troubles() []string {
 	return l.trouble
 }
 
-func (l *reconcileLog) counts() (stored, refused int) {
+func (l *reconcileLog) counted() logCounts {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return int(l.seq), l.refused
+	l.counts.Stored = int(l.seq)
+	return l.counts
 }

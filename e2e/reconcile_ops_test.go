@@ -41,11 +41,12 @@ func (h *history) step(ctx context.Context) {
 		{"agent partitioned", 2, func() { h.host().Agent.Partition(true) }},
 		{"agent killed", 2, func() { h.host().Agent.Kill() }},
 		{"agent started", 3, func() { _ = h.host().Agent.Start() }},
-		{"agent loses its id", 1, func() { n := h.host(); n.Agent.Kill(); n.Agent.Wipe(); _ = n.Agent.Start() }},
-		{"agent unregisters", 1, func() { h.host().Agent.Unregister() }},
+		{"agent loses its id", 1, func() { n := h.host(); h.wipe(n); _ = n.Agent.Start() }},
+		{"agent unregisters", 1, h.unregister},
 		{"agent marked gone", 1, h.markGone},
 		{"the log fails", 3, func() { h.log.fail(h.rng.Float64() * 0.8) }},
-		{"the log recovers", 3, func() { h.log.fail(0) }},
+		{"the log is slow", 2, func() { h.log.slow(time.Duration(h.rng.Int64N(int64(time.Second)))) }},
+		{"the log recovers", 4, func() { h.log.fail(0); h.log.slow(0) }},
 	}
 	total := 0
 	for _, o := range ops {
@@ -63,6 +64,7 @@ func (h *history) step(ctx context.Context) {
 // calm ends everything that is wrong with the cluster.
 func (h *history) calm(ctx context.Context) {
 	h.log.fail(0)
+	h.log.slow(0)
 	h.c.TamperMesos(sim.Chaos{})
 	h.c.TamperMarathon(sim.Chaos{})
 	h.c.MuteMesos(false)
@@ -74,7 +76,7 @@ func (h *history) calm(ctx context.Context) {
 	for _, n := range h.c.Hosts() {
 		h.c.Reachable(n.Name)
 		if h.gone[n.Agent.ID()] { // it was away when it was marked, and does not know
-			n.Agent.Wipe()
+			h.wipe(n)
 		}
 		_ = n.Agent.Start() // if it is not running
 	}
@@ -111,9 +113,21 @@ func (h *history) registers(n *sim.Node, patience time.Duration) bool {
 // when the Mesos agent is not there to do it.
 func (h *history) markGone() {
 	n := h.host()
+	h.mu.Lock() // before the fold can be told
+	defer h.mu.Unlock()
+	h.bury(n)
 	if id := n.Agent.ID(); h.c.MarkGone(n.Name) {
 		h.gone[id] = true
 	}
+}
+
+// unregister shuts a host's agent down, and with it what runs there.
+func (h *history) unregister() {
+	n := h.host()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bury(n)
+	n.Agent.Unregister()
 }
 
 func (h *history) chaos() sim.Chaos {
