@@ -152,9 +152,12 @@ func (l *reconcileLog) take(e events.Event) {
 		l.work(l.hostsOf[it.Host], it)
 	}
 	for key, t := range l.cluster.Tasks {
-		for _, h := range l.hostsOf {
-			at, ok := h.picture.Endpoints[work.EndpointID(t.Framework+"/"+t.Executor, "taskwall", 0)]
-			if ok && at.Address.IsValid() && len(t.Networks) > 0 && !events.Terminal(t.State) {
+		h := l.hostsOf[l.cluster.Hosts[t.Agent].Name]
+		if h == nil {
+			continue
+		}
+		for id, at := range h.picture.Endpoints {
+			if work.ExecutorOf(id) == t.Framework+"/"+t.Executor && at.Address.IsValid() && len(t.Networks) > 0 && !events.Terminal(t.State) {
 				l.given[key] = at.Address
 			}
 		}
@@ -241,11 +244,11 @@ func (l *reconcileLog) hosts(ctx context.Context) {
 func (l *reconcileLog) picture() picture {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := picture{Tasks: map[string]sim.Task{}, Endpoints: map[string]string{}, Hosts: map[string]string{},
+	p := picture{Tasks: map[string]sim.Task{}, Endpoints: map[string]bool{}, Hosts: map[string]string{},
 		Apps: map[string]string{}, Deploying: len(l.cluster.Deployments)}
 	for name, h := range l.hostsOf {
 		for id := range h.picture.Endpoints {
-			p.Endpoints[id] = name
+			p.Endpoints[work.ExecutorOf(id)+" on "+name] = true
 		}
 	}
 	for key, t := range l.cluster.Tasks {
@@ -254,7 +257,7 @@ func (l *reconcileLog) picture() picture {
 		}
 		v := sim.Task{
 			ID: t.ID, Framework: t.Framework, Executor: t.Executor, Name: t.Name, State: t.State,
-			Agent: t.Agent, Container: t.Container, Labels: map[string]string{},
+			Agent: t.Agent, Host: l.cluster.Hosts[t.Agent].Name, Container: t.Container, Labels: map[string]string{},
 		}
 		for k, x := range t.ExecutorLabels {
 			v.Labels[k] = x

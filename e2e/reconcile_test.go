@@ -23,7 +23,6 @@ import (
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/marathon"
 	"github.com/taskwall/taskwall/events/mesos"
-	"github.com/taskwall/taskwall/events/work"
 )
 
 var (
@@ -255,7 +254,9 @@ func (h *history) wipe(n *sim.Node) {
 	n.Agent.Wipe()
 }
 
-func endpointOf(t sim.Task) string { return work.EndpointID(t.Framework+"/"+t.Executor, "taskwall", 0) }
+// endpointOf says which executor a task is of, and where: another host may have
+// one of the same id.
+func endpointOf(t sim.Task) string { return t.Framework + "/" + t.Executor + " on " + t.Host }
 
 // listed are the tasks that live and that the leading master lists. A launch
 // that overtook its agent's return leaves a task that no master knows of:
@@ -359,7 +360,7 @@ func (h *history) orphans(ps ...picture) {
 // picture is what the log adds up to, and what is true, in comparable form.
 type picture struct {
 	Tasks     map[string]sim.Task
-	Endpoints map[string]string // hosts that are told to wire them
+	Endpoints map[string]bool // that a host is told to wire: its executor, and where
 	Hosts     map[string]string // reachable agents: host name and address
 	Apps      map[string]string // versions
 	Framework string
@@ -368,7 +369,7 @@ type picture struct {
 }
 
 func (h *history) truth(ctx context.Context) (picture, error) {
-	p := picture{Tasks: map[string]sim.Task{}, Endpoints: map[string]string{}, Hosts: map[string]string{}, Apps: map[string]string{}, Connected: true}
+	p := picture{Tasks: map[string]sim.Task{}, Endpoints: map[string]bool{}, Hosts: map[string]string{}, Apps: map[string]string{}, Connected: true}
 	if h.c.Master() == nil {
 		return p, errors.New("there is no master")
 	}
@@ -377,8 +378,8 @@ func (h *history) truth(ctx context.Context) (picture, error) {
 		if !listed[events.TaskKey(t.Framework, t.ID)] {
 			continue
 		}
-		p.Endpoints[endpointOf(t)] = t.Host
-		t.App, t.Address, t.Netns, t.Pid, t.Host = "", "", "", 0, ""
+		p.Endpoints[endpointOf(t)] = true
+		t.App, t.Address, t.Netns, t.Pid = "", "", "", 0
 		p.Tasks[events.TaskKey(t.Framework, t.ID)] = t
 	}
 	for _, n := range h.c.Hosts() {
