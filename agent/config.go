@@ -46,7 +46,7 @@ type Config struct {
 	// MesosUser and MesosPassword are sent to it, if it asks for a principal.
 	MesosUser, MesosPassword string
 	// MesosTLS is for an https URL. Default: the system's certificates.
-	MesosTLS *tls.Config
+	MesosTLS *tls.Config `json:"-"`
 	// Socket is where plugins find the agent. Default: cni.DefaultSocket.
 	Socket string
 	// DockerSocket is where the Docker daemon listens, for tasks of the Docker

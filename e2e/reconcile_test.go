@@ -360,7 +360,7 @@ func (h *history) orphans(ps ...picture) {
 // picture is what the log adds up to, and what is true, in comparable form.
 type picture struct {
 	Tasks     map[string]sim.Task
-	Endpoints map[string]bool // that a host is told to wire: its executor, and where
+	Endpoints map[string]bool   // that a host is told to wire: its executor, and where
 	Hosts     map[string]string // reachable agents: host name and address
 	Apps      map[string]string // versions
 	Framework string

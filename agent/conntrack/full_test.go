@@ -109,7 +109,7 @@ func assured(t *testing.T, i uint32) netlink.Message {
 		t.Fatal(err)
 	}
 	return netlink.Message{
-		Header: netlink.Header{Type: 1<<8 | 0, Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl},
+		Header: netlink.Header{Type: unix.NFNL_SUBSYS_CTNETLINK << 8, Flags: netlink.Request | netlink.Acknowledge | netlink.Create | netlink.Excl},
 		Data:   append([]byte{unix.AF_INET, 0, 0, 0}, b...),
 	}
 }
