@@ -147,13 +147,54 @@ func TestAnotherMarathonIsBelievedWhenTheKnownOneIsNoLongerActive(t *testing.T) 
 		t.Errorf("another Marathon was believed: %+v, %v", c.Marathon, c.Apps)
 	}
 	st := s.Status()
-	for _, say := range []string{"another Marathon", "framework fw-2", "fw-1, whose apps are known, is active at Mesos"} {
+	for _, say := range []string{"another Marathon", `framework "fw-2"`, `"fw-1", whose apps are known, is active at Mesos`} {
 		if st.Connected || !strings.Contains(st.LastError, say) {
 			t.Errorf("connected %v, the status says %q and lacks %q", st.Connected, st.LastError, say)
 		}
 	}
+
+	// One that never registered with Mesos, and is empty, is another as well:
+	// the known one has its framework's id in ZooKeeper.
+	f.set("/v2/info", `{"name":"marathon","version":"1.11.0","leader":"m9:8080"}`)
+	f.set("/v2/groups", group("", ""))
+	was = s.Status().Counters.Failures
+	for s.Status().Counters.Failures < was+3 {
+		<-f.opened
+	}
+	if c := l.folded(); c.Marathon.Framework != "fw-1" || c.Apps["/shop/web"].ID == "" {
+		t.Errorf("a Marathon without a framework was believed: %+v, %v", c.Marathon, c.Apps)
+	}
+
+	f.set("/v2/groups", group(app("/other", v1, ""), ""))
+	f.set("/v2/info", `{"name":"marathon","version":"1.11.0","frameworkId":"fw-2","leader":"m9:8080"}`)
 	ended.Store(true)
 	l.until(t, "the new Marathon is known", func(c *events.Cluster) bool {
 		return c.Marathon.Framework == "fw-2" && len(c.Apps) == 1 && c.Apps["/other"].ID != ""
 	})
+}
+
+// An answer of 200 that is not about the app that was asked for, as something
+// in between may give it, neither is taken for the app's nor loses its change.
+func TestAnAnswerAboutAnotherAppHasEverythingRead(t *testing.T) {
+	for name, answer := range map[string]string{
+		"an error":    `{"message":"try later"}`,
+		"another app": `{"app":` + app("/shop/foreign", v2, "") + `}`,
+		"a list":      `[]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, l, s := shop(t)
+			f.set("/v2/apps/shop/web", answer)
+			f.set("/v2/groups", group(app("/shop/web", v2, ""), ""))
+			f.send("api_post_event", `{"eventType":"api_post_event","appDefinition":{"id":"/shop/web","version":"`+v2+`"}}`)
+			l.until(t, "the change is known", appIs("/shop/web", v2))
+			for _, e := range l.events() {
+				if e.App != nil && e.App.ID == "/shop/foreign" {
+					t.Error("an app that was not asked for was taken")
+				}
+			}
+			if st := s.Status(); st.Counters.Malformed != 1 || st.Counters.Failures != 0 {
+				t.Errorf("%+v", st.Counters)
+			}
+		})
+	}
 }

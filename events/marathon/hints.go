@@ -55,7 +55,7 @@ func (s *Source) hint(w *wireEvent, ws *wants) {
 	case "api_post_event":
 		if w.Definition != nil && w.Definition.ID != "" {
 			want(&ws.apps, absolute(w.Definition.ID))
-			s.postedBy(posted{absolute(w.Definition.ID), w.Definition.Version}, s.limits.Name(w.ClientIP))
+			s.postedBy(posted{absolute(w.Definition.ID), timestamp(w.Definition.Version)}, s.limits.Name(w.ClientIP))
 		} else {
 			ws.all = true
 		}

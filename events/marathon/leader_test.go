@@ -237,6 +237,32 @@ func TestAStreamThatIsNeverAttachedIsLeft(t *testing.T) {
 	})
 }
 
+// TestAStreamThatNeverLastsIsOpenedEverMoreRarely: each costs Marathon and us a
+// picture of everything. One that breaks after a while is opened again at once.
+func TestAStreamThatNeverLastsIsOpenedEverMoreRarely(t *testing.T) {
+	for _, c := range []struct {
+		lasts        time.Duration
+		fewest, most uint64
+	}{{100 * time.Millisecond, 250, 350}, {20 * time.Second, 170, 181}} {
+		f := newFake()
+		f.opened = make(chan struct{}, 10_000) // nobody takes them
+		f.before = func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path == "/v2/events" {
+				time.AfterFunc(c.lasts, f.drop)
+			}
+			return false
+		}
+		cfg := Config{RetryMin: 500 * time.Millisecond, RetryMax: 15 * time.Second, Rand: func() float64 { return 0.5 }}
+		bubble(t, f, cfg, func(t *testing.T, l *log, s *Source) {
+			l.until(t, "Marathon is known", known)
+			time.Sleep(time.Hour)
+			if n := s.Status().Counters.Connects; n < c.fewest || n > c.most {
+				t.Errorf("streams that last %v were opened %d times in an hour", c.lasts, n)
+			}
+		})
+	}
+}
+
 // TestADeploymentThatVanishesHasEnded: its last event was missed.
 func TestADeploymentThatVanishesHasEnded(t *testing.T) {
 	f := newFake()

@@ -7,9 +7,12 @@ import (
 )
 
 // posted is an app's version as it was posted. The deployment that brings it
-// has the same version; which of the two events comes first is not said
-// (CLUSTER-API 1.5).
-type posted struct{ app, version string }
+// has the same version, perhaps written in another way (CLUSTER-API 1.3); which of
+// the two events comes first is not said (CLUSTER-API 1.5).
+type posted struct {
+	app     string
+	version time.Time
+}
 
 // maxPosted bounds the posts that wait for their deployment; one that never
 // comes changed nothing.
@@ -17,13 +20,13 @@ const maxPosted = 1000
 
 // postedBy notes who posted a version of an app.
 func (s *Source) postedBy(p posted, client string) {
-	if p.version == "" || client == "" {
+	if p.version.IsZero() || client == "" {
 		return
 	}
 	for _, id := range events.SortedKeys(s.mirror.Picture().Deployments) {
 		d := s.mirror.Picture().Deployments[id]
 		for _, app := range d.Apps {
-			if d.Client == "" && p == (posted{app, d.Version}) {
+			if d.Client == "" && p == (posted{app, timestamp(d.Version)}) {
 				d.Client = client
 				s.mirror.PutDeployment(d, time.Time{})
 				return
@@ -42,7 +45,7 @@ func (s *Source) clientOf(d *events.Deployment) string {
 		return known.Client
 	}
 	for _, app := range d.Apps {
-		p := posted{app, d.Version}
+		p := posted{app, timestamp(d.Version)}
 		if client, is := s.clients[p]; is {
 			delete(s.clients, p)
 			return client

@@ -21,7 +21,7 @@ const maxQueued = 4096
 // session is one stream: from finding the leader to losing it.
 type session struct {
 	*Source
-	synced func() // called when the snapshot is in the log
+	synced time.Time // when the snapshot was in the log
 
 	cancel context.CancelCauseFunc
 	queue  *connect.Queue[wireEvent]
@@ -43,9 +43,8 @@ func (s *session) run(ctx context.Context) error {
 	leader := s.client.leader.Host
 	s.queue = connect.NewQueue[wireEvent](maxQueued, int64(s.cfg.MaxEvent))
 	s.wg.Go(func() { s.queue.End(s.read(ctx, resp.Body)) })
-	connected := false
-	err = s.follow(ctx, &connected)
-	s.client.served(connected)
+	err = s.follow(ctx)
+	s.client.served(!s.synced.IsZero())
 	return fmt.Errorf("stream from %s: %w", leader, err)
 }
 
@@ -90,7 +89,7 @@ func (s *session) read(ctx context.Context, body io.Reader) error {
 
 // follow waits for the stream to be attached, compares everything, and then
 // looks at what events point to, until something fails.
-func (s *session) follow(ctx context.Context, connected *bool) error {
+func (s *session) follow(ctx context.Context) error {
 	attach := time.NewTimer(s.cfg.CallTimeout) // blank lines alone would keep us waiting
 	defer attach.Stop()
 	select {
@@ -107,8 +106,7 @@ func (s *session) follow(ctx context.Context, connected *bool) error {
 	if err := s.snapshot(ctx); err != nil {
 		return err
 	}
-	*connected = true
-	s.synced()
+	s.synced = s.cfg.Now()
 	s.connected(s.client.leader.Host)
 
 	queued := s.queue.Filled()

@@ -102,14 +102,13 @@ func (s *session) readInfo(ctx context.Context) error {
 		return err
 	}
 	m, ok := s.limits.marathon(&w)
-	if !ok {
-		return nil // not registered with Mesos yet: no task is its
-	}
 	if known := s.mirror.Picture().Marathon; known != nil && known.Framework != m.Framework && s.cfg.Active(known.Framework) {
-		return fmt.Errorf("%w: %s says that it is framework %s; %s, whose apps are known, is active at Mesos. "+
+		return fmt.Errorf("%w: %s says that it is framework %q; %q, whose apps are known, is active at Mesos. "+
 			"Are these the right members? If that one is to end, tear it down", ErrForeign, s.client.leader.Host, m.Framework, known.Framework)
 	}
-	s.mirror.PutMarathon(m, time.Time{})
+	if ok { // or it never registered with Mesos: no task is its
+		s.mirror.PutMarathon(m, time.Time{})
+	}
 	return nil
 }
 
@@ -208,10 +207,8 @@ func (s *session) readApp(ctx context.Context, id string) error {
 		s.appGone(id)
 		return nil
 	}
-	if a, ok := s.limits.app(&w.App); err == nil && ok {
-		s.putApp(a)
-	}
-	return err
+	a, ok := s.limits.app(&w.App)
+	return s.putRead(id, a, ok, err)
 }
 
 func (s *session) readPod(ctx context.Context, id string) error {
@@ -221,10 +218,25 @@ func (s *session) readPod(ctx context.Context, id string) error {
 		s.appGone(id)
 		return nil
 	}
-	if a, ok := s.limits.pod(&w); err == nil && ok {
+	a, ok := s.limits.pod(&w)
+	return s.putRead(id, a, ok, err)
+}
+
+// putRead takes an app that was read by its id. An answer of 200 that is not
+// about it says nothing of it; then everything is read, so that the change that
+// was announced is not missed until the next comparison.
+func (s *session) putRead(id string, a events.App, ok bool, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case ok && a.ID == id:
 		s.putApp(a)
+	default:
+		s.board.update(func(st *Status) { st.Counters.Malformed++ })
+		s.log.Warn("marathon: an answer is not about the app that was asked for: reading everything", "app", id, "answer", a.ID)
+		s.wants.all = true
 	}
-	return err
+	return nil
 }
 
 // readVersion reads one version of an app, which never changes, so once.

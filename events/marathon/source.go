@@ -70,8 +70,13 @@ func (s *Source) Run(ctx context.Context) error {
 	defer s.client.close()
 	wait := backoff.Backoff{Min: s.cfg.RetryMin, Max: s.cfg.RetryMax, Rand: s.cfg.Rand}
 	for {
-		ss := session{Source: s, synced: wait.Reset}
+		ss := session{Source: s}
 		err := ss.run(ctx)
+		// A Marathon that gives everything and closes, time and again, is not
+		// asked for it twice a second.
+		if !ss.synced.IsZero() && s.cfg.Now().Sub(ss.synced) >= s.cfg.RetryMax {
+			wait.Reset()
+		}
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
