@@ -65,7 +65,8 @@ func (g *gate) set(shut chan struct{}, fails int) {
 	g.looks, g.shut, g.fails = 0, shut, fails
 }
 
-// gated starts the lab's agent anew, with a gate.
+// gated starts the lab's agent anew, with a gate, and waits until the start's own
+// look is over.
 func (l *lab) gated() *gate {
 	l.t.Helper()
 	g := &gate{at: make(chan struct{}, 1)}
@@ -75,6 +76,7 @@ func (l *lab) gated() *gate {
 	}
 	l.start()
 	l.snapshot()
+	eventually(l.t, "the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
 	return g
 }
 
@@ -99,7 +101,6 @@ func TestWorkGoesOnWhileConnectionsAreCut(t *testing.T) {
 	}
 	stays := l.run("client4", "10.0.0.4", "client").hold("tcp", db+":5432")
 	g := l.gated()
-	eventually(t, "the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
 
 	shut := make(chan struct{})
 	g.set(shut, 0)
@@ -165,7 +166,6 @@ func TestCutsJudgeByWhatIsInForce(t *testing.T) {
 	server.Serve("tcp", db+":5432")
 	conn := l.run("web", web, "client").hold("tcp", db+":5432")
 	g := l.gated()
-	eventually(t, "the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
 	shut := make(chan struct{})
 	g.set(shut, 0)
 	open := sync.OnceFunc(func() { close(shut) })
@@ -206,7 +206,6 @@ func TestFailedLookIsMadeAgain(t *testing.T) {
 	l.run("db", db, "db").Serve("tcp", db+":5432")
 	conn := l.run("web", web, "client").hold("tcp", db+":5432")
 	g := l.gated()
-	eventually(t, "the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
 	g.set(nil, 2)
 	got := l.send(work.Item{Members: []work.SetEdit{{ID: "clients", Remove: []string{web}}}})
 	if len(got.Failed) != 1 || got.Failed[0].Key != "tracked connections" {

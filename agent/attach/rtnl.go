@@ -109,6 +109,9 @@ func (c *conn) do(steps ...step) (link *link, first error) {
 	if first != nil {
 		return nil, first
 	}
+	if last := steps[len(steps)-1]; link == nil && last.typ == unix.RTM_GETLINK {
+		return nil, fmt.Errorf("%s: the kernel's answer holds no interface", last.what)
+	}
 	return link, nil
 }
 
