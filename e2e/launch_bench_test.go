@@ -102,7 +102,7 @@ func readLaunches(b *testing.B, ctx context.Context, conn *bus.Conn, begin time.
 		if err != nil || stored.Err != nil {
 			b.Fatal(err, stored.Err)
 		}
-		spans[stored.Item.Cause] = append(spans[stored.Item.Cause], want{stored.Item.Host, stored.Item.Rev})
+		spans[stored.Cause] = append(spans[stored.Cause], want{stored.Host, stored.Rev})
 	}
 	applied := map[want]time.Time{}
 	state, err := bus.StreamState(ctx, conn.JS, bus.ReportsStream)

@@ -78,7 +78,7 @@ func Replay(log iter.Seq2[events.Entry, error], published iter.Seq2[*work.Item, 
 		for _, it := range made {
 			r.Items++
 			// What was published between, and the fold did not make.
-			for head != nil && work.Before(head, it) {
+			for head != nil && head.Key().Before(it.Key()) {
 				r.Unexpected++
 				differ(Difference{Host: head.Host, Rev: head.Rev, Cause: head.Cause, Published: head,
 					What: "published, but the log does not make it"})

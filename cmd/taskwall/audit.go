@@ -47,10 +47,13 @@ published is not what the log says.`,
 			start := time.Now()
 			items := func(yield func(*work.Item, error) bool) {
 				for p, err := range past.Items(ctx, 0) {
-					if p.Err != nil {
-						err = fmt.Errorf("the work item stored at %d: %w", p.Seq, p.Err)
+					var it *work.Item
+					if err == nil {
+						if it, err = p.Item(); err != nil {
+							err = fmt.Errorf("the work item stored at %d: %w", p.Seq, err)
+						}
 					}
-					if !yield(p.Item, err) {
+					if !yield(it, err) {
 						return
 					}
 				}

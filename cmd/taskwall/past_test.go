@@ -46,7 +46,9 @@ func past(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 	}
 	for _, s := range p.Sent {
-		ts.Check(publisher.Publish(ctx, s.Item))
+		it, err := s.Item()
+		ts.Check(err)
+		ts.Check(publisher.Publish(ctx, it))
 	}
 	for _, r := range p.Said {
 		ts.Check(work.NewReporter(conn, r.Host).Report(ctx, r.Report))

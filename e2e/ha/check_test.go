@@ -97,22 +97,26 @@ func (p *place) checkItems(ctx context.Context) {
 	revs, states := map[string]uint64{}, map[string]*work.State{}
 	var epoch uint64
 	for st, err := range work.ReadItems(ctx, p.conn.JS, 0) {
-		if err != nil || st.Err != nil {
-			p.t.Fatal(err, st.Err)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		it, err := st.Item()
+		if err != nil {
+			p.t.Fatal(err)
 		}
 		if st.Epoch < epoch {
-			p.t.Errorf("item %d of %s is of epoch %d, after one of epoch %d", st.Item.Rev, st.Item.Host, st.Epoch, epoch)
+			p.t.Errorf("item %d of %s is of epoch %d, after one of epoch %d", it.Rev, it.Host, st.Epoch, epoch)
 		}
 		epoch = st.Epoch
-		if st.Item.Rev != revs[st.Item.Host]+1 {
-			p.t.Errorf("item %d of %s comes after %d", st.Item.Rev, st.Item.Host, revs[st.Item.Host])
+		if it.Rev != revs[it.Host]+1 {
+			p.t.Errorf("item %d of %s comes after %d", it.Rev, it.Host, revs[it.Host])
 		}
-		revs[st.Item.Host] = st.Item.Rev
-		if states[st.Item.Host] == nil {
-			states[st.Item.Host] = work.NewState()
+		revs[it.Host] = it.Rev
+		if states[it.Host] == nil {
+			states[it.Host] = work.NewState()
 		}
-		if err := states[st.Item.Host].Apply(st.Item); err != nil {
-			p.t.Errorf("item %d of %s: %v", st.Item.Rev, st.Item.Host, err)
+		if err := states[it.Host].Apply(it); err != nil {
+			p.t.Errorf("item %d of %s: %v", it.Rev, it.Host, err)
 		}
 	}
 	for _, h := range p.hosts {

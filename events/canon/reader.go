@@ -23,6 +23,12 @@ func Read(text []byte) *Reader { return &Reader{text: string(text)} }
 // Done reports whether the whole text was taken.
 func (r *Reader) Done() bool { return !r.bad && r.at == len(r.text) }
 
+// OK reports whether all that was asked for was there.
+func (r *Reader) OK() bool { return !r.bad }
+
+// Begin begins an object of which no more than the first fields are asked for.
+func (r *Reader) Begin() { r.skip('{') }
+
 // Fail gives up: the text holds what only encoding/json shall read.
 func (r *Reader) Fail() {
 	r.bad, r.at = true, len(r.text)

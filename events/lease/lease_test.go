@@ -206,8 +206,8 @@ func wantOneLine(t *testing.T, c *bus.Conn) {
 		if err != nil || st.Err != nil {
 			t.Fatal(err, st.Err)
 		}
-		if rev++; st.Item.Rev != rev || st.Epoch < epoch {
-			t.Fatalf("item %d of epoch %d after %d of epoch %d", st.Item.Rev, st.Epoch, rev-1, epoch)
+		if rev++; st.Rev != rev || st.Epoch < epoch {
+			t.Fatalf("item %d of epoch %d after %d of epoch %d", st.Rev, st.Epoch, rev-1, epoch)
 		}
 		epoch = st.Epoch
 	}

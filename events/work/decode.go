@@ -19,6 +19,22 @@ func unmarshalItem(text []byte, it *Item) error {
 	return json.Unmarshal(text, it)
 }
 
+// readKey reads what tells an item from others, if it is written at its
+// beginning as json.Marshal does. What follows is not looked at.
+func readKey(text []byte) (k Key, ok bool) {
+	const most = 512 // a host's name is shorter, and more need not be copied
+	r := canon.Read(text[:min(len(text), most)])
+	r.Begin()
+	r.Must("host")
+	k.Host = r.Shared()
+	r.Must("rev")
+	k.Rev = r.Uint(64)
+	r.Must("cause")
+	k.Cause = r.Uint(64)
+	r.Must("time")
+	return k, r.OK()
+}
+
 // readItem reads items without BGP, which is rare.
 func readItem(r *canon.Reader) (it Item) {
 	r.Object(func() {

@@ -30,7 +30,8 @@ func (s *sum) remove(e sum) {
 // element is the hash of a kind and its parts. Each part's length is hashed
 // too, so that parts can't flow into each other.
 func element(kind byte, parts ...string) sum {
-	buf := make([]byte, 0, 256)
+	var room [256]byte
+	buf := room[:0]
 	buf = append(buf, kind)
 	for _, p := range parts {
 		buf = binary.AppendUvarint(buf, uint64(len(p)))
@@ -66,7 +67,7 @@ func written(kind byte, part []byte) sum {
 
 func setElement(id string, st *SetState) sum { return element('s', id, string(st.Type), st.Origin) }
 func memberElement(id, member string) sum    { return element('m', id, member) }
-func programElement(p Program) sum           { return encoded('p', p) }
+func programElement(p *Program) sum          { return written('p', appendProgram(nil, p)) }
 func bgpElement(b *BGP) sum                  { return encoded('b', b) }
 
 func endpointElement(e *Endpoint) sum {
@@ -82,9 +83,23 @@ func routeElement(r *Route) sum {
 // Digest is a hash of the picture: equal pictures, however they came about,
 // have equal digests. The revision and the texts for people count too. It
 // costs the same however large the picture is: Apply keeps it up to date.
-func (s *State) Digest() string {
-	buf := binary.LittleEndian.AppendUint64(nil, s.Rev)
-	for _, lane := range s.sum {
+func (s *State) Digest() string { return s.Mark().Digest() }
+
+// Mark is of what the digest of a picture is made: it is kept where few of
+// many digests are asked for.
+type Mark struct {
+	rev uint64
+	sum sum
+}
+
+// Mark is the picture's as it is now.
+func (s *State) Mark() Mark { return Mark{s.Rev, s.sum} }
+
+// Digest is that of the picture whose mark it is.
+func (m Mark) Digest() string {
+	var room [40]byte
+	buf := binary.LittleEndian.AppendUint64(room[:0], m.rev)
+	for _, lane := range m.sum {
 		buf = binary.LittleEndian.AppendUint64(buf, lane)
 	}
 	h := sha256.Sum256(buf)

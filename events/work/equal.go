@@ -41,8 +41,8 @@ func sameDeletions(a, b *Deletions) bool {
 }
 
 // Before orders items as the fold makes them: by cause, then by host.
-func Before(a, b *Item) bool {
-	return a.Cause < b.Cause || a.Cause == b.Cause && a.Host < b.Host
+func (k Key) Before(o Key) bool {
+	return k.Cause < o.Cause || k.Cause == o.Cause && k.Host < o.Host
 }
 
 // Difference says in words how what was published differs from what the log

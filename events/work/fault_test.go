@@ -256,10 +256,11 @@ func TestAgentWithItsOwnRightsOnly(t *testing.T) {
 	}
 	n := 0
 	for st, err := range work.ReadItems(ctx, auditor.JS, 0) {
-		if err != nil || st.Err != nil {
-			t.Fatal(err, st.Err)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if n++; st.Item == nil || st.Epoch != 1 {
+		it, err := st.Item()
+		if n++; err != nil || it.Key() != st.Key || st.Epoch != 1 {
 			t.Errorf("the auditor read %+v", st)
 		}
 	}

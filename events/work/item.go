@@ -39,6 +39,9 @@ type Item struct {
 	Delete *Deletions `json:"delete,omitempty"`
 }
 
+// Key is the item's own.
+func (it *Item) Key() Key { return Key{it.Host, it.Rev, it.Cause} }
+
 // Deletions are the keys of what the host no longer needs.
 type Deletions struct {
 	Routes    []netip.Prefix `json:"routes,omitempty"`

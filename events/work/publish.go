@@ -150,7 +150,7 @@ func (p *Publisher) store(ctx context.Context, batch []*nats.Msg) error {
 }
 
 func (p *Publisher) message(subject string, it *Item) (*nats.Msg, error) {
-	data, err := json.Marshal(it)
+	data, err := AppendItem(nil, it)
 	if err != nil {
 		return nil, fmt.Errorf("encoding item %d for %s: %w", it.Rev, it.Host, err)
 	}

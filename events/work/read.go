@@ -15,12 +15,54 @@ import (
 
 // Stored is an item as it lies in the WORK stream.
 type Stored struct {
-	Item  *Item
+	Key         // of the item
+	Data []byte // the item in JSON as it was published, not compressed
+
 	Seq   uint64    // the stream's; claims of publishers leave gaps
 	Epoch uint64    // the publisher's
 	Time  time.Time // when it was stored, by the server's clock
-	// Err is why the item can't be read: then only Seq and Time are known.
+	// Err is why it can't be read at all: then only Seq and Time are known.
 	Err error
+}
+
+// Key is what tells an item from all others.
+type Key struct {
+	Host  string
+	Rev   uint64
+	Cause uint64
+}
+
+// Store makes of an item and of the host that it is published to what is stored.
+// Whether data can be read in full only Item tells.
+func Store(host string, data []byte) (st Stored, err error) {
+	st.Key, st.Data = Key{Host: host}, data
+	return st, st.readKey()
+}
+
+// Item reads the item.
+func (s *Stored) Item() (*Item, error) {
+	if s.Err != nil {
+		return nil, s.Err
+	}
+	return DecodeItem(s.Host, s.Data)
+}
+
+// readKey reads the first fields, and the whole when they are not written as
+// json.Marshal does.
+func (s *Stored) readKey() error {
+	k, ok := readKey(s.Data)
+	if !ok {
+		it, err := DecodeItem(s.Host, s.Data)
+		if err != nil {
+			return err
+		}
+		k = it.Key()
+	}
+	if err := k.check(s.Host); err != nil {
+		return err
+	}
+	s.Key = k
+	return nil
 }
 
 // ReadItems gives the stored items of all hosts in the order in which they
@@ -52,20 +94,31 @@ func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Se
 // StoredOf reads an item from a message of the WORK stream that is no claim.
 // One that can't be read has its Err set.
 func StoredOf(msg *jetstream.RawStreamMsg) Stored {
-	st := Stored{Seq: msg.Sequence, Time: msg.Time}
-	host, err := bus.HostOf(msg.Subject)
-	if err == nil {
-		st.Item, err = decodeItem(host, msg.Header, msg.Data)
-	}
-	if err == nil {
-		if st.Epoch, err = strconv.ParseUint(msg.Header.Get(bus.EpochHeader), 10, 64); err != nil {
-			err = fmt.Errorf("epoch: %w", err)
-		}
-	}
+	st, err := storedOf(msg)
 	if err != nil {
-		return Stored{Seq: msg.Sequence, Time: msg.Time, Err: err}
+		st = Stored{Err: err}
 	}
+	st.Seq, st.Time = msg.Sequence, msg.Time
 	return st
+}
+
+func storedOf(msg *jetstream.RawStreamMsg) (Stored, error) {
+	host, err := bus.HostOf(msg.Subject)
+	if err != nil {
+		return Stored{}, err
+	}
+	data, err := bus.Unpack(msg.Header, msg.Data)
+	if err != nil {
+		return Stored{}, err
+	}
+	st, err := Store(host, data)
+	if err != nil {
+		return Stored{}, err
+	}
+	if st.Epoch, err = strconv.ParseUint(msg.Header.Get(bus.EpochHeader), 10, 64); err != nil {
+		return Stored{}, fmt.Errorf("epoch: %w", err)
+	}
+	return st, nil
 }
 
 // StoredReport is a report as it lies in the REPORTS stream, which leaves no

@@ -146,7 +146,7 @@ func (s *State) dropSet(id string) {
 }
 
 func (s *State) addProgram(id string, p Program) {
-	s.programs[id] = programElement(p)
+	s.programs[id] = programElement(&p)
 	s.sum.add(s.programs[id])
 }
 

@@ -260,11 +260,19 @@ func DecodeItem(host string, data []byte) (*Item, error) {
 	if err := unmarshalItem(data, it); err != nil {
 		return nil, fmt.Errorf("decoding a work item: %w", err)
 	}
-	if it.Host != host {
-		return nil, fmt.Errorf("a work item of %q came to %q", it.Host, host)
-	}
-	if it.Rev == 0 {
-		return nil, errors.New("a work item without a revision")
+	if err := it.Key().check(host); err != nil {
+		return nil, err
 	}
 	return it, nil
+}
+
+// check checks that an item is the host's.
+func (k Key) check(host string) error {
+	if k.Host != host {
+		return fmt.Errorf("a work item of %q came to %q", k.Host, host)
+	}
+	if k.Rev == 0 {
+		return errors.New("a work item without a revision")
+	}
+	return nil
 }

@@ -106,7 +106,7 @@ func stored(t *testing.T, c *bus.Conn) []string {
 		if err != nil || st.Err != nil {
 			t.Fatal(err, st.Err)
 		}
-		all = append(all, fmt.Sprintf("%s:%d@%d", st.Item.Host, st.Item.Rev, st.Epoch))
+		all = append(all, fmt.Sprintf("%s:%d@%d", st.Host, st.Rev, st.Epoch))
 	}
 	return all
 }

@@ -164,10 +164,14 @@ func (p *place) items() []*work.Item {
 	p.t.Helper()
 	var items []*work.Item
 	for s, err := range work.ReadItems(p.t.Context(), p.conn.JS, 0) {
-		if err != nil || s.Err != nil {
-			p.t.Fatal(err, s.Err)
+		if err != nil {
+			p.t.Fatal(err)
 		}
-		items = append(items, s.Item)
+		it, err := s.Item()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		items = append(items, it)
 	}
 	return items
 }

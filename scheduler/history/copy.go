@@ -368,7 +368,7 @@ func (d *disk) workAt(ctx context.Context, cause uint64) (found uint64, err erro
 	}
 	err = s.around(ctx, i-1, i, func(l *line) error {
 		st := l.stored()
-		if found == 0 && st.Err == nil && st.Item.Cause >= cause {
+		if found == 0 && st.Err == nil && st.Cause >= cause {
 			found = st.Seq
 		}
 		return nil

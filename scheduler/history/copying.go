@@ -197,12 +197,12 @@ func (c *copying) item(msg *jetstream.RawStreamMsg) error {
 		data = msg.Data // kept as it is, also when nobody can read it
 	}
 	c.done.Items++
-	if st.Err != nil {
+	if _, err := st.Item(); err != nil {
 		c.done.Unreadable++
 		host, _ := bus.HostOf(msg.Subject) // "" when the subject is the fault
-		return c.w.Unreadable(msg.Sequence, msg.Time, host, st.Err, data)
+		return c.w.Unreadable(msg.Sequence, msg.Time, host, err, data)
 	}
-	return c.w.Item(msg.Sequence, msg.Time, st.Item.Host, st.Epoch, st.Item.Cause, data)
+	return c.w.Item(msg.Sequence, msg.Time, st.Host, st.Epoch, st.Cause, data)
 }
 
 func (c *copying) report(msg *jetstream.RawStreamMsg) error {

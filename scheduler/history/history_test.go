@@ -90,7 +90,7 @@ func checkItems(t *testing.T, h *history.History, cause uint64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want = st.Seq; st.Item.Cause >= cause {
+		if want = st.Seq; st.Cause >= cause {
 			break
 		}
 		want = st.Seq + 1
@@ -132,7 +132,7 @@ func TestAGeneratedHistoryIsWhatItSays(t *testing.T) {
 	}
 	items := func(yield func(*work.Item, error) bool) {
 		for st, err := range h.Items(t.Context(), 0) {
-			if !yield(st.Item, err) {
+			if err != nil || !yield(st.Item()) {
 				return
 			}
 		}
@@ -351,7 +351,7 @@ func TestCopyAnswersAsTheStreamsDo(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			answers += fmt.Sprintln(st.Seq, st.Epoch, st.Time.UTC(), string(encode(t, st.Item)))
+			answers += fmt.Sprintln(st.Seq, st.Epoch, st.Time.UTC(), string(st.Data))
 		}
 		for r, err := range h.Reports(ctx, 0) {
 			if err != nil {

@@ -189,12 +189,15 @@ func (l *line) record() *eventlog.Record {
 // stored is the line as a work item.
 func (l *line) stored() work.Stored {
 	if l.st == nil {
-		l.st = &work.Stored{Seq: l.Seq, Epoch: l.Epoch, Time: l.Time}
+		st, err := work.Store(l.Host, l.body(l.Item))
 		if l.Error != "" {
-			l.st.Err = errors.New(l.Error)
-		} else {
-			l.st.Item, l.st.Err = work.DecodeItem(l.Host, l.body(l.Item))
+			err = errors.New(l.Error)
 		}
+		if err != nil {
+			st = work.Stored{Err: err}
+		}
+		st.Seq, st.Epoch, st.Time = l.Seq, l.Epoch, l.Time
+		l.st = &st
 	}
 	return *l.st
 }
@@ -213,7 +216,7 @@ func (l *line) mark() (key uint64, at time.Time, ok bool) {
 		if st.Err != nil {
 			return 0, time.Time{}, false
 		}
-		return st.Item.Cause, l.Time, true
+		return st.Cause, l.Time, true
 	}
 	return l.Seq, l.Time, true
 }

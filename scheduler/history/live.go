@@ -131,7 +131,7 @@ func (l *live) workAt(ctx context.Context, cause uint64) (uint64, error) {
 					continue
 				}
 				if st := work.StoredOf(msg); st.Err == nil {
-					return st.Item.Cause >= cause, nil
+					return st.Cause >= cause, nil
 				} // else the next one tells
 			}
 		}

@@ -55,7 +55,7 @@ func shop(t *testing.T) *bus.Conn {
 		}
 	}
 	for _, s := range p.Sent {
-		if err := publisher.Publish(ctx, s.Item); err != nil {
+		if err := publisher.Publish(ctx, pasttest.Item(t, &s)); err != nil {
 			t.Fatal(err)
 		}
 	}

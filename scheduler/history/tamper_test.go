@@ -65,7 +65,7 @@ func forged(t *testing.T, from string, records func([]*eventlog.Record) []*event
 		if st.Err != nil {
 			err = w.Unreadable(st.Seq, st.Time, "node-1", st.Err, []byte("junk"))
 		} else {
-			err = w.Item(st.Seq, st.Time, st.Item.Host, st.Epoch, st.Item.Cause, encode(t, st.Item))
+			err = w.Item(st.Seq, st.Time, st.Host, st.Epoch, st.Cause, st.Data)
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -94,7 +94,11 @@ func (p *Past) Say(ev events.Event) {
 	}
 	for _, it := range p.state.Apply(entry) {
 		p.seq++
-		p.Sent = append(p.Sent, work.Stored{Item: it, Seq: p.seq, Epoch: 1, Time: p.Now.Add(time.Millisecond)})
+		data, err := json.Marshal(it)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.Sent = append(p.Sent, work.Stored{Key: it.Key(), Data: data, Seq: p.seq, Epoch: 1, Time: p.Now.Add(time.Millisecond)})
 		if p.Silent[it.Host] {
 			continue
 		}
@@ -236,6 +240,28 @@ func (p *Past) Records(_ context.Context, from uint64) iter.Seq2[*eventlog.Recor
 		fresh = append(fresh, &eventlog.Record{Seq: r.Seq, Prev: r.Prev, Epoch: r.Epoch, Writer: r.Writer, Data: r.Data, Err: r.Err})
 	}
 	return list(fresh, func(r *eventlog.Record) bool { return r.Seq >= from })
+}
+
+// Item is one that was published, to be altered.
+func Item(t T, st *work.Stored) *work.Item {
+	t.Helper()
+	it, err := st.Item()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return it
+}
+
+// Alter makes another item of one that was published.
+func Alter(t T, st *work.Stored, how func(*work.Item)) {
+	t.Helper()
+	it := Item(t, st)
+	how(it)
+	data, err := json.Marshal(it)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.Key, st.Data = it.Key(), data
 }
 
 // Items are those published from a place on.

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -42,9 +43,27 @@ type step struct {
 	Rev      uint64    `json:"rev"`
 	Cause    uint64    `json:"cause"`
 	At       time.Time `json:"at"`
-	Digest   string    `json:"digest,omitempty"` // "": not known
+	Digest   string    `json:"digest,omitempty"` // "": not known, or not yet made of mark
 	Snapshot bool      `json:"snapshot,omitempty"`
 	Answered bool      `json:"answered,omitempty"`
+
+	mark  work.Mark // of the picture
+	known bool      // mark is
+}
+
+// digest is made when it is asked for: most answers do not bring one.
+func (s *step) digest() string {
+	if s.Digest == "" && s.known {
+		s.Digest = s.mark.Digest()
+	}
+	return s.Digest
+}
+
+// MarshalJSON writes the step down with its digest.
+func (s step) MarshalJSON() ([]byte, error) {
+	type plain step // without this method
+	s.digest()
+	return json.Marshal(plain(s))
 }
 
 type failed struct {
@@ -75,8 +94,7 @@ func (hs *hosts) of(name string) *host {
 }
 
 // publish takes an item that was published.
-func (hs *hosts) publish(st work.Stored) {
-	it := st.Item
+func (hs *hosts) publish(st *work.Stored, it *work.Item) {
 	h := hs.of(it.Host)
 	switch {
 	case it.Rev <= h.Picture.Rev:
@@ -91,7 +109,7 @@ func (hs *hosts) publish(st work.Stored) {
 		if err := h.Picture.Apply(it); err != nil {
 			h.Whole = false // an item that makes no sense: hosts ask for their picture then
 		} else {
-			s.Digest = h.Picture.Digest()
+			s.mark, s.known = h.Picture.Mark(), true
 		}
 	}
 	h.Picture.Rev = it.Rev
@@ -188,7 +206,7 @@ func (hs *hosts) applied(h *host, r work.StoredReport) {
 				What: "applied in the end"})
 		}
 	}
-	if last := h.Open[n-1]; last.Rev == a.Rev {
+	if last := &h.Open[n-1]; last.Rev == a.Rev {
 		hs.digest(h, r, last)
 		if last.Snapshot && len(a.Failed) == 0 {
 			hs.mended(h, r.Host, r.Stored)
@@ -210,12 +228,12 @@ func (hs *hosts) applied(h *host, r work.StoredReport) {
 
 // digest compares pictures. One that differs does so until the host gets its
 // whole picture, or finds back by itself: that is one finding.
-func (hs *hosts) digest(h *host, r work.StoredReport, s step) {
-	if r.Applied.Digest == "" || s.Digest == "" {
+func (hs *hosts) digest(h *host, r work.StoredReport, s *step) {
+	if r.Applied.Digest == "" || s.digest() == "" {
 		return
 	}
 	hs.rep.Hosts.Compared++
-	switch equal := r.Applied.Digest == s.Digest; {
+	switch equal := r.Applied.Digest == s.digest(); {
 	case equal:
 		hs.rep.Hosts.Equal++
 		if h.Differs != nil {
@@ -225,7 +243,7 @@ func (hs *hosts) digest(h *host, r work.StoredReport, s step) {
 		}
 	case h.Differs == nil:
 		h.Differs = &Finding{Kind: KindPicture, Problem: true, Host: r.Host, Since: r.Stored, First: s.Rev, Last: s.Rev, Cause: s.Cause,
-			What: fmt.Sprintf("from report %d on the host says that it holds %s, published was %s", r.Seq, r.Applied.Digest, s.Digest)}
+			What: fmt.Sprintf("from report %d on the host says that it holds %s, published was %s", r.Seq, r.Applied.Digest, s.digest())}
 	default:
 		h.Differs.Last = s.Rev
 	}

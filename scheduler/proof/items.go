@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"bytes"
 	"fmt"
 	"iter"
 	"time"
@@ -16,7 +17,8 @@ type items struct {
 	until time.Time // nothing stored later is read; zero: no bound
 	next  func() (work.Stored, error, bool)
 	stop  func()
-	took  func(work.Stored) error // sees every published item
+	took  func(*work.Stored, *work.Item) error // sees every published item, in order
+	room  []byte                               // for an item that the log makes, as it would be published
 
 	head *work.Stored // the next published item
 	itemsAtRest
@@ -29,7 +31,7 @@ type itemsAtRest struct {
 	Unsent  []*work.Item          `json:"unsent"`  // those since the last one that was published
 }
 
-func newItems(rep *Report, o Options, took func(work.Stored) error) *items {
+func newItems(rep *Report, o Options, took func(*work.Stored, *work.Item) error) *items {
 	return &items{rep: rep, late: o.Late, until: o.To, took: took, itemsAtRest: itemsAtRest{Rev: map[string]uint64{}, Missing: map[string]*work.Item{}}}
 }
 
@@ -49,14 +51,13 @@ func (i *items) atRest() itemsAtRest {
 }
 
 // advance reads the next published item. One that can't be read is told of,
-// and missed by the comparison.
+// and missed by the comparison. What was read before must have been taken.
 func (i *items) advance() error {
 	i.head = nil
 	st, err, ok := i.next()
 	for ok && err == nil && st.Err != nil {
 		i.Seq = max(i.Seq, st.Seq)
-		i.rep.note(Finding{Kind: KindItem, Problem: true, Since: st.Time, Until: st.Time,
-			What: fmt.Sprintf("what is stored at %d cannot be read: %v", st.Seq, st.Err)})
+		i.unreadable(&st, st.Err)
 		st, err, ok = i.next()
 	}
 	switch {
@@ -68,24 +69,52 @@ func (i *items) advance() error {
 		return nil
 	}
 	if st.Seq <= i.Seq {
-		i.rep.note(Finding{Kind: KindItem, Problem: true, Host: st.Item.Host, Since: st.Time, Until: st.Time, First: st.Item.Rev, Last: st.Item.Rev,
-			Cause: st.Item.Cause, What: fmt.Sprintf("stored at %d, after what was stored at %d: out of place", st.Seq, i.Seq)})
+		i.rep.note(Finding{Kind: KindItem, Problem: true, Host: st.Host, Since: st.Time, Until: st.Time, First: st.Rev, Last: st.Rev,
+			Cause: st.Cause, What: fmt.Sprintf("stored at %d, after what was stored at %d: out of place", st.Seq, i.Seq)})
 	}
 	i.Seq = max(i.Seq, st.Seq)
 	i.rep.Items.Published++
 	i.head = &st
-	return i.took(st)
+	return nil
 }
+
+func (i *items) unreadable(st *work.Stored, err error) {
+	i.rep.note(Finding{Kind: KindItem, Problem: true, Host: st.Host, Since: st.Time, Until: st.Time, First: st.Rev, Last: st.Rev, Cause: st.Cause,
+		What: fmt.Sprintf("what is stored at %d cannot be read: %v", st.Seq, err)})
+}
+
+// published reads the head, and tells when it can't be read.
+func (i *items) published() *work.Item {
+	it, err := i.head.Item()
+	if err != nil {
+		i.unreadable(i.head, err)
+		return nil
+	}
+	return it
+}
+
+// pass hands the head on, if it could be read, and goes to the next.
+func (i *items) pass(it *work.Item) error {
+	if it != nil {
+		if err := i.took(i.head, it); err != nil {
+			return err
+		}
+	}
+	return i.advance()
+}
+
+// skip passes over the head without a comparison.
+func (i *items) skip() error { return i.pass(i.published()) }
 
 // compare takes an item that the log makes.
 func (i *items) compare(made *work.Item) error {
 	i.rep.Items.Made++
-	for i.head != nil && work.Before(i.head.Item, made) {
+	for i.head != nil && i.head.Before(made.Key()) {
 		if err := i.unexpected(); err != nil {
 			return err
 		}
 	}
-	if i.head == nil || i.head.Item.Cause != made.Cause || i.head.Item.Host != made.Host {
+	if i.head == nil || i.head.Cause != made.Cause || i.head.Host != made.Host {
 		i.Unsent = append(i.Unsent, made)
 		if len(i.Unsent) > maxPending {
 			i.flush("made by the log, and not published when many later ones were")
@@ -93,21 +122,34 @@ func (i *items) compare(made *work.Item) error {
 		return nil
 	}
 	i.flush("made by the log, but never published")
+	i.Rev[made.Host] = made.Rev
 	f := Finding{Kind: KindItem, Problem: true, Host: made.Host, Since: i.head.Time, Until: i.head.Time, First: made.Rev, Last: made.Rev, Cause: made.Cause}
-	switch what := work.Difference(made, i.head.Item); {
-	case what != "":
-		f.What = what
-		i.rep.note(f)
-	default:
-		i.rep.Items.Equal++
-		if behind := i.head.Time.Sub(made.Time); behind > i.late {
-			f.Kind, f.Problem, f.Since = KindLate, false, made.Time
-			f.What = "published long after the event that made it"
+	if it, equal := i.same(made); !equal {
+		if it != nil {
+			f.What = work.Difference(made, it)
 			i.rep.note(f)
 		}
+		return i.pass(it)
 	}
-	i.Rev[made.Host] = made.Rev
-	return i.advance()
+	i.rep.Items.Equal++
+	if behind := i.head.Time.Sub(made.Time); behind > i.late {
+		f.Kind, f.Problem, f.Since = KindLate, false, made.Time
+		f.What = "published long after the event that made it"
+		i.rep.note(f)
+	}
+	return i.pass(made)
+}
+
+// same compares the head with an item that the log makes: most are the same
+// bytes, and need not be read. Of others it gives what was published, nil when
+// that can't be read.
+func (i *items) same(made *work.Item) (it *work.Item, equal bool) {
+	text, err := work.AppendItem(i.room[:0], made)
+	if i.room = text; err == nil && bytes.Equal(text, i.head.Data) {
+		return made, true
+	}
+	it = i.published()
+	return it, it != nil && work.Difference(made, it) == ""
 }
 
 // maxPending bounds the items that may be made and not yet published.
@@ -126,7 +168,10 @@ func (i *items) flush(what string) {
 
 // unexpected tells of a published item that the log does not make here.
 func (i *items) unexpected() error {
-	it := i.head.Item
+	it := i.published()
+	if it == nil {
+		return i.pass(nil)
+	}
 	f := Finding{Kind: KindItem, Problem: true, Host: it.Host, Since: i.head.Time, Until: i.head.Time, First: it.Rev, Last: it.Rev, Cause: it.Cause,
 		What: "published, but the log does not make it"}
 	switch made := i.Missing[key(it)]; {
@@ -137,7 +182,7 @@ func (i *items) unexpected() error {
 		f.What = fmt.Sprintf("published again, after revision %d", i.Rev[it.Host])
 	}
 	i.rep.note(f)
-	return i.advance()
+	return i.pass(it)
 }
 
 // end takes what is left. When the fold stopped early, the rest is only read.
@@ -147,7 +192,7 @@ func (i *items) end(folded bool) error {
 			if err := i.unexpected(); err != nil {
 				return err
 			}
-		} else if err := i.advance(); err != nil {
+		} else if err := i.skip(); err != nil {
 			return err
 		}
 	}

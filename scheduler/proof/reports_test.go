@@ -144,7 +144,7 @@ func TestACheckpointKeptElsewhereShowsThatTheEndWasCutOff(t *testing.T) {
 		t.Errorf("of the whole log: %+v", rep)
 	}
 	p.Log, p.Signed, p.Said = p.Log[:10], p.Signed[:3], p.Said[:20]
-	p.Sent = slices.DeleteFunc(p.Sent, func(s work.Stored) bool { return s.Item.Cause > 10 })
+	p.Sent = slices.DeleteFunc(p.Sent, func(s work.Stored) bool { return s.Cause > 10 })
 	if rep := verify(t, p, Options{}); !rep.OK() {
 		t.Fatalf("by itself it is not whole: %+v", rep.Findings)
 	}

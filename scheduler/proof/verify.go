@@ -160,8 +160,8 @@ func (v *Verification) start(ctx context.Context, first uint64) error {
 	}
 	v.rep.Log.StartSigned = v.rep.Log.States > 0
 	// What was published before is not compared with anything.
-	for v.items.head != nil && v.items.head.Item.Cause <= s.Seq() {
-		if err := v.items.advance(); err != nil {
+	for v.items.head != nil && v.items.head.Cause <= s.Seq() {
+		if err := v.items.skip(); err != nil {
 			return err
 		}
 	}
@@ -194,12 +194,12 @@ func (v *Verification) earliest(ctx context.Context, first uint64) (best *schedu
 
 // published brings the hosts up to an item that was published, and to what was
 // reported before it.
-func (v *Verification) published(st work.Stored) error {
+func (v *Verification) published(st *work.Stored, it *work.Item) error {
 	if err := v.reportsUntil(st.Time); err != nil {
 		return err
 	}
 	v.see(st.Time)
-	v.hosts.publish(st)
+	v.hosts.publish(st, it)
 	return nil
 }
 
