@@ -235,8 +235,44 @@ func List[T any](r *Reader, element func() T) []T {
 	return list
 }
 
-// Map reads an object whose names and values are strings that many texts hold.
+// Map reads an object whose names and values are strings. Texts that hold the
+// same one share the map: it is not to be changed.
 func (r *Reader) Map() map[string]string {
+	start := r.at
+	end := r.objectEnd()
+	if end-start > maxMap {
+		return r.readMap()
+	}
+	text := r.text[start:end]
+	at := &recentMaps[place(text)%uint64(len(recentMaps))]
+	if p := at.Load(); p != nil && p.text == text {
+		r.at = end
+		return p.m
+	}
+	m := r.readMap()
+	if !r.bad && r.at == end {
+		at.Store(&readText{strings.Clone(text), m})
+	}
+	return m
+}
+
+// objectEnd is where an object of strings ends that begins here.
+func (r *Reader) objectEnd() int {
+	quoted := false
+	for i := r.at; i < len(r.text); i++ {
+		switch c := r.text[i]; {
+		case c == '"':
+			quoted = !quoted
+		case c == '\\':
+			i++
+		case c == '}' && !quoted:
+			return i + 1
+		}
+	}
+	return len(r.text)
+}
+
+func (r *Reader) readMap() map[string]string {
 	r.skip('{')
 	m := map[string]string{}
 	for first := true; !r.bad && r.peek() != '}'; first = false {

@@ -10,10 +10,25 @@ import (
 // names: to look there costs a fraction of what package unique costs.
 var recent [2048]atomic.Pointer[string]
 
+// recentMaps holds maps that were read lately, in the same way.
+var recentMaps [2048]atomic.Pointer[readText]
+
+// readText is a map with the text of which it was read.
+type readText struct {
+	text string
+	m    map[string]string
+}
+
 var seed = maphash.MakeSeed()
 
-// maxRecent bounds a string in recent, in bytes, and so what it keeps alive.
-const maxRecent = 256
+func place(s string) uint64 { return maphash.String(seed, s) }
+
+// maxRecent bounds a string in recent, maxMap the text of a map in recentMaps,
+// in bytes, and so what they keep alive.
+const (
+	maxRecent = 256
+	maxMap    = 1024
+)
 
 // Shared is a string of these bytes, and one with those that were asked for
 // before.

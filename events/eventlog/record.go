@@ -110,23 +110,31 @@ func recordOf(seq uint64, h nats.Header, data []byte) (*Record, error) {
 // Entry decodes and checks the record's event, once: Data must not change
 // afterwards.
 func (r *Record) Entry() (events.Entry, error) {
-	if r.Err != nil {
-		return events.Entry{}, r.Err
+	e, err := r.Read()
+	if err != nil {
+		return events.Entry{}, err
 	}
-	if r.entry == nil {
-		e, err := r.decode()
-		r.entry = &decoded{e, err}
-	}
-	return r.entry.Entry, r.entry.err
+	return *e, nil
 }
 
-func (r *Record) decode() (events.Entry, error) {
-	e := events.Entry{Seq: r.Seq}
-	if err := events.Decode(r.Data, &e.Event); err != nil {
-		return events.Entry{}, fmt.Errorf("record %d: %w: %w", r.Seq, ErrInvalid, err)
+// Read is Entry without a copy: what it gives is not to be changed.
+func (r *Record) Read() (*events.Entry, error) {
+	if r.Err != nil {
+		return nil, r.Err
 	}
-	if err := Validate(&e.Event); err != nil {
-		return events.Entry{}, fmt.Errorf("record %d: %w", r.Seq, err)
+	if r.entry == nil {
+		r.entry = &decoded{Entry: events.Entry{Seq: r.Seq}}
+		r.entry.err = r.decode(&r.entry.Event)
 	}
-	return e, nil
+	return &r.entry.Entry, r.entry.err
+}
+
+func (r *Record) decode(e *events.Event) error {
+	if err := events.Decode(r.Data, e); err != nil {
+		return fmt.Errorf("record %d: %w: %w", r.Seq, ErrInvalid, err)
+	}
+	if err := Validate(e); err != nil {
+		return fmt.Errorf("record %d: %w", r.Seq, err)
+	}
+	return nil
 }

@@ -178,7 +178,7 @@ func (v *Verifier) Record(r *Record) {
 	case v.linked && r.Prev != v.link:
 		v.problem(r.Seq-1, r.Seq, fmt.Sprintf("altered: the link in %d does not fit the content of %d", r.Seq, r.Seq-1))
 	}
-	if _, err := r.Entry(); err != nil {
+	if _, err := r.Read(); err != nil {
 		v.problem(r.Seq, r.Seq, err.Error())
 	}
 	v.link, v.linked = r.Hash(), true

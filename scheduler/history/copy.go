@@ -145,10 +145,12 @@ func (s *shelf) all(ctx context.Context, from uint64) iter.Seq2[*line, error] {
 	return s.from(ctx, sort.Search(len(s.places), func(i int) bool { return s.places[i].Last >= from }), from)
 }
 
-// from is all from a place on. The header of a frame that is read whole is
-// compared with its lines; where it is of others, the last line is damage.
+// from is all from a place on. A line is good until the next one is asked for.
+// The header of a frame that is read whole is compared with its lines; where it
+// is of others, the last line is damage.
 func (s *shelf) from(ctx context.Context, i int, from uint64) iter.Seq2[*line, error] {
 	return func(yield func(*line, error) bool) {
+		l := new(line)
 		for ; i < len(s.places); i++ {
 			if err := ctx.Err(); err != nil {
 				yield(nil, context.Cause(ctx))
@@ -165,7 +167,7 @@ func (s *shelf) from(ctx context.Context, i int, from uint64) iter.Seq2[*line, e
 			next, counted, whole := p.First, frame{}, from <= p.First
 			for len(text) > 0 {
 				end := bytes.IndexByte(text, '\n')
-				l := new(line)
+				*l = line{}
 				err := l.parse(text[:end])
 				if err == nil && (l.Seq < next || l.Seq > p.Last) {
 					err = fmt.Errorf("%d is out of place", l.Seq)

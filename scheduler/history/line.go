@@ -209,8 +209,11 @@ func (l *line) mark() (key uint64, at time.Time, ok bool) {
 	case l.Error != "":
 		return 0, time.Time{}, false
 	case l.Time.IsZero(): // of the log
-		e, err := l.record().Entry()
-		return l.Seq, e.Event.Received, err == nil
+		e, err := l.record().Read()
+		if err != nil {
+			return 0, time.Time{}, false
+		}
+		return l.Seq, e.Event.Received, true
 	case l.Item != nil:
 		st := l.stored()
 		if st.Err != nil {

@@ -118,7 +118,7 @@ func (v *Verification) record(ctx context.Context, r *eventlog.Record) error {
 	if v.broken || r.Seq <= v.state.Seq() {
 		return nil
 	}
-	e, err := r.Entry()
+	e, err := r.Read()
 	if want := v.state.Seq() + 1; err != nil || r.Seq != want {
 		v.broken = true
 		v.rep.note(Finding{Kind: KindItem, Problem: true, Since: v.state.Now(), First: want, Last: r.Seq,
@@ -133,7 +133,7 @@ func (v *Verification) record(ctx context.Context, r *eventlog.Record) error {
 	}
 	v.see(e.Event.Received)
 	v.words.record(e)
-	for _, it := range v.state.Apply(e) {
+	for _, it := range v.state.Apply(*e) {
 		if err := v.items.compare(it); err != nil {
 			return err
 		}

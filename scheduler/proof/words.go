@@ -98,7 +98,7 @@ func (w *words) report(r work.StoredReport) {
 }
 
 // record takes an entry of the log.
-func (w *words) record(e events.Entry) {
+func (w *words) record(e *events.Entry) {
 	var place uint64
 	var host string
 	var body any
