@@ -142,62 +142,112 @@ func (d damaged) Unwrap() error { return d.error }
 // all gives the stream's lines from a sequence on, and for what is damaged, its
 // error, after which it goes on.
 func (s *shelf) all(ctx context.Context, from uint64) iter.Seq2[*line, error] {
-	return s.from(ctx, sort.Search(len(s.places), func(i int) bool { return s.places[i].Last >= from }), from)
+	return s.from(ctx, s.places[sort.Search(len(s.places), func(i int) bool { return s.places[i].Last >= from }):], from)
 }
 
-// from is all from a place on. A line is good until the next one is asked for.
-// The header of a frame that is read whole is compared with its lines; where it
-// is of others, the last line is damage.
-func (s *shelf) from(ctx context.Context, i int, from uint64) iter.Seq2[*line, error] {
+// from gives the lines of some places. A line is good until the next one is
+// asked for. While the lines of a place are used, the next place is read.
+func (s *shelf) from(ctx context.Context, places []place, from uint64) iter.Seq2[*line, error] {
 	return func(yield func(*line, error) bool) {
-		l := new(line)
-		for ; i < len(s.places); i++ {
+		stop, ahead := make(chan struct{}), make(chan []read)
+		go func() {
+			defer close(ahead)
+			give := func(some []read) bool {
+				select {
+				case ahead <- some:
+					return true
+				case <-stop:
+					return false
+				}
+			}
+			for i := range places {
+				if !s.read(&places[i], from, give) {
+					return
+				}
+			}
+		}()
+		defer func() {
+			close(stop)
+			for range ahead { // it reads files that may be closed next
+			}
+		}()
+		for some := range ahead {
 			if err := ctx.Err(); err != nil {
 				yield(nil, context.Cause(ctx))
 				return
 			}
-			p := &s.places[i]
-			text, err := s.lines(p)
-			if err != nil {
-				if !yield(nil, damaged{max(p.First, from), p.From, err}) {
-					return
-				}
-				continue
-			}
-			next, counted, whole := p.First, frame{}, from <= p.First
-			for len(text) > 0 {
-				end := bytes.IndexByte(text, '\n')
-				*l = line{}
-				err := l.parse(text[:end])
-				if err == nil && (l.Seq < next || l.Seq > p.Last) {
-					err = fmt.Errorf("%d is out of place", l.Seq)
-				}
-				text = text[end+1:]
-				if whole && err == nil {
-					var key uint64
-					var at time.Time
-					if key, at, whole = l.mark(); whole {
-						counted.add(l.Seq, key, at)
-					}
-					if whole && len(text) == 0 && !p.says(&counted) {
-						err = errors.New("its header is of other lines")
-					}
-				}
-				if err != nil {
-					err = fmt.Errorf("%s: %w: the frame at byte %d, with %d to %d: after %d: %w",
-						p.file.Name(), ErrDamaged, p.at, p.First, p.Last, next-1, err)
-					if !yield(nil, damaged{max(next, from), p.From, err}) {
-						return
-					}
-					break
-				}
-				next = l.Seq + 1
-				if l.Seq >= from && !yield(l, nil) {
+			for i := range some {
+				if !yield(some[i].get()) {
 					return
 				}
 			}
 		}
 	}
+}
+
+// read is a line that was read, or why it could not be.
+type read struct {
+	line line
+	err  error
+}
+
+func (r *read) get() (*line, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	return &r.line, nil
+}
+
+// someLines is how many lines are handed over at a time.
+const someLines = 1024
+
+// read gives the lines of a place from a sequence on, until it is told to stop.
+// Where one is damaged, its error is the last. The header of a frame that is
+// read whole is compared with its lines; where it is of others, the last line
+// is damage.
+func (s *shelf) read(p *place, from uint64, give func([]read) bool) bool {
+	text, err := s.lines(p)
+	if err != nil {
+		return give([]read{{err: damaged{max(p.First, from), p.From, err}}})
+	}
+	some := make([]read, 0, min(p.Lines, someLines))
+	next, counted, whole := p.First, frame{}, from <= p.First
+	for len(text) > 0 {
+		end := bytes.IndexByte(text, '\n')
+		if len(some) == someLines {
+			if !give(some) {
+				return false
+			}
+			some = make([]read, 0, someLines)
+		}
+		some = append(some, read{})
+		r := &some[len(some)-1]
+		l := &r.line
+		err := l.parse(text[:end])
+		if err == nil && (l.Seq < next || l.Seq > p.Last) {
+			err = fmt.Errorf("%d is out of place", l.Seq)
+		}
+		text = text[end+1:]
+		if whole && err == nil {
+			var key uint64
+			var at time.Time
+			if key, at, whole = l.mark(); whole {
+				counted.add(l.Seq, key, at)
+			}
+			if whole && len(text) == 0 && !p.says(&counted) {
+				err = errors.New("its header is of other lines")
+			}
+		}
+		if err != nil {
+			r.err = damaged{max(next, from), p.From, fmt.Errorf("%s: %w: the frame at byte %d, with %d to %d: after %d: %w",
+				p.file.Name(), ErrDamaged, p.at, p.First, p.Last, next-1, err)}
+			break
+		}
+		if next = l.Seq + 1; l.Seq < from {
+			some = some[:len(some)-1]
+		}
+	}
+	return give(some)
 }
 
 func (d *disk) close() error {
@@ -304,7 +354,7 @@ func (d *disk) lastSigned(ctx context.Context) (uint64, error) {
 		return 0, nil
 	}
 	var c eventlog.Checkpoint
-	for l, err := range s.from(ctx, len(s.places)-1, 0) {
+	for l, err := range s.from(ctx, s.places[len(s.places)-1:], 0) {
 		if err == nil {
 			err = json.Unmarshal(l.body(l.Checkpoint), &c)
 		}
@@ -322,15 +372,12 @@ func (s *shelf) around(ctx context.Context, first, last int, see func(*line) err
 	if first > last {
 		return nil
 	}
-	for l, err := range s.from(ctx, first, 0) {
+	for l, err := range s.from(ctx, s.places[first:last+1], 0) {
 		if err != nil {
 			return err
 		}
 		if err := see(l); err != nil {
 			return err
-		}
-		if l.Seq >= s.places[last].Last {
-			break
 		}
 	}
 	return nil
