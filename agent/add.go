@@ -10,6 +10,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/agent/containers"
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 )
@@ -84,13 +85,25 @@ func suits(ep work.Endpoint, c cni.Attachment) error {
 	return nil
 }
 
-// endpointOf asks the Mesos agent which executor a container belongs to. The
-// container is listed before its ADD runs; a nested one by its parent.
+// findContainer says which task or executor a container belongs to.
+func (a *Agent) findContainer(ctx context.Context, container string) (containers.Container, bool, error) {
+	if rootContainer(container) == container {
+		return a.mesos.Find(ctx, container)
+	}
+	nested, err := a.mesos.Nested(ctx)
+	i := slices.IndexFunc(nested, func(c containers.Container) bool { return c.ID == container })
+	if i < 0 {
+		return containers.Container{}, false, err
+	}
+	return nested[i], true, nil
+}
+
+// endpointOf asks the Mesos agent which executor a container belongs to, or
+// which task of one, if it is nested and so has a network of its own.
 func (a *Agent) endpointOf(ctx context.Context, container string) (string, error) {
-	root := rootContainer(container)
 	last := ErrUnknownContainer
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		c, ok, err := a.mesos.Find(ctx, root)
+		c, ok, err := a.findContainer(ctx, container)
 		switch {
 		case ok:
 			return c.Endpoint(), nil
@@ -102,7 +115,11 @@ func (a *Agent) endpointOf(ctx context.Context, container string) (string, error
 		select {
 		case <-ctx.Done():
 			if errors.Is(last, ErrUnknownContainer) {
-				return "", fmt.Errorf("%w: container %s is not among its containers (GET_CONTAINERS on %s)", last, container, a.cfg.MesosAgent)
+				call := "containers (GET_CONTAINERS"
+				if rootContainer(container) != container {
+					call = "tasks' containers (GET_TASKS"
+				}
+				return "", fmt.Errorf("%w: container %s is not among its %s on %s)", last, container, call, a.cfg.MesosAgent)
 			}
 			return "", fmt.Errorf("which task container %s is could not be found out from %s: %w", container, a.cfg.MesosAgent, last)
 		case <-time.After(pause):
@@ -244,10 +261,6 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 			return old, nil // the plugin was killed, or the agent, and asks again
 		}
 		if old.Container != at.Container && a.alive(old) {
-			if root := rootContainer(at.Container); root != at.Container && root == rootContainer(old.Container) {
-				return nil, fmt.Errorf("%w: %s is nested in %s, which has %s on %s; Mesos tells nobody which task it is, so it has no identity there. Launch it without network_infos: it then shares the executor's network",
-					ErrNested, at.Container, root, old.Address, old.Network)
-			}
 			return nil, fmt.Errorf("%w: %s, whose network is still there", ErrElsewhere, old.Container)
 		}
 		if err := a.remove(old); err != nil {

@@ -66,21 +66,16 @@ func (a *Agent) adopted(ctx context.Context, c cni.Attachment) *attachment {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	cs, err := a.mesos.List(ctx)
-	if err != nil {
+	l, ok, err := a.findContainer(ctx, c.Container)
+	if err != nil || !ok {
 		return nil
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, l := range cs {
-		if l.ID != rootContainer(c.Container) {
-			continue
-		}
-		for _, at := range a.attachments {
-			if work.ExecutorOf(at.Endpoint) == l.Endpoint() && at.Network == c.Network && at.Container == "" {
-				at.Container, at.Iface = c.Container, c.Iface
-				return at
-			}
+	for _, at := range a.attachments {
+		if work.ExecutorOf(at.Endpoint) == l.Endpoint() && at.Network == c.Network && at.Container == "" {
+			at.Container, at.Iface = c.Container, c.Iface
+			return at
 		}
 	}
 	return nil

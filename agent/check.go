@@ -8,6 +8,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/firewall"
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -269,6 +270,21 @@ func (a *Agent) inhabited(at *attachment) bool {
 	return true
 }
 
+// nestedAdopted says whether the container of a nested task's attachment is not
+// known: it had no record.
+func (a *Agent) nestedAdopted() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, at := range a.attachments {
+		if at.Container == "" && events.IsNestedKey(work.ExecutorOf(at.Endpoint)) {
+			return true
+		}
+	}
+	return false
+}
+
+// sweep looks for what nobody took away. A nested container is listed as long as
+// the one that it is in: with its task's end the controller takes its endpoint back.
 func (a *Agent) sweep(ctx context.Context) {
 	cs, err := a.mesos.List(ctx)
 	if err != nil {
@@ -277,6 +293,15 @@ func (a *Agent) sweep(ctx context.Context) {
 	listed, of := map[string]bool{}, map[string]string{}
 	for _, c := range cs {
 		listed[c.ID], of[c.Endpoint()] = true, c.ID
+	}
+	if a.nestedAdopted() {
+		nested, err := a.mesos.Nested(ctx)
+		if err != nil {
+			return
+		}
+		for _, c := range nested {
+			of[c.Endpoint()] = c.ID
+		}
 	}
 	a.mu.Lock()
 	var gone, missing []*attachment

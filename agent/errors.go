@@ -9,7 +9,6 @@ var (
 	ErrRefused          = errors.New("the controller refused the task a network")
 	ErrNetwork          = errors.New("the task's network is another")
 	ErrElsewhere        = errors.New("the endpoint is attached in another container")
-	ErrNested           = errors.New("a nested container cannot have a network of its own beside its executor's")
 	ErrOpen             = errors.New("the host's firewall is not in force yet, and nothing is attached without it")
 	ErrNotReady         = errors.New("the task's policies are not in the kernel of this host yet")
 	ErrGone             = errors.New("the task ended while it was attached")

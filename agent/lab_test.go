@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -238,13 +239,14 @@ func (w logWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// mesosAgent answers GET_CONTAINERS.
+// mesosAgent answers GET_CONTAINERS and GET_TASKS.
 type mesosAgent struct {
 	*httptest.Server
 	mu         sync.Mutex
-	containers map[string]string // container id: executor id
-	answer     []byte            // written when they change: its time is not the agent's
-	asked      chan struct{}     // one for each answer, while somebody counts
+	containers map[string]string    // container id: executor id
+	nested     map[string][2]string // "parent.child": executor id and task id
+	answer     []byte               // written when they change: its time is not the agent's
+	asked      chan struct{}        // one for each answer, while somebody counts
 }
 
 func newMesosAgent(t testing.TB) *mesosAgent {
@@ -260,12 +262,15 @@ func (m *mesosAgent) serve(w http.ResponseWriter, r *http.Request) {
 	var req struct {
 		Type string `json:"type"`
 	}
-	if err != nil || r.URL.Path != "/api/v1" || json.Unmarshal(body, &req) != nil || req.Type != "GET_CONTAINERS" {
+	if err != nil || r.URL.Path != "/api/v1" || json.Unmarshal(body, &req) != nil || req.Type != "GET_CONTAINERS" && req.Type != "GET_TASKS" {
 		http.Error(w, "unexpected request", http.StatusBadRequest)
 		return
 	}
 	m.mu.Lock()
 	answer := m.answer
+	if req.Type == "GET_TASKS" {
+		answer = m.tasks()
+	}
 	m.mu.Unlock()
 	w.Write(answer)
 	select {
@@ -289,6 +294,31 @@ func (m *mesosAgent) write() {
 		list = append(list, container{id{"fw"}, id{e}, id{c}})
 	}
 	m.answer, _ = json.Marshal(map[string]any{"type": "GET_CONTAINERS", "get_containers": map[string]any{"containers": list}})
+}
+
+// tasks is the answer to GET_TASKS.
+func (m *mesosAgent) tasks() []byte {
+	type j map[string]any
+	list := []j{}
+	for c, of := range m.nested {
+		parent, child, _ := strings.Cut(c, ".")
+		list = append(list, j{
+			"framework_id": j{"value": "fw"}, "executor_id": j{"value": of[0]}, "task_id": j{"value": of[1]},
+			"statuses": []j{{"state": "TASK_STARTING", "container_status": j{"container_id": j{"value": child, "parent": j{"value": parent}}}}},
+		})
+	}
+	b, _ := json.Marshal(j{"type": "GET_TASKS", "get_tasks": j{"launched_tasks": list}})
+	return b
+}
+
+// nest has an executor's task start in a container within the executor's.
+func (m *mesosAgent) nest(container, executor, task string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.nested == nil {
+		m.nested = map[string][2]string{}
+	}
+	m.nested[container] = [2]string{executor, task}
 }
 
 func (m *mesosAgent) add(container, executor string) {

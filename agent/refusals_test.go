@@ -27,25 +27,6 @@ func (tk *task) refused(says string) {
 	})
 }
 
-// A nested container that asks for a network of its own has no identity: it is
-// refused, and its parent's network goes on.
-func TestNestedContainerRefused(t *testing.T) {
-	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
-	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
-	a, b := l.run("a", "10.0.0.1", "open"), l.run("b", "10.0.0.2", "open")
-	a.Serve("tcp", "10.0.0.1:80")
-	conn := b.hold("tcp", "10.0.0.1:80")
-	child := &task{Namespace: netlab.New(t), l: l, executor: "a", container: a.container + ".child"}
-	child.refused("cannot have a network of its own")
-	if out, exit := child.plugin("DEL", child.config("0.2.0", "taskwall")); exit != 0 { // as Mesos does after it
-		t.Errorf("DEL: %s", out)
-	}
-	b.reaches("tcp", "10.0.0.1:80")
-	if err := netlab.Echo(conn, netlab.Wait); err != nil {
-		t.Errorf("the parent's connection broke: %v", err)
-	}
-}
-
 // On a disk that cannot be written nothing new is attached, which says why;
 // what runs goes on, and all is well once the disk is.
 func TestDiskReadOnly(t *testing.T) {

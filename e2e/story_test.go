@@ -31,6 +31,7 @@ func TestStory(t *testing.T) {
 	}
 	t.Run("every pair meets its policy", func(t *testing.T) { verdicts(t, stage.Observe(ctx, false)) })
 	t.Run("a Docker task without CNI meets its policy", func(t *testing.T) { dockerTask(t, ctx, stage) })
+	t.Run("a pod's task with a network of its own meets its policy", func(t *testing.T) { group(t, ctx, stage) })
 	t.Run("the first packet meets the policy", func(t *testing.T) { firstPacket(t, ctx, stage) })
 	t.Run("a dry run tells the flows that would change", func(t *testing.T) {
 		out, err := stage.Taskwall(ctx, "policy", "apply", "-f", stage.Change(), "--author", "bob", "--dry-run")
@@ -171,6 +172,43 @@ func dockerTask(t *testing.T, ctx context.Context, stage *story.Stage) {
 	}
 	for _, trace := range traces {
 		t.Errorf("left behind: %s", trace)
+	}
+}
+
+// group checks that a task of a pod that has a network of its own is another to
+// its policies than the pod's task beside it, which shares the executor's.
+func group(t *testing.T, ctx context.Context, stage *story.Stage) {
+	shares := story.App{ID: "pod-sidecar", TCP: []int{8443}, Labels: map[string]string{"taskwall.environment": "production"}}
+	own := story.App{ID: "pod-payments", TCP: []int{8443}, Labels: map[string]string{
+		"taskwall.environment": "production", "tier": "payments", "taskwall.uses": "orders-db"}}
+	pod, err := stage.DeployGroup(ctx, shares, own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flow, open := range map[story.Flow]bool{
+		{From: "/shop/web", To: own.ID, Protocol: "tcp", Port: 8443}:          true,
+		{From: "/shop/web", To: shares.ID, Protocol: "tcp", Port: 8443}:       false,
+		{From: own.ID, To: "/shop/orders-db", Protocol: "tcp", Port: 5432}:    true,
+		{From: shares.ID, To: "/shop/orders-db", Protocol: "tcp", Port: 5432}: false,
+		{From: shares.ID, To: own.ID, Protocol: "tcp", Port: 8443}:            false,
+	} {
+		o := stage.Probe(ctx, flow)
+		if o.Expected = open; !o.Right() {
+			t.Errorf("%v: expected open=%v, observed %v; the client is %s", flow, open, o.Result, o.Client)
+		}
+	}
+	addresses := []string{stage.Address(shares.ID), stage.Address(own.ID)}
+	if err := pod.End(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range addresses {
+		traces, err := stage.Traces(ctx, address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, trace := range traces {
+			t.Errorf("left behind: %s", trace)
+		}
 	}
 }
 

@@ -27,8 +27,14 @@ type Task struct {
 	Containerizer string `json:"containerizer,omitempty"`
 	// Container is the Mesos container id, known from TASK_STARTING on; for a
 	// nested container "parent.child".
-	Container string    `json:"container,omitempty"`
-	Networks  []Network `json:"networks,omitempty"`
+	Container string `json:"container,omitempty"`
+	// Nested says that the task's container, in that of its executor, has a
+	// network namespace of its own: Networks are then its own, and
+	// ExecutorNetworks those of the executor, which its other tasks share
+	// (CLUSTER-API 5.4, 8).
+	Nested           bool      `json:"nested,omitempty"`
+	Networks         []Network `json:"networks,omitempty"`
+	ExecutorNetworks []Network `json:"executorNetworks,omitempty"`
 	Ports     []Port    `json:"ports,omitempty"`
 	Healthy   *bool     `json:"healthy,omitempty"`
 	// Reason and Message are those of the latest status, and Since is its time
@@ -39,7 +45,7 @@ type Task struct {
 }
 
 // Network is one network that a task asked for by name. For a pod it is the
-// executor's.
+// executor's, if the task has none of its own.
 type Network struct {
 	Name      string            `json:"name"`
 	Labels    map[string]string `json:"labels,omitempty"`
@@ -59,9 +65,28 @@ func TaskKey(framework, id string) string { return framework + "/" + id }
 // Key is the task's TaskKey.
 func (t *Task) Key() string { return TaskKey(t.Framework, t.ID) }
 
+// ExecutorKey identifies the task's executor: framework id and executor id. On
+// another agent another executor may have the same.
+func (t *Task) ExecutorKey() string { return t.Framework + "/" + t.Executor }
+
 // Endpoint is the identity of the network endpoint that the task belongs to:
-// framework id and executor id (DESIGN: "policy before packet").
-func (t *Task) Endpoint() string { return t.Framework + "/" + t.Executor }
+// its executor (DESIGN: "policy before packet"), or the task within it, if it
+// is Nested. Mesos allows no backslash in an id.
+func (t *Task) Endpoint() string {
+	if t.Nested {
+		return NestedKey(t.Framework, t.Executor, t.ID)
+	}
+	return t.ExecutorKey()
+}
+
+// NestedKey identifies a task that is Nested, with its executor.
+func NestedKey(framework, executor, task string) string {
+	return framework + "/" + executor + `\` + task
+}
+
+// IsNestedKey reports whether a key of an executor or of a task in one is a
+// NestedKey.
+func IsNestedKey(key string) bool { return strings.Contains(key, `\`) }
 
 // Terminal reports whether a Mesos task state is final: the task will never
 // run again. TASK_LOST and TASK_UNREACHABLE are not: such a task may return.

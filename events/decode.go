@@ -85,8 +85,14 @@ func readTask(r *canon.Reader) *Task {
 		if r.Has("container") {
 			t.Container = r.String()
 		}
+		if r.Has("nested") {
+			t.Nested = r.Bool()
+		}
 		if r.Has("networks") {
 			t.Networks = canon.List(r, func() Network { return readNetwork(r) })
+		}
+		if r.Has("executorNetworks") {
+			t.ExecutorNetworks = canon.List(r, func() Network { return readNetwork(r) })
 		}
 		if r.Has("ports") {
 			t.Ports = canon.List(r, func() Port { return readPort(r) })

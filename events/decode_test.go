@@ -34,6 +34,7 @@ var (
 			Framework: "f-1", ID: "shop.web.1", Name: "web", Executor: "shop.web.1", Agent: "a-S1", State: "TASK_RUNNING", Role: "*",
 			Labels: map[string]string{"app": "web", "tier": `a"b\c<>&é` + "\u2028\t"}, ExecutorLabels: map[string]string{"k": ""},
 			Containerizer: "mesos", Container: "c-1", Networks: []events.Network{{Name: "taskwall", Labels: map[string]string{"x": "y"}, Addresses: []string{"10.0.0.1"}}, {}},
+			Nested: true, ExecutorNetworks: []events.Network{{Name: "ours"}},
 			Ports: []events.Port{{Name: "http", Number: 80, Protocol: "tcp"}}, Healthy: &healthy, Reason: "R", Message: "m", Since: anHour,
 		}},
 		{Kind: events.AppPut, App: &events.App{

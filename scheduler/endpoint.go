@@ -42,6 +42,15 @@ type endpoint struct {
 // is not known (yet). Tasks come in the order of their keys. Those on different
 // hosts are of different executors with one id.
 func (s *State) derive(id string, tasks []events.Task) []*endpoint {
+	slices.SortStableFunc(tasks, func(a, b events.Task) int { // its endpoints are named after those that share them
+		switch of := isOf(&a, id); {
+		case of == isOf(&b, id):
+			return 0
+		case of:
+			return -1
+		}
+		return 1
+	})
 	var hosts []string
 	on := map[string][]events.Task{}
 	for i := range tasks {
@@ -90,7 +99,8 @@ func (s *State) deriveOn(name, id string, tasks []events.Task, first bool) []*en
 	var ports []events.Port
 	for i := range tasks {
 		t := &tasks[i]
-		networks := s.networksOf(t)
+		own := isOf(t, id)
+		networks := s.networksOf(t, own)
 		if len(networks) == 0 {
 			continue
 		}
@@ -107,10 +117,12 @@ func (s *State) deriveOn(name, id string, tasks []events.Task, first bool) []*en
 				network: n, docker: t.Containerizer == docker, task: t.ID,
 			})
 		}
-		ports = append(ports, t.Ports...)
+		if own {
+			ports = append(ports, t.Ports...)
+		}
 	}
 	for _, e := range es {
-		e.ports, e.labels = ports, claims(tasks)
+		e.ports, e.labels = ports, claims(tasks, id)
 		e.env = e.labels[s.settings.EnvironmentLabel]
 		s.addFacts(e, &tasks[0])
 	}
@@ -124,15 +136,24 @@ const docker = "docker"
 // networks: it runs on Docker's network "none", and Mesos knows no other word.
 const networkLabel = "taskwall.network"
 
-// networksOf are our networks that the task asked for, in its order.
-func (s *State) networksOf(t *events.Task) (ours []string) {
+// isOf reports whether a task's traffic is that of an executor's endpoints, or
+// of its own: one that is nested keeps its executor alive, and speaks for itself.
+func isOf(t *events.Task, holder string) bool { return !t.Nested || t.Endpoint() == holder }
+
+// networksOf are our networks that the task asked for, or else its executor, in
+// their order.
+func (s *State) networksOf(t *events.Task, own bool) (ours []string) {
 	if t.Containerizer == docker {
 		if n := t.Labels[networkLabel]; slices.Contains(s.settings.Networks, n) {
 			ours = append(ours, n)
 		}
 		return ours
 	}
-	for _, n := range t.Networks {
+	networks := t.Networks
+	if !own {
+		networks = t.ExecutorNetworks
+	}
+	for _, n := range networks {
 		if slices.Contains(s.settings.Networks, n.Name) {
 			ours = append(ours, n.Name)
 		}
@@ -144,10 +165,13 @@ func (s *State) networksOf(t *events.Task) (ours []string) {
 // those of its tasks on which the tasks agree. Where tasks of one pod differ,
 // the label is nobody's: a policy must not see one task's claim on another's
 // traffic. "taskwall.uses" is spelled out, one label a use.
-func claims(tasks []events.Task) map[string]string {
+func claims(tasks []events.Task, holder string) map[string]string {
 	labels := map[string]string{}
 	differ := map[string]bool{}
 	for i := range tasks {
+		if !isOf(&tasks[i], holder) {
+			continue
+		}
 		for k, v := range tasks[i].Labels {
 			if old, seen := labels[k]; seen && old != v {
 				differ[k] = true

@@ -28,6 +28,12 @@ func step(t *rapid.T, now *time.Time) events.Event {
 		if id >= "d" { // tasks of one executor, or of several of one id
 			tk.Executor = "pod"
 		}
+		if id >= "e" && rapid.Bool().Draw(t, "nested") { // with a network of its own, beside its executor's or not
+			tk.Nested = true
+			if rapid.Bool().Draw(t, "executor's") {
+				tk.ExecutorNetworks = tk.Networks
+			}
+		}
 		ev.Kind, ev.Task = events.TaskPut, tk
 	case "gone":
 		ev.Kind, ev.Gone = events.TaskGone, &events.Gone{Key: "fw/" + id}
@@ -42,7 +48,7 @@ func step(t *rapid.T, now *time.Time) events.Event {
 	case "wiring":
 		endpoint := "fw/" + id
 		if id >= "d" {
-			endpoint = pick("endpoint", "fw/pod", "fw/pod", "fw/pod/@"+host)
+			endpoint = pick("endpoint", "fw/pod", "fw/pod", "fw/pod/@"+host, `fw/pod\`+id)
 		}
 		ev.Kind, ev.Wiring = events.EndpointState, &events.Wiring{Host: host, Endpoint: endpoint,
 			State: events.WiringState(pick("wiring", "attached", "detached", "detached"))}

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/taskwall/taskwall/events"
-	"github.com/taskwall/taskwall/events/work"
 )
 
 // settled reports whether a task's new word makes nothing else of its
@@ -17,14 +16,17 @@ func (s *State) settled(old, t *events.Task) bool {
 	if !sameNeeds(old, t) {
 		return false
 	}
-	ids := s.byExecutor[work.ExecutorOf(t.Endpoint())]
-	for id := range ids {
-		e := s.endpoints[id]
-		if e.evaluated <= s.shaped || s.waiting[id] || e.host.speaks && s.strays(e.host, e.address) {
-			return false
+	any := false
+	for _, holder := range holders(t) {
+		for id := range s.byExecutor[holder] {
+			e := s.endpoints[id]
+			if e.evaluated <= s.shaped || s.waiting[id] || e.host.speaks && s.strays(e.host, e.address) {
+				return false
+			}
+			any = true
 		}
 	}
-	return len(ids) > 0
+	return any
 }
 
 // sameNeeds compares all that derive and evaluate read of a task.
@@ -32,9 +34,11 @@ func sameNeeds(a, b *events.Task) bool {
 	return a.Framework == b.Framework && a.ID == b.ID && a.Executor == b.Executor && a.Agent == b.Agent &&
 		a.Name == b.Name && a.Role == b.Role && a.Containerizer == b.Containerizer &&
 		events.Terminal(a.State) == events.Terminal(b.State) &&
-		slices.EqualFunc(a.Networks, b.Networks, func(x, y events.Network) bool { return x.Name == y.Name }) &&
+		a.Nested == b.Nested && slices.EqualFunc(a.Networks, b.Networks, sameName) && slices.EqualFunc(a.ExecutorNetworks, b.ExecutorNetworks, sameName) &&
 		slices.Equal(a.Ports, b.Ports) && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.ExecutorLabels, b.ExecutorLabels)
 }
+
+func sameName(a, b events.Network) bool { return a.Name == b.Name }
 
 // shapes reports whether an event changes what endpoints are made of beside
 // their tasks: what addFacts and networksOf read.

@@ -34,6 +34,9 @@ type snapshot struct {
 	Endpoints []endpointAtRest         `json:"endpoints"`
 	Refusal   *Refusal                 `json:"refusal,omitempty"`
 	Reports   uint64                   `json:"reports,omitempty"`
+	// Nested are, in a binary snapshot, the tasks that are nested, with their
+	// executors' networks: they are few, and have no column in its table.
+	Nested map[string][]events.Network `json:"nested,omitempty"`
 }
 
 type hostAtRest struct {
@@ -136,9 +139,7 @@ func (s *State) restore(snap *snapshot) (err error) {
 	s.tasks, s.byExecutor = make(map[string]map[string]bool, len(c.Tasks)), make(map[string]map[string]bool, len(snap.Endpoints))
 	s.endpoints = make(map[string]*endpoint, len(snap.Endpoints))
 	for _, t := range s.cluster.Tasks {
-		enter(s.tasks, t.Endpoint(), t.Key())
-		enter(s.byAgent, t.Agent, t.Endpoint())
-		enter(s.byFramework, t.Framework, t.Endpoint())
+		s.index(&t)
 	}
 	for _, b := range snap.Blocks {
 		s.addrs.put(b)

@@ -82,7 +82,7 @@ func TestTablesHoldEveryField(t *testing.T) {
 	if err := in.tables(w); err != nil {
 		t.Fatal(err)
 	}
-	out := snapshot{Cluster: events.NewCluster()}
+	out := snapshot{Cluster: events.NewCluster(), Nested: in.Nested}
 	r := newTableReader(w.bytes())
 	out.readTables(r)
 	if r.err != nil || len(r.rest) > 0 {

@@ -89,8 +89,15 @@ func (s *State) UnmarshalBinary(data []byte) error {
 func (snap *snapshot) tables(w *tableWriter) error {
 	w.len(len(snap.Cluster.Tasks))
 	for _, key := range events.SortedKeys(snap.Cluster.Tasks) {
-		if err := w.task(key, snap.Cluster.Tasks[key]); err != nil {
+		t := snap.Cluster.Tasks[key]
+		if err := w.task(key, t); err != nil {
 			return fmt.Errorf("task %s: %w", key, err)
+		}
+		if t.Nested {
+			if snap.Nested == nil {
+				snap.Nested = map[string][]events.Network{}
+			}
+			snap.Nested[key] = t.ExecutorNetworks
 		}
 	}
 	w.len(len(snap.Endpoints))
@@ -113,6 +120,15 @@ func (snap *snapshot) readTables(r *tableReader) {
 	snap.Cluster.Tasks = make(map[string]events.Task, n)
 	for range n {
 		key, t := r.task()
+		snap.Cluster.Tasks[key] = t
+	}
+	for key, networks := range snap.Nested {
+		t, known := snap.Cluster.Tasks[key]
+		if !known {
+			r.fail()
+			return
+		}
+		t.Nested, t.ExecutorNetworks = true, networks
 		snap.Cluster.Tasks[key] = t
 	}
 	snap.Endpoints = make([]endpointAtRest, r.len(leastEndpoint))

@@ -31,8 +31,9 @@ type State struct {
 	commits   map[string]events.Origin // of the resources in force, by their keys as text
 	reports   uint64                   // place of the last report folded
 
-	// tasks indexes the cluster's tasks by endpoint; byAgent and byFramework
-	// say whose endpoints a change of an agent or a framework concerns.
+	// tasks indexes the cluster's tasks by what they keep alive (holders);
+	// byAgent and byFramework say whose endpoints a change of an agent or a
+	// framework concerns.
 	tasks       map[string]map[string]bool
 	byAgent     map[string]map[string]bool
 	byFramework map[string]map[string]bool
@@ -188,30 +189,29 @@ func (s *State) repeated(ev events.Event) bool {
 func (s *State) facts(ev events.Event) []string {
 	switch ev.Kind {
 	case events.TaskPut:
-		id, key := ev.Task.Endpoint(), ev.Task.Key()
-		old, had := s.cluster.Tasks[key]
-		if had && old.Executor == ev.Task.Executor && old.Agent == ev.Task.Agent && old.Framework == ev.Task.Framework {
-			if s.settled(&old, ev.Task) {
-				for id := range s.byExecutor[work.ExecutorOf(id)] {
+		dirty := holders(ev.Task)
+		old, had := s.cluster.Tasks[ev.Task.Key()]
+		if had && old.Executor == ev.Task.Executor && old.Agent == ev.Task.Agent && old.Framework == ev.Task.Framework && old.Nested == ev.Task.Nested {
+			if !s.settled(&old, ev.Task) {
+				return dirty // the indexes have it
+			}
+			for _, holder := range dirty {
+				for id := range s.byExecutor[holder] {
 					s.touched = append(s.touched, id)
 				}
-				return nil
 			}
-			return []string{id} // the indexes have it
+			return nil
 		}
-		dirty := []string{id}
-		if had && (old.Endpoint() != id || old.Agent != ev.Task.Agent) {
+		if had {
 			s.unindex(&old)
-			dirty = append(dirty, old.Endpoint())
+			dirty = append(dirty, holders(&old)...)
 		}
-		enter(s.tasks, id, key)
-		enter(s.byAgent, ev.Task.Agent, id)
-		enter(s.byFramework, ev.Task.Framework, id)
+		s.index(ev.Task)
 		return dirty
 	case events.TaskGone:
 		if old, had := s.cluster.Tasks[ev.Gone.Key]; had {
 			s.unindex(&old)
-			return []string{old.Endpoint()}
+			return holders(&old)
 		}
 	case events.HostPut:
 		return events.SortedKeys(s.byAgent[ev.Host.Agent])
@@ -229,18 +229,36 @@ func (s *State) facts(ev events.Event) []string {
 	return nil
 }
 
+// holders are what a task keeps alive that has endpoints: its executor, as
+// work.ExecutorOf names it, and for one that is nested the task itself.
+func holders(t *events.Task) []string {
+	if t.Nested {
+		return []string{t.ExecutorKey(), t.Endpoint()}
+	}
+	return []string{t.ExecutorKey()}
+}
+
+func (s *State) index(t *events.Task) {
+	for _, holder := range holders(t) {
+		enter(s.tasks, holder, t.Key())
+		enter(s.byAgent, t.Agent, holder)
+		enter(s.byFramework, t.Framework, holder)
+	}
+}
+
 func (s *State) unindex(t *events.Task) {
-	id := t.Endpoint()
-	leave(s.tasks, id, t.Key())
-	others := false // on the same agent: an executor's id may be used on several
-	for key := range s.tasks[id] {
-		others = others || s.cluster.Tasks[key].Agent == t.Agent
-	}
-	if !others {
-		leave(s.byAgent, t.Agent, id)
-	}
-	if len(s.tasks[id]) == 0 {
-		leave(s.byFramework, t.Framework, id)
+	for _, holder := range holders(t) {
+		leave(s.tasks, holder, t.Key())
+		others := false // on the same agent: an executor's id may be used on several
+		for key := range s.tasks[holder] {
+			others = others || s.cluster.Tasks[key].Agent == t.Agent
+		}
+		if !others {
+			leave(s.byAgent, t.Agent, holder)
+		}
+		if len(s.tasks[holder]) == 0 {
+			leave(s.byFramework, t.Framework, holder)
+		}
 	}
 }
 
@@ -292,8 +310,8 @@ func (s *State) moveHost(b *batch, h *host, addr netip.Addr) {
 	}
 }
 
-// evaluate brings the endpoints of one executor up to what its tasks now say.
-// An endpoint's own id will do for the executor's.
+// evaluate brings the endpoints of one executor, or of one task that is nested
+// in it, up to what its tasks now say. An endpoint's own id will do.
 func (s *State) evaluate(b *batch, id string) {
 	id = work.ExecutorOf(id)
 	var tasks []events.Task

@@ -12,23 +12,31 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/connect"
 )
 
 // ErrAgent means that the Mesos agent gave no usable answer.
 var ErrAgent = errors.New("the Mesos agent gave no answer")
 
-// Container is one that an executor runs in. A nested container, which has no
-// executor of its own, is not listed.
+// Container is one that an executor runs in, or one that is nested in it and
+// runs one of its tasks.
 type Container struct {
-	ID        string
+	ID        string // "parent.child" of a nested one
 	Framework string
 	Executor  string
-	PID       int // of the executor; 0 when the agent does not know it
+	Task      string // of a nested one
+	PID       int    // of the executor; 0 when the agent does not know it
 }
 
-// Endpoint is the identity of the container's network endpoint.
-func (c Container) Endpoint() string { return c.Framework + "/" + c.Executor }
+// Endpoint is the identity of the container's network endpoint, if it has one
+// of its own.
+func (c Container) Endpoint() string {
+	if c.Task != "" {
+		return events.NestedKey(c.Framework, c.Executor, c.Task)
+	}
+	return c.Framework + "/" + c.Executor
+}
 
 // Config says how to reach a Mesos agent. Only URL must be set.
 type Config struct {
@@ -70,11 +78,21 @@ func (c *Client) Close() { c.http.CloseIdleConnections() }
 // maxAnswer bounds what is read: some thousand containers with statistics.
 const maxAnswer = 32 << 20
 
-const request = `{"type":"GET_CONTAINERS","get_containers":{"show_nested":false,"show_standalone":false}}`
+// Nested ones are left out: the agent tells no more than their ids.
+const getContainers = `{"type":"GET_CONTAINERS","get_containers":{"show_nested":false,"show_standalone":false}}`
 
-// List returns the containers that the agent runs (CLUSTER-API 3.5). A
-// container is listed from before its CNI ADD until after its DEL.
+// List returns the containers of executors that the agent runs (CLUSTER-API
+// 3.5). A container is listed from before its CNI ADD until after its DEL.
 func (c *Client) List(ctx context.Context) ([]Container, error) {
+	body, err := c.call(ctx, getContainers)
+	if err != nil {
+		return nil, err
+	}
+	return decode(body)
+}
+
+// call gives the answer to a call of the agent's operator API.
+func (c *Client) call(ctx context.Context, request string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.at.String()+"/api/v1", strings.NewReader(request))
 	if err != nil {
 		return nil, err
@@ -97,13 +115,14 @@ func (c *Client) List(ctx context.Context) ([]Container, error) {
 	case len(body) > maxAnswer:
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrAgent, maxAnswer)
 	}
-	return decode(body)
+	return body, nil
+}
+
+type id struct {
+	Value string `json:"value"`
 }
 
 func decode(body []byte) ([]Container, error) {
-	type id struct {
-		Value string `json:"value"`
-	}
 	var answer struct {
 		Type string `json:"type"`
 		Get  *struct {
@@ -131,7 +150,7 @@ func decode(body []byte) ([]Container, error) {
 		if c.Container.Value == "" || c.Framework.Value == "" || c.Executor.Value == "" {
 			continue
 		}
-		cs = append(cs, Container{c.Container.Value, c.Framework.Value, c.Executor.Value, c.Status.PID})
+		cs = append(cs, Container{ID: c.Container.Value, Framework: c.Framework.Value, Executor: c.Executor.Value, PID: c.Status.PID})
 	}
 	return cs, nil
 }

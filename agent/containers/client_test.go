@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,38 @@ func TestRecordedAnswers(t *testing.T) {
 		}
 		if strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("%s: got\n%s\nwant\n%s", file, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}
+
+// The tasks of two groups as a master listed them, one with a network of its own.
+func TestNestedContainersOfTasks(t *testing.T) {
+	body, err := os.ReadFile("testdata/tasks.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cs, err := serve(t, 200, string(body)).Nested(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range cs {
+		got = append(got, c.ID+" "+c.Endpoint())
+	}
+	slices.Sort(got)
+	const pod, fw = "2211a7d4-a885-45e4-a8d1-709d619faa5e.", "0577f926-9936-4274-9ab1-80644fb7e12d-0001/"
+	want := []string{
+		pod + "095d470d-b4ad-4830-84cc-123869eeae87 " + fw + `grp2-exec\h1`,
+		pod + "4338fb55-f13b-4f68-8c26-ba1edaeec522 " + fw + `grp2-exec\h2`,
+		"41b48f5d-9ab9-4aeb-a33b-b3f77f1e4580.61fa5cec-3473-4040-aa6a-b749f38c14df " + fw + `grp-exec\g1`,
+		"41b48f5d-9ab9-4aeb-a33b-b3f77f1e4580.9b2dafda-49b7-4474-a86f-1cee162f4fa9 " + fw + `grp-exec\g2`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	for body, ok := range map[string]bool{`{"type":"GET_TASKS"}`: true, `{}`: false, `{"get_tasks":7}`: false, `{`: false} {
+		if cs, err := serve(t, 200, body).Nested(t.Context()); len(cs) != 0 || (err == nil) != ok {
+			t.Errorf("%s: %v, %v", body, cs, err)
 		}
 	}
 }

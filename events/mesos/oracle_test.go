@@ -154,6 +154,7 @@ func fromExecutors(x *master.Response_GetExecutors) (w wireExecutors) {
 		if info.FrameworkID != nil {
 			e.Info.Framework.Value = info.FrameworkID.Value
 		}
+		e.Info.Type = info.Type.String()
 		e.Info.Resources = fromResources(info.Resources)
 		e.Info.Labels = fromLabels(info.Labels)
 		e.Info.Container = fromContainer(info.Container)

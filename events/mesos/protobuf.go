@@ -305,6 +305,8 @@ func (w *wireExecutor) decode(f fields) {
 			w.Info.Container.decode(f.message())
 		case 14:
 			w.Info.Labels.decode(f.message())
+		case 15:
+			w.Info.Type = lib.ExecutorInfo_Type(f.int()).String()
 		}
 	}
 }

@@ -23,11 +23,24 @@ type limits struct{ mirror.Limits }
 
 func (l *limits) labels(w wireLabels) map[string]string { return l.Labels(w.Labels) }
 
+// id reports whether a text is an id of Mesos's: it allows no path separators of
+// any system in one, and we make keys of several ids with them.
+func (l *limits) id(s string) bool {
+	if strings.ContainsAny(s, `/\`) {
+		l.Drop("ids")
+		return false
+	}
+	return l.ID(s)
+}
+
 // executor is what a pod's tasks have from their executor.
 type executor struct {
 	labels    map[string]string
 	networks  []events.Network
 	container *wireContainer
+	// nests says that it is Mesos's default executor: each of its tasks has a
+	// container of its own. What another makes of its tasks' is its own affair.
+	nests bool
 }
 
 // task reduces a task as TASK_ADDED and the snapshots give it. exec is its
@@ -52,8 +65,11 @@ func (l *limits) task(w *wireTask, exec *executor) events.Task {
 	}
 	if exec != nil {
 		t.ExecutorLabels = exec.labels
-		if len(t.Networks) == 0 { // a container of a pod may have its own, but shares its executor's if not
+		switch {
+		case len(t.Networks) == 0: // it shares its executor's
 			t.Networks = exec.networks
+		case exec.nests && container.Type != "DOCKER":
+			t.Nested, t.ExecutorNetworks = true, exec.networks
 		}
 		if container == nil {
 			container = exec.container
@@ -142,7 +158,7 @@ func (l *limits) networks(ws []wireNetwork) []events.Network {
 }
 
 func (l *limits) executor(w *wireExecutor) *executor {
-	x := &executor{labels: l.labels(w.Info.Labels), container: w.Info.Container}
+	x := &executor{labels: l.labels(w.Info.Labels), container: w.Info.Container, nests: w.Info.Type == "DEFAULT"}
 	if x.container != nil {
 		x.networks = l.networks(x.container.Networks)
 	}

@@ -150,3 +150,50 @@ func TestRoles(t *testing.T) {
 		}
 	}
 }
+
+// Whose the networks of a pod's task are: those that it names itself are its
+// own with Mesos's default executor alone.
+func TestNetworksOfPods(t *testing.T) {
+	network := func(name string) *wireContainer {
+		return &wireContainer{Type: "MESOS", Networks: []wireNetwork{{Name: name}}}
+	}
+	for name, c := range map[string]struct {
+		task, executor *wireContainer
+		kind           string // of the executor
+		nested         bool
+		want, beside   string
+	}{
+		"the executor's":                          {nil, network("pods"), "DEFAULT", false, "pods", ""},
+		"its own":                                 {network("own"), network("pods"), "DEFAULT", true, "own", "pods"},
+		"its own, the executor has the host's":    {network("own"), nil, "DEFAULT", true, "own", ""},
+		"a container, with no network named":      {&wireContainer{Type: "MESOS"}, network("pods"), "DEFAULT", false, "pods", ""},
+		"of a framework's executor":               {network("own"), network("pods"), "CUSTOM", false, "own", ""},
+		"of an executor of whose kind is no word": {network("own"), network("pods"), "", false, "own", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var x wireExecutor
+			x.Info.Type, x.Info.Container = c.kind, c.executor
+			var l limits
+			got := l.task(&wireTask{ID: value{"t"}, Framework: value{"f"}, Agent: value{"a"}, Executor: &value{"x"}, State: "TASK_STAGING", Container: c.task}, l.executor(&x))
+			names := func(ns []events.Network) (all string) {
+				for _, n := range ns {
+					all += n.Name
+				}
+				return all
+			}
+			if got.Nested != c.nested || names(got.Networks) != c.want || names(got.ExecutorNetworks) != c.beside {
+				t.Errorf("nested %v, networks %v, the executor's %v", got.Nested, got.Networks, got.ExecutorNetworks)
+			}
+		})
+	}
+}
+
+// An id with a separator would make another's key of two.
+func TestIDsAreNoPaths(t *testing.T) {
+	var l limits
+	for id, ok := range map[string]bool{"web.instance-1._app.1": true, "a/b": false, `a\b`: false, "": false, "@h1": true} {
+		if got := l.id(id); got != ok {
+			t.Errorf("%q: %v", id, got)
+		}
+	}
+}

@@ -231,7 +231,9 @@ func TestATaskOfTheRecordingInFull(t *testing.T) {
 				Framework: fw1, ID: "h1", Name: "h1", Executor: "grp2-exec", Agent: s0, State: "TASK_KILLED", Role: "*",
 				Labels:        map[string]string{"app": "h1"},
 				Containerizer: "mesos", Container: "2211a7d4-a885-45e4-a8d1-709d619faa5e.095d470d-b4ad-4830-84cc-123869eeae87",
-				Networks: []events.Network{{Name: "recnet", Labels: map[string]string{"net-app": "h1-own"}, Addresses: []string{"10.213.0.7"}}},
+				Nested:           true,
+				Networks:         []events.Network{{Name: "recnet", Labels: map[string]string{"net-app": "h1-own"}, Addresses: []string{"10.213.0.7"}}},
+				ExecutorNetworks: []events.Network{{Name: "recnet", Labels: map[string]string{"net-app": "group2"}}},
 				Reason:   "REASON_FRAMEWORK_REMOVED", Message: "Framework " + fw1 + " removed", Since: at(1795395783240498),
 			},
 		} {

@@ -190,7 +190,7 @@ func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 		here[id] = true
 		delete(s.absent, id)
 		// A new master has yet to hear of it. What is known of it stands.
-		if _, had := s.mirror.Picture().Hosts[id]; !had && !skip[id] && s.limits.ID(id) {
+		if _, had := s.mirror.Picture().Hosts[id]; !had && !skip[id] && s.limits.id(id) {
 			s.mirror.PutHost(s.limits.hostInfo(&w.Recovered[i]), time.Time{})
 		}
 	}

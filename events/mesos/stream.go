@@ -86,7 +86,7 @@ func (s *Source) taskUpdated(w *wireTaskUpdated) {
 // reduce is a task as it is to be told of: what the record does not say, and
 // the picture does, is kept.
 func (s *Source) reduce(w *wireTask) (events.Task, bool) {
-	if !s.limits.ID(w.Framework.Value) || !s.limits.ID(w.ID.Value) || !s.limits.ID(w.Agent.Value) || isPod(w) && !s.limits.ID(w.Executor.Value) || w.State == "" {
+	if !s.limits.id(w.Framework.Value) || !s.limits.id(w.ID.Value) || !s.limits.id(w.Agent.Value) || isPod(w) && !s.limits.id(w.Executor.Value) || w.State == "" {
 		return events.Task{}, false
 	}
 	var exec *executor
@@ -100,7 +100,7 @@ func (s *Source) reduce(w *wireTask) (events.Task, bool) {
 		return t, true // another task, even if one had its id before
 	}
 	if pod && exec == nil { // the executors of unreachable agents are not listed
-		t.ExecutorLabels = old.ExecutorLabels
+		t.ExecutorLabels, t.Nested, t.ExecutorNetworks = old.ExecutorLabels, old.Nested, old.ExecutorNetworks
 		if len(t.Networks) == 0 {
 			t.Networks = old.Networks
 		}
@@ -168,7 +168,7 @@ func (s *Source) sweep(now time.Time) {
 }
 
 func (s *Source) putFramework(w *wireFramework) {
-	if f := s.limits.framework(w); s.limits.ID(f.ID) {
+	if f := s.limits.framework(w); s.limits.id(f.ID) {
 		s.mirror.PutFramework(f, time.Time{})
 	}
 }
@@ -184,7 +184,7 @@ func (s *Source) frameworkGone(id, reason string) {
 
 func (s *Source) putHost(w *wireAgent) {
 	h := s.limits.host(w)
-	if !s.limits.ID(h.Agent) {
+	if !s.limits.id(h.Agent) {
 		return
 	}
 	delete(s.absent, h.Agent)
@@ -300,7 +300,7 @@ func executorKey(w *wireTask) string {
 	return events.TaskKey(w.Framework.Value, w.Executor.Value) + "/" + w.Agent.Value
 }
 
-func podOf(t *events.Task) string { return t.Endpoint() + "/" + t.Agent }
+func podOf(t *events.Task) string { return t.ExecutorKey() + "/" + t.Agent }
 
 func (s *Source) setExecutors(w *wireExecutors) {
 	s.executors = make(map[string]*executor, len(w.Executors))

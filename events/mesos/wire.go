@@ -81,6 +81,7 @@ type wireExecutors struct {
 type wireExecutor struct {
 	Agent value `json:"agent_id"`
 	Info  struct {
+		Type      string         `json:"type"`
 		ID        value          `json:"executor_id"`
 		Framework value          `json:"framework_id"`
 		Resources []wireResource `json:"resources"`

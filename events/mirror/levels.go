@@ -123,7 +123,8 @@ func sameTask(a, b *events.Task) bool {
 		a.Containerizer == b.Containerizer && a.Container == b.Container &&
 		a.Reason == b.Reason && a.Message == b.Message && same(a.Healthy, b.Healthy) &&
 		maps.Equal(a.Labels, b.Labels) && maps.Equal(a.ExecutorLabels, b.ExecutorLabels) &&
-		slices.EqualFunc(a.Networks, b.Networks, sameNetwork) && slices.Equal(a.Ports, b.Ports)
+		a.Nested == b.Nested && slices.EqualFunc(a.Networks, b.Networks, sameNetwork) &&
+		slices.EqualFunc(a.ExecutorNetworks, b.ExecutorNetworks, sameNetwork) && slices.Equal(a.Ports, b.Ports)
 }
 
 func sameNetwork(a, b events.Network) bool {
