@@ -320,10 +320,7 @@ func (h *history) masterSays() string {
 	return "the master's agents and tasks: " + strings.Join(said, ", ") + fmt.Sprintf("\nsources: %+v\n%+v", h.mesos.Status(), h.marathon.Status())
 }
 
-// orphans are left out of both pictures: what the master can't tell of. Those are
-// the labels and networks of a pod's tasks whose executor it has forgotten,
-// because a former executor of the same id has exited; and tasks of agents that
-// it found in the registry and has not heard of since it started: we keep them,
+// orphans are left out of both pictures: tasks of agents that the master found in the registry and has not heard of since it started: we keep them,
 // for such agents usually come back, and these never will.
 func (h *history) orphans(ps ...picture) {
 	m := h.c.Master()
@@ -339,19 +336,6 @@ func (h *history) orphans(ps ...picture) {
 			if recovered[t.Agent] {
 				delete(p.Endpoints, endpointOf(t))
 				delete(p.Tasks, key)
-			}
-		}
-	}
-	listed := map[string]bool{}
-	for _, x := range m.Get(mesosmaster.Call_GET_EXECUTORS, false).GetExecutors.Executors {
-		listed[x.ExecutorInfo.FrameworkID.Value+"/"+x.ExecutorInfo.ExecutorID.Value] = true
-	}
-	for _, p := range ps {
-		for key, t := range p.Tasks {
-			if t.Executor != t.ID && !listed[t.Framework+"/"+t.Executor] {
-				delete(p.Endpoints, endpointOf(t))
-				t.Labels, t.Addresses = nil, nil
-				p.Tasks[key] = t
 			}
 		}
 	}
@@ -373,11 +357,7 @@ func (h *history) truth(ctx context.Context) (picture, error) {
 	if h.c.Master() == nil {
 		return p, errors.New("there is no master")
 	}
-	listed := h.listed()
 	for _, t := range h.c.Tasks() {
-		if !listed[events.TaskKey(t.Framework, t.ID)] {
-			continue
-		}
 		p.Endpoints[endpointOf(t)] = true
 		t.App, t.Address, t.Netns, t.Pid = "", "", "", 0
 		p.Tasks[events.TaskKey(t.Framework, t.ID)] = t

@@ -306,7 +306,7 @@ func TestRebootAndWipe(t *testing.T) {
 	if err := c.agent.Agent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c.saw("one", "TASK_DROPPED", "Task is unknown to the agent")
+	c.saw("one", "TASK_DROPPED", "Reconciliation: task unknown to the agent")
 	if calls := c.calls("begun"); len(calls) != 1 || c.agent.Agent.ID() != id {
 		t.Errorf("plugin calls %v, agent %s was %s", calls, c.agent.Agent.ID(), id)
 	}

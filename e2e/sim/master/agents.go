@@ -18,9 +18,16 @@ var (
 // Agent is the master's line to an agent. The methods are called under the
 // master's lock: they queue and return.
 type Agent interface {
-	// RunTasks launches command tasks (no executor), or the tasks of a group
-	// under one executor.
-	RunTasks(framework mesos.FrameworkInfo, executor *mesos.ExecutorInfo, tasks []mesos.TaskInfo)
+	// RunTasks launches command tasks (no executor).
+	RunTasks(framework mesos.FrameworkInfo, tasks []mesos.TaskInfo)
+	// RunGroup launches the tasks of a group under an executor. launch says
+	// whether the master takes the executor to be there already (false) or not:
+	// where the agent knows better, it drops the tasks ([A] src/slave/slave.cpp
+	// __run). So an agent never has two executors of one id.
+	RunGroup(framework mesos.FrameworkInfo, executor mesos.ExecutorInfo, launch bool, tasks []mesos.TaskInfo)
+	// Reconcile asks about a task that the agent did not name when it
+	// registered: it drops it, unless the launch has reached it since.
+	Reconcile(framework mesos.FrameworkInfo, task mesos.Task)
 	KillTask(framework, task string)
 	Acknowledge(framework, task string, uuid []byte)
 	ShutdownFramework(framework string)
@@ -177,8 +184,8 @@ func (m *Master) addAgent(id string, r Registration, now time.Time) *agent {
 	return a
 }
 
-// adoptTasks reconciles a reconnected agent: tasks that it no longer knows are
-// lost.
+// adoptTasks reconciles a reconnected agent: it is asked about tasks that it did
+// not name.
 func (m *Master) adoptTasks(a *agent, r Registration) {
 	has := map[taskKey]bool{}
 	for i := range r.Tasks {
@@ -186,9 +193,7 @@ func (m *Master) adoptTasks(a *agent, r Registration) {
 	}
 	for _, t := range sortedTasks(a.tasks) {
 		if !has[t.key()] && !terminal(*t.State) {
-			m.masterUpdate(t, m.lostState(t.fw, mesos.TASK_DROPPED), mesos.REASON_RECONCILIATION,
-				"Task is unknown to the agent")
-			m.removeTask(t)
+			a.link.Reconcile(t.fw.info, t.Task)
 		}
 	}
 	a.executors = nil
@@ -197,6 +202,12 @@ func (m *Master) adoptTasks(a *agent, r Registration) {
 
 func (m *Master) adoptExecutors(a *agent, executors []mesos.ExecutorInfo) {
 	a.executors = append(a.executors, executors...)
+}
+
+func (a *agent) hasExecutor(framework, executor string) bool {
+	return slices.ContainsFunc(a.executors, func(e mesos.ExecutorInfo) bool {
+		return e.ExecutorID.Value == executor && e.FrameworkID.GetValue() == framework
+	})
 }
 
 // Update takes a status update from an agent.

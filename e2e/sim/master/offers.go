@@ -205,7 +205,7 @@ func (m *Master) launch(f *framework, a *agent, t mesos.TaskInfo, left Amount) A
 	}
 	t.Resources = allocated(t.Resources, f.role())
 	m.addTask(a, f, newTask(t, f, t.Executor))
-	a.link.RunTasks(f.info, nil, []mesos.TaskInfo{t})
+	a.link.RunTasks(f.info, []mesos.TaskInfo{t})
 	return left.Minus(AmountOf(t.Resources))
 }
 
@@ -255,13 +255,16 @@ func (m *Master) launchGroup(f *framework, a *agent, g *mesos.Offer_Operation_La
 		return left
 	}
 	executor.Resources = allocated(executor.Resources, f.role())
-	a.executors = append(a.executors, executor)
+	launch := !a.hasExecutor(f.id, executor.ExecutorID.Value)
+	if launch {
+		a.executors = append(a.executors, executor)
+	}
 	tasks := make([]mesos.TaskInfo, len(g.TaskGroup.Tasks))
 	for i, t := range g.TaskGroup.Tasks {
 		t.Resources = allocated(t.Resources, f.role())
 		tasks[i] = t
 		m.addTask(a, f, newTask(t, f, &executor))
 	}
-	a.link.RunTasks(f.info, &executor, tasks)
+	a.link.RunGroup(f.info, executor, launch, tasks)
 	return left.Minus(need)
 }

@@ -8,8 +8,29 @@ import (
 )
 
 // launchGroup starts a pod: a container for the default executor, and one
-// nested in it for each task. It returns at once.
-func (a *Agent) launchGroup(fw mesos.FrameworkInfo, executor mesos.ExecutorInfo, tasks []mesos.TaskInfo) {
+// nested in it for each task. It returns at once. launch is the master's belief
+// that there is no executor of that id; the tasks are dropped where there is one
+// all the same, and where the one that is meant has exited or is about to.
+func (a *Agent) launchGroup(fw mesos.FrameworkInfo, executor mesos.ExecutorInfo, launch bool, tasks []mesos.TaskInfo) {
+	old := a.executorContainer(fw.ID.Value, executor.ExecutorID.Value)
+	why := ""
+	switch {
+	case launch && old != nil:
+		why = "Master wants to launch executor, but one already exists"
+		for _, n := range old.group { // the master does not know of it
+			n.tasks[0].kill()
+		}
+	case !launch && old == nil:
+		why = "No executor is expected to launch and there is none running"
+	case !launch:
+		why = "Executor terminating" // it is never given a second group to run
+	}
+	if why != "" {
+		for _, t := range tasks {
+			a.drop(fw, t.TaskID, executor.ExecutorID, mesos.REASON_EXECUTOR_TERMINATED, why)
+		}
+		return
+	}
 	c := a.newContainer(nil, fw.ID.Value)
 	c.executor = executor
 	for _, info := range tasks {
@@ -21,6 +42,19 @@ func (a *Agent) launchGroup(fw mesos.FrameworkInfo, executor mesos.ExecutorInfo,
 	a.remember(fw)
 	a.addContainer(c)
 	a.running.Go(func() { a.runGroup(c) })
+}
+
+// executorContainer is the container of a pod's executor, until nothing of it is
+// left.
+func (a *Agent) executorContainer(framework, executor string) *container {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.containers {
+		if !c.command && c.parent == nil && c.framework == framework && c.executor.ExecutorID.Value == executor {
+			return c
+		}
+	}
+	return nil
 }
 
 func (a *Agent) runGroup(c *container) {

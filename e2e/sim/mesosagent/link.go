@@ -68,16 +68,20 @@ func (l link) put(f func()) {
 }
 
 // RunTasks is part of master.Agent, like the methods below.
-func (l link) RunTasks(fw mesos.FrameworkInfo, executor *mesos.ExecutorInfo, tasks []mesos.TaskInfo) {
+func (l link) RunTasks(fw mesos.FrameworkInfo, tasks []mesos.TaskInfo) {
 	l.put(func() {
-		if executor != nil {
-			l.a.launchGroup(fw, *executor, tasks)
-			return
-		}
 		for _, t := range tasks {
 			l.a.launchTask(fw, t)
 		}
 	})
+}
+
+func (l link) RunGroup(fw mesos.FrameworkInfo, executor mesos.ExecutorInfo, launch bool, tasks []mesos.TaskInfo) {
+	l.put(func() { l.a.launchGroup(fw, executor, launch, tasks) })
+}
+
+func (l link) Reconcile(fw mesos.FrameworkInfo, task mesos.Task) {
+	l.put(func() { l.a.reconcile(fw, task) })
 }
 
 func (l link) KillTask(framework, task string) {

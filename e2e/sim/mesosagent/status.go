@@ -49,6 +49,38 @@ func (a *Agent) report(t *taskRun, state mesos.TaskState, s status) <-chan struc
 	return a.updates.add(t.framework, out)
 }
 
+// drop tells the master that a task is not here and never will be.
+func (a *Agent) drop(fw mesos.FrameworkInfo, task mesos.TaskID, executor mesos.ExecutorID, reason mesos.TaskStatus_Reason, why string) {
+	state := mesos.TASK_LOST
+	for _, c := range fw.Capabilities {
+		if c.Type == mesos.FrameworkInfo_Capability_PARTITION_AWARE {
+			state = mesos.TASK_DROPPED
+		}
+	}
+	a.mu.Lock()
+	s := mesos.TaskStatus{
+		TaskID: task, State: &state, Source: mesos.SOURCE_AGENT.Enum(), Reason: &reason, Message: &why,
+		AgentID: &mesos.AgentID{Value: a.id}, Timestamp: ptr(float64(a.now().UnixMicro()) / 1e6), UUID: a.cfg.IDs.Bytes(),
+	}
+	a.mu.Unlock()
+	if executor.Value != "" {
+		s.ExecutorID = &executor
+	}
+	a.updates.add(fw.ID.Value, s)
+}
+
+// reconcile answers a master that asks about a task.
+func (a *Agent) reconcile(fw mesos.FrameworkInfo, t mesos.Task) {
+	if a.findTask(fw.ID.Value, t.TaskID.Value) != nil || a.updates.pending(fw.ID.Value, t.TaskID.Value) {
+		return
+	}
+	var executor mesos.ExecutorID
+	if t.ExecutorID != nil {
+		executor = *t.ExecutorID
+	}
+	a.drop(fw, t.TaskID, executor, mesos.REASON_RECONCILIATION, "Reconciliation: task unknown to the agent")
+}
+
 // containerStatus is what the agent merges into a status update: for a nested
 // container the addresses of the namespace that it lives in, but not before it
 // runs nor after it ended. The lock is held.
