@@ -99,7 +99,7 @@ func TestKilledAfterDel(t *testing.T) {
 	peer.reaches("tcp", "10.0.0.1:80")
 }
 
-func run(t *testing.T, argv ...string) {
+func run(t testing.TB, argv ...string) {
 	t.Helper()
 	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %v: %s", argv, err, out)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,7 +72,7 @@ type dockerTask struct {
 }
 
 // dockerRun starts a container's process; with mode "none" in a namespace of its
-// own with loopback only.
+// own with loopback only, which is up, as Docker leaves it.
 func (l *lab) dockerRun(d *dockerDaemon, executor, mode string) *dockerTask {
 	l.t.Helper()
 	cmd := exec.Command("sleep", "1000")
@@ -90,6 +91,9 @@ func (l *lab) dockerRun(d *dockerDaemon, executor, mode string) *dockerTask {
 		d.set(dt.container, 0, mode)
 	})
 	l.t.Cleanup(dt.end)
+	if mode != "host" {
+		run(l.t, "nsenter", "--net=/proc/"+strconv.Itoa(cmd.Process.Pid)+"/ns/net", "ip", "link", "set", "lo", "up")
+	}
 	l.mesos.add(dt.container, executor)
 	d.set(dt.container, cmd.Process.Pid, mode)
 	return dt

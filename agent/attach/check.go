@@ -3,6 +3,7 @@ package attach
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -40,7 +41,7 @@ func (h *Host) Survey() (*Survey, error) {
 	}
 	s := &Survey{up: map[string]int{}, down: map[string]bool{}, routes: map[netip.Addr]int{}}
 	for _, l := range links {
-		if l.Attrs().Flags&unix.IFF_UP != 0 {
+		if l.Attrs().Flags&net.FlagUp != 0 {
 			s.up[l.Attrs().Name] = l.Attrs().Index
 		} else {
 			s.down[l.Attrs().Name] = true

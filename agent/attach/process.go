@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 
@@ -117,7 +118,8 @@ func (h *Host) Isolated(p *Process) error {
 		return fmt.Errorf("listing the interfaces of process %d: %w", p.PID, err)
 	}
 	for _, l := range links { // the kernel makes some of its own, which are down
-		if a := l.Attrs(); a.Flags&unix.IFF_UP != 0 && a.Flags&unix.IFF_LOOPBACK == 0 {
+		// These flags are of package net: its numbers are not the kernel's.
+		if a := l.Attrs(); a.Flags&net.FlagUp != 0 && a.Flags&net.FlagLoopback == 0 {
 			return fmt.Errorf("process %d has the interface %s: %w", p.PID, a.Name, ErrShared)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -26,8 +27,24 @@ func TestProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p.Close()
+	inside := func(argv ...string) {
+		t.Helper()
+		argv = append([]string{"--net=/proc/" + strconv.Itoa(p.PID) + "/ns/net", "ip", "link"}, argv...)
+		if out, err := exec.Command("nsenter", argv...).CombinedOutput(); err != nil {
+			t.Fatalf("nsenter %v: %v: %s", argv, err, out)
+		}
+	}
+	inside("set", "lo", "up") // as Docker does on its network "none"
 	if err := h.Isolated(p); err != nil {
 		t.Error(err)
+	}
+	inside("add", "way0", "type", "veth", "peer", "name", "way1")
+	if err := h.Isolated(p); err != nil {
+		t.Errorf("with an interface that is down: %v", err)
+	}
+	inside("set", "way0", "up")
+	if err := h.Isolated(p); !errors.Is(err, attach.ErrShared) {
+		t.Errorf("with an interface that is up: %v", err)
 	}
 	if !attach.Alive(p.PID, p.Started) || attach.Alive(p.PID, p.Started+1) {
 		t.Error("a process is not told from a later one of the same id")
