@@ -28,6 +28,7 @@ import (
 // host's network namespace, as root.
 type Agent struct {
 	cfg    Config
+	hold   *os.File // see alone
 	log    *slog.Logger
 	inbox  Inbox
 	report *reporter
@@ -76,7 +77,9 @@ type Agent struct {
 }
 
 // New prepares an agent. It reads the state directory and connects to the
-// kernel, and changes nothing there except to let the host forward packets.
+// kernel, and changes nothing there except to let the host forward packets. It
+// waits some seconds for another agent of the host to end, and then fails with
+// ErrRunning.
 func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
@@ -99,6 +102,9 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 			a.close()
 		}
 	}()
+	if a.hold, err = alone(cfg.StateDir, cfg.Socket, a.log); err != nil {
+		return nil, err
+	}
 	if a.mesos, err = containers.New(cfg.mesos()); err != nil {
 		return nil, err
 	}
@@ -152,6 +158,9 @@ func (a *Agent) close() {
 	}
 	if a.journal != nil {
 		a.journal.close()
+	}
+	if a.hold != nil {
+		a.hold.Close() //nolint:errcheck // nothing was written
 	}
 }
 

@@ -1,5 +1,7 @@
 package agent
 
+import "time"
+
 // Tracking is the kernel's connection tracking, as a test may stand in front of it.
 type Tracking = tracking
 
@@ -8,3 +10,9 @@ func (a *Agent) Through(by func(Tracking) Tracking) { a.flows = by(a.flows) }
 
 // AtSteps has do called at each step of the process.
 func AtSteps(do func(where string)) { step = do }
+
+// ForOther sets how long New waits for another agent, and returns what it was.
+func ForOther(d time.Duration) (was time.Duration) {
+	was, forOther = forOther, d
+	return was
+}
