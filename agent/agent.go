@@ -71,6 +71,8 @@ type Agent struct {
 	trouble  trouble
 	full     full // only the checks use it
 	cutCount atomic.Uint64
+	applied  atomic.Uint64 // the revision that the kernel holds
+	checked  atomic.Int64  // when a check last ended, in nanoseconds since 1970
 
 	leaving  departures
 	checkNow chan struct{}
@@ -187,6 +189,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return (&cni.Server{Handler: a, Log: a.log}).Serve(ctx, listener) })
 	g.Go(func() error { return a.work(ctx) })
 	g.Go(func() error { return a.checks(ctx) })
+	g.Go(func() error { return a.live(ctx) })
 	g.Go(func() error { return a.sweeps(ctx) })
 	g.Go(func() error { return a.leave(ctx) })
 	g.Go(func() error { return a.processes(ctx) })
@@ -260,6 +263,7 @@ func (a *Agent) resume(ctx context.Context) {
 		a.hurry()
 		return
 	}
+	a.applied.Store(a.state.Rev)
 	a.log.Info("the kernel holds the picture on disk", "rev", a.state.Rev, "took", time.Since(started))
 }
 

@@ -41,6 +41,7 @@ func (a *Agent) checks(ctx context.Context) error {
 		}
 		err := a.check(ctx)
 		last = time.Now()
+		a.checked.Store(last.UnixNano())
 		if ctx.Err() == nil {
 			a.trouble.set("check", saidOf("the kernel cannot be brought to what it should hold", err)...)
 		}

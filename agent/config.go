@@ -29,6 +29,8 @@ type Inbox interface {
 // will be offered again.
 type Outbox interface {
 	Report(ctx context.Context, r work.Report) error
+	// Alive says that the agent lives. It must not wait; what is said may be lost.
+	Alive(a work.Alive) error
 }
 
 // Config says where the agent finds what it works with. The zero value of a
@@ -79,6 +81,8 @@ type Config struct {
 	// SweepEvery is the time between two looks for interfaces whose container
 	// is no more. Default: 30 s.
 	SweepEvery time.Duration
+	// AliveEvery is the time between two signs of life. Default: work.AliveEvery.
+	AliveEvery time.Duration
 	Logger     *slog.Logger
 }
 
@@ -116,7 +120,8 @@ func (c Config) complete() (Config, error) {
 		name  string
 		value *time.Duration
 		def   time.Duration
-	}{{"waitTimeout", &c.WaitTimeout, 10 * time.Second}, {"checkEvery", &c.CheckEvery, 10 * time.Second}, {"sweepEvery", &c.SweepEvery, 30 * time.Second}} {
+	}{{"waitTimeout", &c.WaitTimeout, 10 * time.Second}, {"checkEvery", &c.CheckEvery, 10 * time.Second}, {"sweepEvery", &c.SweepEvery, 30 * time.Second},
+		{"aliveEvery", &c.AliveEvery, work.AliveEvery}} {
 		if *d.value < 0 {
 			errs = append(errs, fmt.Errorf("%s %s: negative", d.name, *d.value))
 		}

@@ -16,3 +16,15 @@ func ForOther(d time.Duration) (was time.Duration) {
 	was, forOther = forOther, d
 	return was
 }
+
+// Hang holds what every change of the kernel needs, until release.
+func (a *Agent) Hang() (release func()) {
+	a.applyMu.Lock()
+	return a.applyMu.Unlock
+}
+
+// CheckedLast says when a check last ended.
+func (a *Agent) CheckedLast(at time.Time) { a.checked.Store(at.UnixNano()) }
+
+// Clip is clip.
+var Clip = clip

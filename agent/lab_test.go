@@ -50,6 +50,8 @@ type lab struct {
 	mu      sync.Mutex
 	reports []work.Report
 	news    chan struct{}
+	alive   work.Alive // the last sign of life
+	deaf    error      // the answer to it
 
 	prepare func(*agent.Agent) // before it runs
 
@@ -149,6 +151,14 @@ func (l *lab) Report(_ context.Context, r work.Report) error {
 	close(l.news)
 	l.news = make(chan struct{})
 	return nil
+}
+
+// Alive keeps the last sign of life.
+func (l *lab) Alive(a work.Alive) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.alive = a
+	return l.deaf
 }
 
 // await waits for a report and takes all up to it.

@@ -39,6 +39,8 @@ func (s *stdio) Report(_ context.Context, r work.Report) error {
 	return s.out.Encode(r)
 }
 
+func (s *stdio) Alive(work.Alive) error { return nil }
+
 func runAgentProcess(config string) int {
 	var cfg agent.Config
 	if err := json.Unmarshal([]byte(config), &cfg); err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/taskwall/taskwall/events/work"
 )
@@ -50,20 +51,43 @@ func (t *trouble) due() bool {
 	return t.changed
 }
 
-// tell is all of it, in a fixed order.
-func (t *trouble) tell() (all []string) {
+// tell is all of it, in a fixed order, and told with it.
+func (t *trouble) tell() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.changed = false
+	return t.all()
+}
+
+// now is what tell would say.
+func (t *trouble) now() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.all()
+}
+
+// all is called with the lock held.
+func (t *trouble) all() (all []string) {
 	for _, kind := range slices.Sorted(maps.Keys(t.by)) {
 		for _, what := range t.by[kind] {
 			if len(all) == maxTroubles {
 				return append(all, "and more: see the agent's log")
 			}
-			all = append(all, what[:min(len(what), maxTrouble)])
+			all = append(all, clip(what, maxTrouble))
 		}
 	}
 	return all
+}
+
+// clip is the start of a text, of at most n bytes, with no character cut in two.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
 }
 
 // kinds counts it by kind.
@@ -86,6 +110,7 @@ func saidOf(what string, err error) []string {
 
 // answer reports that an item was applied, with what is wrong on the host.
 func (a *Agent) answer(applied work.Applied) {
+	a.applied.Store(applied.Rev)
 	applied.Trouble = a.trouble.tell()
 	a.report.applied(applied)
 }

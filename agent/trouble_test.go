@@ -54,3 +54,13 @@ func TestTroubleIsReported(t *testing.T) {
 		l.troubled(tc.words, tc.is)
 	}
 }
+
+// What is cut for length stays text: half a character would be another text when it
+// comes out of JSON.
+func TestTroubleIsCutBetweenCharacters(t *testing.T) {
+	for text, want := range map[string]string{"": "", "abcde": "abcde", "abcdef": "abcde", "äöü": "äö", "aäöü": "aäö", "日本": "日", "a😀b": "a😀", "ab😀": "ab"} {
+		if got := agent.Clip(text, 5); got != want {
+			t.Errorf("%q is cut to %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,7 +1,9 @@
 package scheduler
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
@@ -123,6 +125,20 @@ func (s *State) HostView(name string) (HostView, bool) {
 		return HostView{}, false
 	}
 	return s.viewHost(h), true
+}
+
+// HostState is HostView.State of one host.
+func (s *State) HostState(name string) (state string, known bool) {
+	h := s.hosts[name]
+	if h == nil {
+		return "", false
+	}
+	return s.hostState(h), true
+}
+
+// HostNames are all hosts that were ever seen, in no order.
+func (s *State) HostNames() []string {
+	return slices.Collect(maps.Keys(s.hosts))
 }
 
 func (s *State) viewHost(h *host) HostView {

@@ -66,3 +66,13 @@ func (m *mailbox) Report(ctx context.Context, r work.Report) error {
 		return ctx.Err()
 	}
 }
+
+// Alive says that the agent lives, to whoever listens.
+func (m *mailbox) Alive(a work.Alive) error {
+	select {
+	case <-m.ready:
+		return m.reporter.Alive(a)
+	default:
+		return bus.ErrDisconnected
+	}
+}

@@ -25,6 +25,8 @@ the controllers that fold along, and how the log is kept.
 
 A controller is behind by the entries of the log that it has not folded, or of
 which the work items are not published. LAG is the number of work items that a host has not yet reported as applied.
+A host is SILENT when nothing was heard of its taskwall agent for longer than 35 s:
+agents say that they live every 10 s.
 A posture is the set of policies that apply to a task.`,
 		Example: `  taskwall status
   taskwall status -o json | jq '.endpoints[] | select(.app == "/shop/web") | .address'`,
@@ -61,7 +63,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	}
 	endpoints := slices.Clone(st.Endpoints)
 	slices.SortStableFunc(endpoints, func(a, b scheduler.EndpointView) int { return strings.Compare(a.App, b.App) })
-	problems := hostProblems(st)
+	problems := hostProblems(st, now)
 	refused := [][]string{{"REFUSED LABEL", "VALUE", "GUARD", "APP", "TASK"}}
 	for _, e := range endpoints {
 		for _, r := range e.Refused {
@@ -90,11 +92,19 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	return nil
 }
 
-// hostProblems are what is wrong on hosts, and what of their last items they could
-// not apply.
-func hostProblems(st controller.Status) (problems []string) {
+// hostProblems are the agents of which nothing is heard, what is wrong on hosts, and
+// what of their last items they could not apply.
+func hostProblems(st controller.Status, now time.Time) (problems []string) {
 	for _, h := range st.Hosts {
 		a := st.Agents[h.Name]
+		if a.Silent > 0 {
+			heard := "not since this controller began to listen, " + age(a.Silent) + " ago"
+			if !a.Heard.IsZero() {
+				heard = "last " + age(now.Sub(a.Heard)) + " ago"
+			}
+			problems = append(problems, fmt.Sprintf("host %s: nothing is heard of its taskwall agent, %s: "+
+				"what is in its kernel stays in force, but no change reaches it and no task gets a network", h.Name, heard))
+		}
 		for _, t := range a.Trouble {
 			problems = append(problems, fmt.Sprintf("host %s: %s", h.Name, t))
 		}
@@ -128,11 +138,17 @@ func hostRows(st controller.Status) [][]string {
 		a := st.Agents[h.Name]
 		lag, took := "-", "-"
 		if a.Applied > 0 {
-			lag, took = strconv.FormatUint(h.Rev-min(h.Rev, a.Applied), 10), a.Took.Round(10*time.Microsecond).String()
+			lag = strconv.FormatUint(h.Rev-min(h.Rev, a.Applied), 10)
+		}
+		if a.Took > 0 { // else only a sign of life has said so
+			took = a.Took.Round(10 * time.Microsecond).String()
 		}
 		state := h.State
 		if h.Drain != nil {
 			state += ", drained"
+		}
+		if a.Silent > 0 {
+			state += ", SILENT " + age(a.Silent)
 		}
 		row := []string{
 			h.Name, dash(addr(h.Address)), state, strconv.Itoa(h.Endpoints), strconv.Itoa(h.Ending),

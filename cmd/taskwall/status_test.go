@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,5 +35,32 @@ func TestStatusShowsTroubleOfHosts(t *testing.T) {
 	}
 	if strings.ContainsRune(got, '\x1b') || strings.Contains(got, "no more") {
 		t.Errorf("it says\n%q", got)
+	}
+}
+
+// An agent that ended, hangs or is cut off is not "ready, lag 0".
+func TestStatusShowsSilentAgents(t *testing.T) {
+	now := time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC)
+	st := controller.Status{Agents: map[string]controller.AgentStatus{
+		"node-1": {Applied: 7, Took: time.Millisecond, Heard: now.Add(-9 * time.Second)},
+		"node-2": {Applied: 7, Heard: now.Add(-3 * time.Minute), Silent: 3 * time.Minute},
+		"node-3": {Silent: time.Hour},
+	}}
+	for _, name := range []string{"node-1", "node-2", "node-3"} {
+		st.Hosts = append(st.Hosts, scheduler.HostView{Name: name, State: "ready", Rev: 7})
+	}
+	var out strings.Builder
+	if err := printStatus(&out, st, now); err != nil {
+		t.Fatal(err)
+	}
+	got := regexp.MustCompile(` +`).ReplaceAllString(out.String(), " ")
+	for _, want := range []string{
+		"node-1 - ready 0 0 0 0 7 0 1ms -\n", "node-2 - ready, SILENT 3m 0 0 0 0 7 0 - -\n", "node-3 - ready, SILENT 1h 0 0 0 0 7 - - -\n",
+		"\nProblems:\n host node-2: nothing is heard of its taskwall agent, last 3m ago: what is in its kernel stays in force,",
+		"\n host node-3: nothing is heard of its taskwall agent, not since this controller began to listen, 1h ago:",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("it lacks %q:\n%s", want, got)
+		}
 	}
 }

@@ -95,7 +95,7 @@ func TestAgentReachesItsOwnSubjectsOnly(t *testing.T) {
 	}
 
 	for _, subject := range []string{
-		bus.ReportsSubject("node.2"), bus.CatchupSubject("node.2"), bus.WorkSubject("node.1"), bus.WorkSubject("node.2"),
+		bus.ReportsSubject("node.2"), bus.CatchupSubject("node.2"), bus.AliveSubject("node.2"), bus.WorkSubject("node.1"), bus.WorkSubject("node.2"),
 		bus.LiveSubject("node.2"), bus.LiveSubject("node.1"), bus.EventsSubject, bus.CheckpointsSubject, bus.FenceSubject,
 		"$JS.API.INFO", "$JS.API.STREAM.LIST", "$JS.API.STREAM.DELETE.EVENTS", "$JS.API.CONSUMER.CREATE.WORK",
 		"$JS.API.DIRECT.GET.EVENTS", "$JS.API.STREAM.MSG.GET.WORK", "$SYS.REQ.SERVER.PING",
@@ -111,7 +111,7 @@ func TestAgentReachesItsOwnSubjectsOnly(t *testing.T) {
 	}
 	for _, subject := range []string{
 		bus.LiveSubject("node.2"), "taskwall.work.*", "taskwall.>", ">", "_INBOX.>", "_INBOX_node_2e2.>",
-		bus.ReportsSubject("node.1"), bus.EventsSubject, "$JS.>",
+		bus.ReportsSubject("node.1"), bus.AliveSubject("node.2"), bus.AllAlive, bus.EventsSubject, "$JS.>",
 	} {
 		sub, err := agent.NATS.SubscribeSync(subject)
 		if err != nil {
@@ -120,6 +120,52 @@ func TestAgentReachesItsOwnSubjectsOnly(t *testing.T) {
 		if _, err := sub.NextMsg(2 * time.Second); !errors.Is(err, nats.ErrPermissionViolation) {
 			t.Errorf("subscribing to %s: %v", subject, err)
 		}
+	}
+}
+
+// A sign of life reaches all controllers, in the name of the host whose key it was
+// published with and of no other; Tell knows when the server denies it.
+func TestAgentSaysThatItLives(t *testing.T) {
+	s := newSite(t, "node.1", "node.2")
+	agent := s.connect(t, "node.1")
+	var heard []*nats.Subscription
+	for range 2 {
+		controller := s.connect(t, "controller")
+		sub, err := controller.NATS.SubscribeSync(bus.AllAlive)
+		if err == nil {
+			err = controller.NATS.Flush() // the server has it
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard = append(heard, sub)
+	}
+	if err := agent.Tell(bus.AliveSubject("node.2"), []byte("forged")); err != nil {
+		t.Fatal(err)
+	}
+	if err := agent.Tell(bus.AliveSubject("node.1"), []byte("true")); err != nil {
+		t.Fatal(err)
+	}
+	for _, sub := range heard {
+		msg, err := sub.NextMsg(5 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if host, err := bus.HostOf(msg.Subject); err != nil || host != "node.1" || string(msg.Data) != "true" {
+			t.Errorf("heard %s: %s, %v", msg.Subject, msg.Data, err)
+		}
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		err := agent.Tell(bus.AliveSubject("node.2"), []byte("forged"))
+		if errors.Is(err, bus.ErrDenied) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a denied subject: %v", err)
+		}
+	}
+	if err := agent.Tell(bus.AliveSubject("node.1"), nil); err != nil {
+		t.Errorf("the other subject: %v", err)
 	}
 }
 

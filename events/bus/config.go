@@ -139,6 +139,9 @@ const (
 // viewing are the requests to the controller that change nothing.
 var viewing = []string{StatusRequest, PolicyGetRequest, SessionsRequest, RoutesRequest}
 
+// saying are the subjects on which agents publish, each on its own of them.
+var saying = []string{reportsPrefix + "*", catchupPrefix + "*", alivePrefix + "*"}
+
 // answerTime is how long the server keeps the way back for an answer: a policy
 // change may wait for many hosts.
 const answerTime = time.Hour
@@ -146,7 +149,7 @@ const answerTime = time.Hour
 func writeAccounts(b *strings.Builder, u *Users) {
 	fmt.Fprintf(b, "accounts {\n  %s {\n    jetstream: enabled\n    users: [{nkey: %s}]\n    exports: [\n", controlAccount, u.Controller)
 	fmt.Fprintf(b, "      {stream: %q, accounts: [%s]}\n", livePrefix+"*", hostsAccount)
-	for _, s := range []string{reportsPrefix + "*", catchupPrefix + "*"} {
+	for _, s := range saying {
 		fmt.Fprintf(b, "      {service: %q, accounts: [%s]}\n", s, hostsAccount)
 	}
 	for _, s := range auditAPI {
@@ -155,13 +158,13 @@ func writeAccounts(b *strings.Builder, u *Users) {
 	fmt.Fprintf(b, "      {service: %q, threshold: %q, accounts: [%s]}\n", apiRequests+">", answerTime, peopleAccount)
 	fmt.Fprintf(b, "    ]\n  }\n  %s {\n    imports: [\n", hostsAccount)
 	fmt.Fprintf(b, "      {stream: {account: %s, subject: %q}}\n", controlAccount, livePrefix+"*")
-	for _, s := range []string{reportsPrefix + "*", catchupPrefix + "*"} {
+	for _, s := range saying {
 		fmt.Fprintf(b, "      {service: {account: %s, subject: %q}}\n", controlAccount, s)
 	}
 	b.WriteString("    ]\n    users: [\n")
 	for _, host := range events.SortedKeys(u.Agents) {
-		fmt.Fprintf(b, "      {nkey: %s, permissions: {publish: [%q, %q], subscribe: [%q, %q]}}\n",
-			u.Agents[host], ReportsSubject(host), CatchupSubject(host), LiveSubject(host), inboxPrefix(host)+".>")
+		fmt.Fprintf(b, "      {nkey: %s, permissions: {publish: [%q, %q, %q], subscribe: [%q, %q]}}\n",
+			u.Agents[host], ReportsSubject(host), CatchupSubject(host), AliveSubject(host), LiveSubject(host), inboxPrefix(host)+".>")
 	}
 	fmt.Fprintf(b, "    ]\n  }\n  %s {\n    imports: [{service: {account: %s, subject: %q}}]\n    users: [\n", peopleAccount, controlAccount, apiRequests+">")
 	writePeople(b, u.Operators, []string{apiRequests + ">"})

@@ -50,6 +50,7 @@ type Conn struct {
 	up      bool
 	trouble error                                            // why it could not connect, as last logged
 	waiting map[string]map[*context.CancelCauseFunc]struct{} // by subject: requests under way
+	told    map[string]time.Time                             // by subject of Tell: when it was last denied, or zero
 	back    map[*func()]struct{}                             // to call at each reconnect
 }
 
@@ -67,7 +68,7 @@ func Connect(ctx context.Context, o Options) (*Conn, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	c := &Conn{log: log, waiting: map[string]map[*context.CancelCauseFunc]struct{}{}, back: map[*func()]struct{}{}}
+	c := &Conn{log: log, waiting: map[string]map[*context.CancelCauseFunc]struct{}{}, told: map[string]time.Time{}, back: map[*func()]struct{}{}}
 	ready := make(chan struct{})
 	opts, err := c.options(o, sync.OnceFunc(func() { close(ready) }))
 	if err != nil {
@@ -180,6 +181,7 @@ func (c *Conn) setUp() {
 		return
 	}
 	c.up, c.trouble = true, nil
+	clear(c.told) // the server may have other permissions now
 	c.log.Info("connected to the message bus")
 	for fn := range c.back {
 		(*fn)()
@@ -223,6 +225,39 @@ func (c *Conn) deny(subject string) {
 	for cancel := range c.waiting[subject] {
 		(*cancel)(fmt.Errorf("publishing to %s: %w", subject, ErrDenied))
 	}
+	if _, tells := c.told[subject]; tells {
+		c.told[subject] = time.Now()
+	}
+}
+
+// deniedFor is how long Tell does not ask the server again that has denied a
+// subject; it logs each denial.
+const deniedFor = 10 * time.Minute
+
+// Tell publishes what nobody answers: it may be lost. It is ErrDenied once the
+// server has denied the subject, until it no longer does.
+func (c *Conn) Tell(subject string, data []byte) error {
+	c.mu.Lock()
+	was := c.told[subject]
+	denied, ask := !was.IsZero(), time.Since(was) >= deniedFor
+	if ask {
+		c.told[subject] = time.Time{}
+	}
+	c.mu.Unlock()
+	if denied && !ask {
+		return fmt.Errorf("publishing to %s: %w", subject, ErrDenied)
+	}
+	err := c.NATS.Publish(subject, data)
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		err = ErrDisconnected
+	}
+	if err == nil && denied { // the answer to this one has not come
+		err = ErrDenied
+	}
+	if err != nil {
+		return fmt.Errorf("publishing to %s: %w", subject, err)
+	}
+	return nil
 }
 
 // Request is Ask that waits no longer than a server may take.

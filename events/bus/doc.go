@@ -7,6 +7,7 @@
 //	           ─▶ WORK    WORK.<host> ── republished ──▶ taskwall.work.<host> ─▶ agent
 //	           ◀─ REPORTS REPORTS.<host> ◀──────────── REPORTS.<host> ◀───────── agent
 //	           ◀▶ taskwall.catchup.<host> ◀──────────▶ taskwall.catchup.<host> ◀▶ agent
+//	           ◀─ taskwall.alive.<host> ◀────────────── taskwall.alive.<host> ◀─ agent
 //	auditor ◀── read-only JetStream requests (account AUDIT)
 //
 // Agents and auditors live in accounts of their own and reach nothing but the

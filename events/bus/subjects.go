@@ -16,6 +16,7 @@ import (
 //	                         headers Nats-Sequence and Nats-Last-Sequence
 //	taskwall.catchup.<host>  requests for a host's stored work items
 //	REPORTS.<host>           reports of hosts, in stream REPORTS
+//	taskwall.alive.<host>    signs of life of agents, kept nowhere
 //	taskwall.positions.<name> how far a follower has come, in stream POSITIONS
 //	taskwall.api.<request>   requests of people to the leading controller
 const (
@@ -35,6 +36,7 @@ const (
 	livePrefix      = "taskwall.work."
 	catchupPrefix   = "taskwall.catchup."
 	reportsPrefix   = "REPORTS."
+	alivePrefix     = "taskwall.alive."
 	positionsPrefix = "taskwall.positions."
 
 	// StatusRequest and the others ask the leading controller; package
@@ -48,8 +50,9 @@ const (
 
 	apiRequests = "taskwall.api."
 
-	// AllCatchups and AllWork are the wildcards of their subjects.
+	// AllCatchups and the others are the wildcards of their subjects.
 	AllCatchups = catchupPrefix + "*"
+	AllAlive    = alivePrefix + "*"
 	AllWork     = workPrefix + "*"
 )
 
@@ -65,6 +68,9 @@ func LiveSubject(host string) string { return livePrefix + Token(host) }
 
 // CatchupSubject is where a host asks for stored work items.
 func CatchupSubject(host string) string { return catchupPrefix + Token(host) }
+
+// AliveSubject is where a host's agent says that it lives.
+func AliveSubject(host string) string { return alivePrefix + Token(host) }
 
 // ReportsSubject is where a host reports.
 func ReportsSubject(host string) string { return string(AppendReportsSubject(nil, host)) }
@@ -82,7 +88,7 @@ func PositionSubject(follower string) string { return positionsPrefix + Token(fo
 
 // HostOf is the host of a subject that one of the functions above made.
 func HostOf(subject string) (string, error) {
-	for _, prefix := range []string{workPrefix, livePrefix, catchupPrefix, reportsPrefix} {
+	for _, prefix := range []string{workPrefix, livePrefix, catchupPrefix, reportsPrefix, alivePrefix} {
 		if token, ok := strings.CutPrefix(subject, prefix); ok {
 			return HostName(token)
 		}

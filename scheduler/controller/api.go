@@ -54,7 +54,7 @@ type LogStatus struct {
 	Keeping
 }
 
-// AgentStatus is what a host's taskwall agent last reported.
+// AgentStatus is what a host's taskwall agent last said.
 type AgentStatus struct {
 	Applied uint64        `json:"applied"` // revision
 	Took    time.Duration `json:"took"`    // nanoseconds, from the item's arrival to the kernel
@@ -63,6 +63,15 @@ type AgentStatus struct {
 	Failed  []string      `json:"failed,omitempty"`
 	// Trouble is what is wrong on the host now.
 	Trouble []string `json:"trouble,omitempty"`
+	// Heard is when the agent last said that it lives, by the controller's clock;
+	// zero: never since that started.
+	Heard   time.Time `json:"heard,omitzero"`
+	Version string    `json:"version,omitempty"`
+	// Silent is set when nothing is heard of the agent of a host that is ready:
+	// for how long, in nanoseconds.
+	Silent time.Duration `json:"silent,omitempty"`
+
+	told time.Time // when a report last said what is wrong
 }
 
 // SourceStatus is the state of one source of events.

@@ -77,6 +77,7 @@ type Controller struct {
 	sources []Source
 	agents  map[string]AgentStatus
 	others  map[string]Peer // by id, as they announced themselves
+	hearing hearing
 	keeping Keeping
 	changes []policyChange // the latest, oldest first
 	changed chan struct{}  // closed and replaced when any of these change

@@ -23,6 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	watchEvery = time.Hour
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*Server).AcceptLoop"))
 }
 

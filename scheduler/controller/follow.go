@@ -47,6 +47,7 @@ func snapshotApart(every uint64, size int) uint64 {
 func (c *Controller) Follow(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.listen(ctx) })
+	group.Go(func() error { return c.hearAgents(ctx) })
 	group.Go(func() error { return c.announce(ctx) })
 	group.Go(func() error { return c.watchEnd(ctx) })
 	group.Go(func() error {

@@ -26,6 +26,7 @@ type Metrics struct {
 	failed  *prometheus.CounterVec
 	drifted *prometheus.CounterVec
 	wrong   *prometheus.GaugeVec
+	silent  prometheus.Gauge
 
 	sessions *prometheus.GaugeVec
 	changes  *prometheus.CounterVec
@@ -67,6 +68,8 @@ func newMetrics() *Metrics {
 			Help: "Differences between wanted and found kernel state that a host mended."}, []string{"host"}),
 		wrong: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "host_trouble",
 			Help: "How many things are wrong on a host now, as it reported (taskwall status lists them)."}, []string{"host"}),
+		silent: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "hosts_silent",
+			Help: "Hosts that are ready and of whose taskwall agent this controller hears nothing."}),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "bgp_sessions",
 			Help: "BGP sessions of all hosts, by whether they are up, each host's end by itself."}, []string{"state"}),
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_session_changes_total",
@@ -82,7 +85,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{m.events, m.items, m.seq, m.behind, m.leading, m.signed, m.bytes, m.limit, m.first,
-		m.warned, m.delay, m.took, m.failed, m.drifted, m.wrong,
+		m.warned, m.delay, m.took, m.failed, m.drifted, m.wrong, m.silent,
 		m.sessions, m.changes, m.refusals} {
 		c.Collect(ch)
 	}
@@ -130,6 +133,8 @@ func (m *Metrics) applied(r work.Report) {
 }
 
 func (m *Metrics) trouble(host string, n int) { m.wrong.WithLabelValues(host).Set(float64(n)) }
+
+func (m *Metrics) silentNow(n int) { m.silent.Set(float64(n)) }
 
 func (m *Metrics) drift(host string) { m.drifted.WithLabelValues(host).Inc() }
 

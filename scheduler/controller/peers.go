@@ -104,9 +104,7 @@ func (c *Controller) listen(ctx context.Context) error {
 			c.log.Warn("passing over an announcement that is none", "error", err)
 			return
 		}
-		if other.ID != c.id {
-			c.hear(other, time.Now())
-		}
+		c.hear(other, time.Now())
 	})
 	if err != nil {
 		return fmt.Errorf("listening to the other controllers: %w", err)
@@ -119,6 +117,10 @@ func (c *Controller) listen(ctx context.Context) error {
 func (c *Controller) hear(other Peer, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if other.ID == c.id {
+		c.hearing.heardMyself(now)
+		return
+	}
 	other.Heard = now.UTC()
 	maps.DeleteFunc(c.others, func(_ string, o Peer) bool { return now.Sub(o.Heard) > forgetAfter })
 	if _, known := c.others[other.ID]; known || len(c.others) < maxOthers {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
@@ -112,7 +111,8 @@ func (c *Controller) reported(r work.Report) (ev events.Event, ok bool) {
 }
 
 func (c *Controller) applied(r work.Report) {
-	st := AgentStatus{Applied: r.Applied.Rev, Took: r.Applied.Took, Since: r.Time, Digest: r.Applied.Digest, Trouble: r.Applied.Trouble}
+	st := AgentStatus{Applied: r.Applied.Rev, Took: r.Applied.Took, Since: r.Time, Digest: r.Applied.Digest, Trouble: r.Applied.Trouble,
+		told: time.Now()}
 	for _, f := range r.Applied.Failed {
 		st.Failed = append(st.Failed, f.Key+": "+f.Error)
 		c.log.Error("a host could not apply a part of its work", "host", r.Host, "rev", r.Applied.Rev, "part", f.Key, "error", f.Error)
@@ -121,12 +121,8 @@ func (c *Controller) applied(r work.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if old, known := c.agents[r.Host]; !known || old.Applied <= st.Applied {
-		for _, t := range st.Trouble {
-			if !slices.Contains(old.Trouble, t) {
-				c.log.Error("something is wrong on a host", "host", r.Host, "trouble", t)
-			}
-		}
-		c.metrics.trouble(r.Host, len(st.Trouble))
+		c.troubled(r.Host, old.Trouble, st.Trouble)
+		st.Heard, st.Version = old.Heard, old.Version
 		c.agents[r.Host] = st
 		c.wake()
 	}

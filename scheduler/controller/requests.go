@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -24,7 +23,7 @@ func (c *Controller) status(ctx context.Context, _ struct{}) (Status, error) {
 	c.last = max(c.last, last)
 	st := Status{
 		View: c.state.View(), Version: c.cfg.Version, Log: LogStatus{Last: c.last, Folded: c.settled, Keeping: c.keeping},
-		Controllers: c.controllers(time.Now()), Agents: maps.Clone(c.agents),
+		Controllers: c.controllers(time.Now()), Agents: c.agentsNow(time.Now()),
 	}
 	st.Since = st.Controllers[0].Since
 	for _, s := range c.sources {
