@@ -10,12 +10,17 @@ import (
 
 // PutEndpoint adds an endpoint or replaces the one with its ID.
 func (r *Resolver) PutEndpoint(e Endpoint) {
-	it := r.endpoints.get(e.ID)
+	r.putEndpoint(r.item(e.ID), e)
+}
+
+// item is the endpoint of that ID, made if it is new.
+func (r *Resolver) item(id string) *item {
+	it := r.endpoints.get(id)
 	if it == nil {
-		it = &item{Endpoint: Endpoint{ID: e.ID}, fresh: true}
+		it = &item{Endpoint: Endpoint{ID: id}, fresh: true}
 		r.endpoints.add(it)
 	}
-	r.putEndpoint(it, e)
+	return it
 }
 
 func (r *Resolver) putEndpoint(it *item, e Endpoint) {
@@ -107,8 +112,7 @@ func (r *Resolver) place(it *item, next item) {
 	it.Endpoint, it.labels, it.env, it.nets, it.isSet = next.Endpoint, next.labels, next.env, next.nets, next.isSet
 	if !it.placed || relabelled {
 		it.placed = true
-		r.index.addItem(it)
-		r.match(it)
+		r.match(it, r.index.addItem(it))
 	}
 	r.contribute(it)
 }
@@ -123,9 +127,9 @@ func (r *Resolver) remove(it *item) {
 	it.matched = nil
 }
 
-// match finds the queries that an item is a member of.
-func (r *Resolver) match(it *item) {
-	found := r.index.queriesOf(it)
+// match makes an item a member of the queries that the index just found, and of
+// no other.
+func (r *Resolver) match(it *item, found []*query) {
 	for _, q := range it.matched {
 		if q.hit != r.index.round {
 			delete(q.members, it)

@@ -183,10 +183,12 @@ func (r *Resolver) Flush() Delta {
 	return d
 }
 
-func (r *Resolver) flushSets(d *Delta) {
+// forgetOrphans forgets the sets that nothing refers to any more, and returns
+// those that the last Delta's receiver has.
+func (r *Resolver) forgetOrphans() (gone []string) {
 	for s := range r.orphaned {
 		if s.told {
-			d.GoneSets = append(d.GoneSets, s.id)
+			gone = append(gone, s.id)
 		}
 		delete(r.edited, s)
 		delete(r.created, s)
@@ -197,6 +199,11 @@ func (r *Resolver) flushSets(d *Delta) {
 		}
 	}
 	clear(r.orphaned)
+	return gone
+}
+
+func (r *Resolver) flushSets(d *Delta) {
+	d.GoneSets = r.forgetOrphans()
 	for s := range r.created {
 		d.Sets = append(d.Sets, s.work())
 		s.told = true

@@ -65,8 +65,7 @@ func (x *index) key(name string) *labelKey {
 	return k
 }
 
-func (x *index) posting(key, value string) *posting {
-	k := x.key(key)
+func (k *labelKey) posting(value string) *posting {
 	p := k.values[value]
 	if p == nil {
 		p = &posting{}
@@ -101,13 +100,46 @@ func (it *item) eachLabel(visit func(key, value string)) {
 	}
 }
 
-func (x *index) addItem(it *item) {
+// addItem puts an item under its labels, and returns the queries that match it,
+// in no order. Each has its hit set to the round that is now.
+func (x *index) addItem(it *item) []*query {
+	x.round++
+	var found, misplaced []*query
+	try := func(list []*query) {
+		for _, q := range list {
+			if q.seen == x.round {
+				continue
+			}
+			q.seen = x.round
+			if q.sel.Matches(it) {
+				q.hit = x.round
+				found = append(found, q)
+			} else if q.misses++; q.misses > maxMisses {
+				misplaced = append(misplaced, q)
+			}
+		}
+	}
+	try(x.loose)
 	it.eachLabel(func(key, value string) {
-		p := x.posting(key, value)
+		k := x.key(key)
+		k.live++
+		p := k.posting(value)
 		p.items = append(p.items, it)
 		p.live++
-		x.keys[key].live++
+		try(k.queries)
+		try(p.queries)
 	})
+	for _, q := range misplaced {
+		q.misses = 0
+		if q.terms == nil {
+			continue
+		}
+		if better, _ := q.sel.Cover(x.cost); !slices.Equal(better, q.terms) {
+			x.removeQuery(q)
+			x.addQuery(q)
+		}
+	}
+	return found
 }
 
 // removeItem must be called while the item still has the labels that it was
@@ -172,7 +204,7 @@ func (x *index) addQuery(q *query) {
 			k := x.key(t.Key)
 			k.queries = append(k.queries, q)
 		} else {
-			p := x.posting(t.Key, t.Value)
+			p := x.key(t.Key).posting(t.Value)
 			p.queries = append(p.queries, q)
 		}
 	}
@@ -206,49 +238,6 @@ func without[T comparable](list []T, v T) []T {
 	last := len(list) - 1
 	list[i], list[last] = list[last], zero
 	return list[:last]
-}
-
-// queriesOf returns the queries that match the item, in no order. Each has its
-// hit set to the round that is now.
-func (x *index) queriesOf(it *item) []*query {
-	x.round++
-	var found, misplaced []*query
-	try := func(list []*query) {
-		for _, q := range list {
-			if q.seen == x.round {
-				continue
-			}
-			q.seen = x.round
-			if q.sel.Matches(it) {
-				q.hit = x.round
-				found = append(found, q)
-			} else if q.misses++; q.misses > maxMisses {
-				misplaced = append(misplaced, q)
-			}
-		}
-	}
-	try(x.loose)
-	it.eachLabel(func(key, value string) {
-		k := x.keys[key]
-		if k == nil {
-			return
-		}
-		try(k.queries)
-		if p := k.values[value]; p != nil {
-			try(p.queries)
-		}
-	})
-	for _, q := range misplaced {
-		q.misses = 0
-		if q.terms == nil {
-			continue
-		}
-		if better, _ := q.sel.Cover(x.cost); !slices.Equal(better, q.terms) {
-			x.removeQuery(q)
-			x.addQuery(q)
-		}
-	}
-	return found
 }
 
 // candidates visits every item that the query may match, some perhaps twice; it

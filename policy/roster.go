@@ -3,6 +3,7 @@ package policy
 import (
 	"hash/maphash"
 	"iter"
+	"maps"
 )
 
 // roster finds endpoints by ID. It is a map by the ID's hash, and not by the
@@ -17,6 +18,13 @@ type roster struct {
 func newRoster() roster {
 	seed := maphash.MakeSeed()
 	return roster{func(id string) uint64 { return maphash.String(seed, id) }, map[uint64]*item{}}
+}
+
+// grow makes room for n endpoints more.
+func (r *roster) grow(n int) {
+	all := make(map[uint64]*item, len(r.all)+n)
+	maps.Copy(all, r.all)
+	r.all = all
 }
 
 // get is nil when there is none.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/taskwall/taskwall/events"
@@ -109,11 +111,21 @@ func TestFoldOfAnyHistory(t *testing.T) {
 			}
 			if seq == cut {
 				data := encode(t, live)
-				if err := restored.UnmarshalJSON(data); err != nil {
+				form := data
+				if rapid.Bool().Draw(t, "binary") {
+					var err error
+					if form, err = live.MarshalBinary(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := restored.UnmarshalBinary(form); err != nil {
 					t.Fatal(err)
 				}
 				if again := encode(t, restored); !bytes.Equal(data, again) {
 					t.Fatalf("a snapshot of the restored state differs:\n%s\n%s", data, again)
+				}
+				if diff := cmp.Diff(derived(live), derived(restored), cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+					t.Fatalf("what is not in the snapshot differs, live (-) and restored (+):\n%s", diff)
 				}
 			}
 			for _, it := range items {
@@ -128,6 +140,38 @@ func TestFoldOfAnyHistory(t *testing.T) {
 			checkHosts(t, live, hosts)
 		}
 	})
+}
+
+// derived is what a snapshot does not hold, since it follows from the rest.
+func derived(s *State) any {
+	type hostHas struct {
+		Endpoints      map[string]work.Endpoint
+		Programs, Sets map[string]int
+		Speaks         bool
+		BGP            *work.BGP
+	}
+	hosts := map[string]hostHas{}
+	for name, h := range s.hosts {
+		hosts[name] = hostHas{h.endpoints, h.programs, h.sets, h.speaks, h.bgp}
+	}
+	type used struct {
+		work.Program
+		Sets, Hosts []string
+	}
+	names := func(hosts map[*host]bool) (list []string) {
+		for _, h := range sortedHosts(hosts) {
+			list = append(list, h.name)
+		}
+		return list
+	}
+	programs, sets := map[string]used{}, map[string][]string{}
+	for id, p := range s.span.programs {
+		programs[id] = used{p.Program, p.sets, names(p.hosts)}
+	}
+	for id, hosts := range s.span.sets {
+		sets[id] = names(hosts)
+	}
+	return []any{hosts, programs, sets, s.tasks, s.byAgent, s.byFramework, s.byExecutor, s.waiting}
 }
 
 func encode(t *rapid.T, v any) []byte {

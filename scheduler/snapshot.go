@@ -2,15 +2,11 @@ package scheduler
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
-	"github.com/taskwall/taskwall/events/work"
 )
 
 // snapshotVersion is raised when the form below changes. A snapshot of another
@@ -112,77 +108,4 @@ func (s *State) atRest() *snapshot {
 		})
 	}
 	return snap
-}
-
-// restore makes the state anew. On an error it is as new.
-func (s *State) restore(snap *snapshot) (err error) {
-	*s = *NewState()
-	defer func() {
-		if err != nil {
-			*s = *NewState()
-		}
-	}()
-	if snap.Version != snapshotVersion {
-		return fmt.Errorf("snapshot of the state has version %d, this program reads %d", snap.Version, snapshotVersion)
-	}
-	c := snap.Cluster
-	if c == nil || c.Tasks == nil || c.Hosts == nil || c.Frameworks == nil || c.Apps == nil || c.Deployments == nil || slices.Contains(snap.Blocks, nil) {
-		return errors.New("snapshot of the state is not whole")
-	}
-	s.seq, s.now, s.settings, s.cluster = snap.Seq, snap.Now, snap.Settings, snap.Cluster
-	s.refusal, s.reports = snap.Refusal, snap.Reports
-	s.resolver.SetEnvironmentLabel(s.settings.EnvironmentLabel)
-	if err := s.resolver.Apply(snap.Resources, nil); err != nil {
-		return fmt.Errorf("applying the policies of a snapshot of the state: %w", err)
-	}
-	// At their size from the start, so that they need not grow step by step.
-	s.tasks, s.byExecutor = make(map[string]map[string]bool, len(c.Tasks)), make(map[string]map[string]bool, len(snap.Endpoints))
-	s.endpoints = make(map[string]*endpoint, len(snap.Endpoints))
-	for _, t := range s.cluster.Tasks {
-		s.index(&t)
-	}
-	for _, b := range snap.Blocks {
-		s.addrs.put(b)
-	}
-	if snap.Commits != nil {
-		s.commits = snap.Commits
-	}
-	if snap.Cursor != nil {
-		s.addrs.cursor = snap.Cursor
-	}
-	for _, at := range snap.Hosts {
-		h := s.host(at.Name)
-		h.rev, h.joined, h.address = at.Rev, at.Joined, at.Address
-		for _, agent := range at.Agents {
-			h.agents[agent] = true
-		}
-		for id, addr := range at.Ending {
-			h.ending[id] = addr
-		}
-		h.attributes, h.drain = at.Attributes, at.Drain
-		maps.Copy(h.sessions, at.Sessions)
-		maps.Copy(h.refusals, at.Refusals)
-	}
-	b := newBatch(s.span, s.resolver) // says again what the hosts were told; its items are not wanted
-	for _, at := range snap.Endpoints {
-		e := &endpoint{
-			id: at.ID, host: s.host(at.Host), agent: at.Agent, network: at.Network, docker: at.Docker, app: at.App, task: at.Task,
-			labels: at.Labels, env: at.Environment, ports: at.Ports, address: at.Address, refused: at.Refused,
-			wiring: at.Wiring, wired: at.Wired, failure: at.Failure,
-		}
-		s.endpoints[e.id] = e
-		enter(s.byExecutor, work.ExecutorOf(e.id), e.id)
-		if e.refused != "" {
-			s.waiting[e.id] = true
-		}
-		s.resolver.PutEndpoint(e.resolved())
-	}
-	s.resolver.Flush() // as differences: below, the hosts are told of all there is
-	for _, at := range snap.Endpoints {
-		e := s.endpoints[at.ID]
-		b.putEndpoint(e.host, e.told(s.resolver.Posture(e.id)))
-	}
-	s.loadBGP(b)
-	s.speak(b)
-	return nil
 }

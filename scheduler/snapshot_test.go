@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -130,12 +131,17 @@ func TestSnapshotForms(t *testing.T) {
 		}
 	}
 	later := append([]byte("taskwall-state 99\n"), data...)
+	headless := binary.AppendUvarint([]byte(SnapshotForm+"\n"), uint64(len(`{"version":2,"cluster":null}`)))
+	headless = append(append(headless, `{"version":2,"cluster":null}`...), newTableWriter().bytes()...)
+	headless = append(headless, 0, 0, 0) // no tasks, endpoints, blocks
 	for what, c := range map[string]struct{ data, says string }{
-		"a later version": {string(later), `version "99", this program reads 3`},
-		"no snapshot":     {"hello", "it is none"},
-		"nothing":         {"", "it is none"},
-		"no cluster":      {`{"version":2,"cluster":null}`, "not whole"},
-		"no block":        {`{"version":2,"blocks":[null]}`, "not whole"},
+		"a later version":    {string(later), `version "99", this program reads 3`},
+		"no snapshot":        {"hello", "it is none"},
+		"nothing":            {"", "it is none"},
+		"no cluster":         {`{"version":2,"cluster":null}`, "not whole"},
+		"an endpoint twice":  {strings.Replace(string(text), `"endpoints":[{`, `"endpoints":[{"id":"fw/web.1","host":"h1"},{`, 1), "an endpoint twice"},
+		"no cluster, binary": {string(headless), "not whole"},
+		"no block":           {`{"version":2,"blocks":[null]}`, "not whole"},
 	} {
 		s := NewState()
 		if err := s.UnmarshalBinary([]byte(c.data)); err == nil || !strings.Contains(err.Error(), c.says) {

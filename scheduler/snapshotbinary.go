@@ -72,17 +72,24 @@ func (s *State) UnmarshalBinary(data []byte) error {
 	}
 	rest, tables := body[size:size+int(n)], body[size+int(n):] //nolint:gosec // bounded
 	snap := snapshot{Cluster: events.NewCluster()}
-	if err := json.Unmarshal(rest, &snap); err != nil {
-		return fmt.Errorf("reading a snapshot of the state: %w", err)
-	}
+	read := make(chan error, 1)
+	go func() { read <- json.Unmarshal(rest, &snap) }() // beside the tables
+	large := snapshot{Cluster: &events.Cluster{}}
 	r := newTableReader(tables)
-	snap.readTables(r)
+	large.readTables(r)
 	if r.err == nil && len(r.rest) > 0 {
 		r.fail()
+	}
+	if err := <-read; err != nil {
+		return fmt.Errorf("reading a snapshot of the state: %w", err)
 	}
 	if r.err != nil {
 		return fmt.Errorf("reading a snapshot of the state: %w", r.err)
 	}
+	if snap.Cluster == nil {
+		return errNotWhole
+	}
+	snap.Cluster.Tasks, snap.Endpoints, snap.Blocks = large.Cluster.Tasks, large.Endpoints, large.Blocks
 	return s.restore(&snap)
 }
 

@@ -66,6 +66,32 @@ func newSpan() *span {
 	return &span{programs: map[string]program{}, sets: map[string]map[*host]bool{}}
 }
 
+// join adds a host to those that use a posture, and returns the posture's sets.
+func (s *span) join(r *policy.Resolver, h *host, id string) (sets []string) {
+	p, ok := s.programs[id]
+	if !ok {
+		prog, found := r.Program(id)
+		if !found {
+			panic("scheduler: the resolver gave posture " + id + " and has no program for it")
+		}
+		p = program{Program: prog, sets: prog.SetIDs(), hosts: map[*host]bool{}}
+		s.programs[id] = p
+	}
+	p.hosts[h] = true
+	return p.sets
+}
+
+// need counts one more program of a host that refers to a set.
+func (s *span) need(h *host, id string) {
+	h.sets[id]++
+	hosts := s.sets[id]
+	if hosts == nil {
+		hosts = map[*host]bool{}
+		s.sets[id] = hosts
+	}
+	hosts[h] = true
+}
+
 // batch gathers what one event means for each host, and in the end makes it
 // the hosts' next items. It compares what a host needs with what it needed
 // before the event, so the order of the steps in between does not matter.
@@ -154,17 +180,7 @@ func (b *batch) useProgram(h *host, id string) {
 	if h.programs[id]++; h.programs[id] > 1 {
 		return
 	}
-	p, ok := b.span.programs[id]
-	if !ok {
-		prog, found := b.resolver.Program(id)
-		if !found {
-			panic("scheduler: the resolver gave posture " + id + " and has no program for it")
-		}
-		p = program{Program: prog, sets: prog.SetIDs(), hosts: map[*host]bool{}}
-		b.span.programs[id] = p
-	}
-	p.hosts[h] = true
-	for _, set := range p.sets {
+	for _, set := range b.span.join(b.resolver, h, id) {
 		b.useSet(h, set)
 	}
 }
@@ -190,13 +206,7 @@ func (b *batch) unuseProgram(h *host, id string) {
 
 func (b *batch) useSet(h *host, id string) {
 	remember(&b.of(h).hadSet, id, h.sets[id] > 0)
-	h.sets[id]++
-	hosts := b.span.sets[id]
-	if hosts == nil {
-		hosts = map[*host]bool{}
-		b.span.sets[id] = hosts
-	}
-	hosts[h] = true
+	b.span.need(h, id)
 }
 
 func (b *batch) unuseSet(h *host, id string) {
