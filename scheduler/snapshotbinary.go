@@ -63,7 +63,7 @@ func (s *State) UnmarshalBinary(data []byte) error {
 		return errors.New("reading a snapshot of the state: it is none")
 	}
 	if string(version) != binaryVersion {
-		return fmt.Errorf("reading a snapshot of the state: it has version %.20q, this program reads %s", version, binaryVersion)
+		return fmt.Errorf("reading a snapshot of the state: it has version %.20q, this program reads %s: it takes the one that wrote it, or one as new", version, binaryVersion)
 	}
 	body := data[len(head)+1:]
 	n, size := binary.Uvarint(body)
