@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -74,6 +75,10 @@ func (s *States) At(seq uint64) []Checkpoint {
 	}
 	return all
 }
+
+// Records are those after which a checkpoint says what the state is, in order.
+// The signatures are not looked at: At does that.
+func (s *States) Records() []uint64 { return slices.Sorted(maps.Keys(s.bySeq)) }
 
 // Any tells whether a trusted key vouches for any state at all.
 func (s *States) Any() bool {

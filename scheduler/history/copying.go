@@ -4,17 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
-	"github.com/taskwall/taskwall/scheduler"
 )
 
 // Progress is how far a copy has come with one of its parts.
@@ -46,13 +42,6 @@ type CopyOptions struct {
 	// Progress, which may be nil, is called now and then.
 	Progress func(Progress)
 }
-
-// Between two snapshots are at least so many records, and one for each so many
-// bytes of the last: snapshots then take no more room than the log.
-const (
-	leastEvery    = 10_000
-	bytesPerEvent = 200
-)
 
 // errOtherLog means that a copy and the streams are not of one log.
 var errOtherLog = errors.New("the copy is of another log")
@@ -252,86 +241,4 @@ func (c *copying) snapshots(ctx context.Context) error {
 		before = seq - 1
 	}
 	return nil
-}
-
-// Index folds a copy from its last snapshot that this program reads and adds
-// snapshots on the way, so that states are found fast. It says how many it
-// added. An interrupted call is gone on with by the next.
-func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error) {
-	h, err := Open(dir)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, h.Close()) }()
-	first, last, err := h.src.bounds(ctx)
-	if err != nil || last == 0 {
-		return 0, err
-	}
-	have, err := snapshotsIn(dir)
-	if err != nil {
-		return 0, err
-	}
-	apart := func(size int64) uint64 {
-		if o.Every > 0 {
-			return o.Every
-		}
-		return max(leastEvery, uint64(size)/bytesPerEvent) //nolint:gosec // not negative
-	}
-	every := apart(0)
-	// Where the stored ones leave too wide a gap, it is filled from its beginning.
-	from, gap := uint64(0), last
-	for _, s := range have {
-		if s.seq > from+2*every {
-			gap = s.seq
-			break
-		}
-		info, err := os.Stat(s.path)
-		if err != nil {
-			return 0, fmt.Errorf("looking at the snapshots: %w", err)
-		}
-		from, every = s.seq, apart(info.Size())
-	}
-	if gap-from < every {
-		return 0, nil
-	}
-	s, err := h.nearest(ctx, from)
-	if err == nil && s.Seq()+1 < first {
-		s, err = h.Start(ctx, first)
-	}
-	if errors.Is(err, eventlog.ErrGone) {
-		return 0, nil // nothing to fold from
-	}
-	if err != nil {
-		return 0, err
-	}
-	saved := s.Seq()
-	for e, err := range h.Entries(ctx, s.Seq()+1) {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return added, fmt.Errorf("indexing the copy after record %d: %w", s.Seq(), err)
-		}
-		if s.Apply(e); e.Seq%10_000 == 0 && o.Progress != nil {
-			o.Progress(Progress{"SNAPSHOTS", e.Seq, last})
-		}
-		if e.Seq-saved >= every && !slices.ContainsFunc(have, func(k kept) bool { return k.seq == e.Seq }) {
-			size, err := saveState(dir, s, e)
-			if err != nil {
-				return added, err
-			}
-			saved, every = e.Seq, apart(int64(size))
-			added++
-		}
-	}
-	return added, nil
-}
-
-// saveState writes a snapshot, and gives its size as written.
-func saveState(dir string, s *scheduler.State, e events.Entry) (int, error) {
-	data, err := s.MarshalBinary()
-	if err != nil {
-		return 0, fmt.Errorf("writing the state at %d: %w", e.Seq, err)
-	}
-	return writeSnapshot(dir, e.Seq, data)
 }
