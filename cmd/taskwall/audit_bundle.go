@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/bundle"
+	"github.com/taskwall/taskwall/scheduler/history"
 	"github.com/taskwall/taskwall/scheduler/whatif"
 )
 
@@ -27,10 +27,12 @@ check it with 'taskwall audit check-bundle', without a cluster.
 A SYSTEM is an app by its id, such as /shop/orders-db, or a network by the name of
 its network set or as policies write it, such as 10.20.0.0/16.
 
-A bundle holds the records from the log's first on, since an answer depends on all
-that was before. With --short it holds those of the period alone, and begins with
-a state that no signature vouches for: smaller, and no proof of what was so before.`,
-		Example: `  taskwall audit export /shop/orders-db --from 2026-01-01 --to 2026-04-01 --out q1.tar.gz
+An answer depends on all that was before. With --trust the bundle begins with the
+last state before the period that a checkpoint of these keys vouches for, and holds
+the records from there on; --whole has it hold all records from the log's first on,
+as it does when no state is signed. With --short it holds those of the period alone,
+and begins with a state that no signature vouches for: no proof of what was so before.`,
+		Example: `  taskwall audit export /shop/orders-db --from 2026-01-01 --to 2026-04-01 --out q1.tar.gz --trust checkpoint.pub
   taskwall audit export /shop/orders-db legacy-oracle --from "30d ago" --out month.tar.gz --short`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -42,6 +44,8 @@ a state that no signature vouches for: smaller, and no proof of what was so befo
 	}
 	cmd.Flags().String("out", "", "`file` to write, such as evidence.tar.gz")
 	cmd.Flags().Bool("short", false, "hold the records of the period alone; see above")
+	cmd.Flags().Bool("whole", false, "hold all records from the log's first on")
+	cmd.MarkFlagsMutuallyExclusive("short", "whole")
 	periodFlags(cmd)
 	historyFlags(cmd)
 	outputFlag(cmd)
@@ -67,32 +71,17 @@ func runExport(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	b, err := h.Bounds(ctx)
+	q := bundle.Question{Systems: args, From: from, To: to, Made: time.Now()}
+	snapshot, err := startOfBundle(cmd, h, &q)
 	if err != nil {
 		return err
-	}
-	q := bundle.Question{Systems: args, From: from, To: to, Made: time.Now()}
-	var state *scheduler.State
-	short, _ := cmd.Flags().GetBool("short")
-	switch {
-	case short:
-		if q.Start, err = h.SeqAt(ctx, from); err != nil {
-			return err
-		}
-	case b.First > 1:
-		return fmt.Errorf("the log's beginning is no longer kept, it starts with record %d: a bundle cannot prove its answer; --short makes one without that proof", b.First)
-	}
-	if q.Start > 0 {
-		if state, err = h.StateAt(ctx, q.Start); err != nil {
-			return err
-		}
 	}
 	next := file + ".new"
 	out, err := os.OpenFile(next, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
 	}
-	answer, err := bundle.Write(ctx, out, h, q, state)
+	answer, err := bundle.Write(ctx, out, h, q, snapshot)
 	if err = errors.Join(err, out.Close()); err == nil {
 		err = os.Rename(next, file)
 	}
@@ -103,6 +92,43 @@ func runExport(cmd *cobra.Command, args []string) error {
 		return printJSON(cmd.OutOrStdout(), answer)
 	}
 	return printExported(cmd.OutOrStdout(), file, answer)
+}
+
+// startOfBundle is the snapshot to begin with, or nil of a whole bundle.
+func startOfBundle(cmd *cobra.Command, h *history.History, q *bundle.Question) ([]byte, error) {
+	ctx := cmd.Context()
+	short, _ := cmd.Flags().GetBool("short")
+	whole, _ := cmd.Flags().GetBool("whole")
+	if short {
+		seq, err := h.SeqAt(ctx, q.From)
+		if err != nil || seq == 0 {
+			return nil, err
+		}
+		state, err := h.StateAt(ctx, seq)
+		if err != nil {
+			return nil, err
+		}
+		if state.Now().After(q.From) { // records lie only nearly in the order of their times
+			q.From = state.Now()
+		}
+		return state.MarshalBinary()
+	}
+	if !whole {
+		state, snapshot, err := h.Vouched(ctx, q.From)
+		if err != nil {
+			return nil, err
+		}
+		if state != nil {
+			q.Vouched = true
+			return snapshot, nil
+		}
+	}
+	b, err := h.Bounds(ctx)
+	if err == nil && b.First > 1 {
+		err = fmt.Errorf("the log's beginning is no longer kept, it starts with record %d: without a signed state before the period (--trust) a bundle cannot prove its answer; "+
+			"--short makes one without that proof", b.First)
+	}
+	return nil, err
 }
 
 func printExported(w io.Writer, file string, a *bundle.Answer) error {
@@ -186,7 +212,12 @@ func printChecked(w io.Writer, c *bundle.Checked, trust bool) error {
 	default:
 		fmt.Fprintln(w, "Signed   by no trusted key")
 	}
-	if q.Start > 0 {
+	switch {
+	case q.Vouched && trust:
+		fmt.Fprintf(w, "Start    the state after record %d, as a checkpoint of a trusted key signs it\n", q.Start)
+	case q.Vouched:
+		fmt.Fprintf(w, "Start    the state after record %d; its signature was not checked\n", q.Start)
+	case q.Start > 0:
 		fmt.Fprintf(w, "Short    it begins with the state after record %d, which is taken on trust\n", q.Start)
 	}
 	if c.OK() {

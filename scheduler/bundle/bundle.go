@@ -6,10 +6,13 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/taskwall/taskwall/events"
@@ -29,6 +32,8 @@ type Question struct {
 	To      time.Time `json:"to"`
 	// Start is the record after whose state the fold begins: 0 of a whole bundle.
 	Start uint64 `json:"start"`
+	// Vouched says that a checkpoint signs that state; of a short bundle none does.
+	Vouched bool `json:"vouched,omitempty"`
 	// First and Last are the records that the bundle holds. Last is the first
 	// signed one after the period, where there is one.
 	First uint64    `json:"first"`
@@ -38,7 +43,7 @@ type Question struct {
 
 const (
 	name    = "evidence"
-	version = 1
+	version = 2 // of all, the page's form included
 )
 
 // Answer is what follows from the records.
@@ -181,25 +186,37 @@ func (a *answerer) rules(s *scheduler.State) {
 	}
 }
 
-// Write makes a bundle of a question, of which Systems, From, To, Start and Made
-// are given, and returns the answer. The state is the one after Start, and nil
-// of a whole bundle. What it is made of goes to a temporary file first, so that
-// records need not be in memory.
-func Write(ctx context.Context, w io.Writer, src Source, q Question, state *scheduler.State) (*Answer, error) {
-	q.Taskwall, q.Version, q.First = name, version, q.Start+1
-	q.From, q.To, q.Made = q.From.UTC(), q.To.UTC(), q.Made.UTC()
-	checkpoints, err := src.Checkpoints(ctx)
+// Write makes a bundle of a question, of which Systems, From, To, Made and Vouched
+// are given, and returns the answer. The state is the snapshot from which it
+// begins, all of which happened before From, and nil of a whole bundle. What the
+// bundle is made of goes to a temporary file first, so that records need not be
+// in memory.
+func Write(ctx context.Context, w io.Writer, src Source, q Question, snapshot []byte) (*Answer, error) {
+	a, err := assemble(ctx, w, src, q, snapshot)
 	if err != nil {
 		return nil, fmt.Errorf("making a bundle: %w", err)
 	}
-	var atRest []byte
-	if state == nil {
-		state = scheduler.NewState()
-	} else if atRest, err = json.Marshal(state); err != nil {
-		return nil, fmt.Errorf("making a bundle: writing the state: %w", err)
+	return a, nil
+}
+
+func assemble(ctx context.Context, w io.Writer, src Source, q Question, snapshot []byte) (*Answer, error) {
+	state := scheduler.NewState()
+	if snapshot != nil {
+		if err := state.UnmarshalBinary(snapshot); err != nil {
+			return nil, err
+		}
 	}
-	if err := q.end(ctx, src, checkpoints); err != nil {
-		return nil, fmt.Errorf("making a bundle: %w", err)
+	q.Taskwall, q.Version, q.Start, q.First = name, version, state.Seq(), state.Seq()+1
+	q.From, q.To, q.Made = q.From.UTC(), q.To.UTC(), q.Made.UTC()
+	if err := q.begins(state); err != nil {
+		return nil, err
+	}
+	checkpoints, err := src.Checkpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.end(ctx, src, checkpoints, snapshot); err != nil {
+		return nil, err
 	}
 	records := func(yield func(*eventlog.Record, error) bool) {
 		for r, err := range src.Records(ctx, q.First) {
@@ -213,34 +230,45 @@ func Write(ctx context.Context, w io.Writer, src Source, q Question, state *sche
 	}
 	a, err := answer(ctx, &q, state, entriesOf(records))
 	if err != nil {
-		return nil, fmt.Errorf("making a bundle: %w", err)
+		return nil, err
 	}
 	var kept []eventlog.Checkpoint
 	for _, c := range checkpoints {
-		if c.Seq >= q.First && c.Seq <= q.Last {
+		if c.Seq >= q.Start && c.Seq <= q.Last && c.Seq > 0 {
 			kept = append(kept, c)
 		}
 	}
 	copied, err := os.CreateTemp("", "taskwall-bundle-*")
 	if err != nil {
-		return nil, fmt.Errorf("making a bundle: %w", err)
+		return nil, err
 	}
 	defer func() {
 		_ = copied.Close() // it is only read from now on
 		_ = os.Remove(copied.Name())
 	}()
 	if err := eventlog.Copy(copied, q.First, q.Last, kept, records); err != nil {
-		return nil, fmt.Errorf("making a bundle: %w", err)
+		return nil, err
 	}
-	if err := pack(w, &q, atRest, copied, a); err != nil {
-		return nil, fmt.Errorf("making a bundle: %w", err)
+	return a, pack(w, &q, snapshot, copied, a)
+}
+
+// errLate is of a state that has some of the period in it already: what
+// happened there would not be told.
+var errLate = errors.New("it holds records of the period itself")
+
+// begins checks that the period has all its records after the state.
+func (q *Question) begins(state *scheduler.State) error {
+	if state.Now().After(q.From) {
+		return fmt.Errorf("the state after record %d: %w", state.Seq(), errLate)
 	}
-	return a, nil
+	return nil
 }
 
 // end finds the last record to hold: the first signed one at or after the last
-// of the period, or, when none is signed, that one.
-func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.Checkpoint) error {
+// of the period, or, when none is signed, that one. The checkpoint that vouches
+// for the state that is begun from must be among them, since it is the chain from
+// there on that tells of which log it is.
+func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.Checkpoint, snapshot []byte) error {
 	last, final := q.Start, q.Start
 	for r, err := range src.Records(ctx, q.First) {
 		if err != nil {
@@ -253,6 +281,21 @@ func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.C
 		if final = r.Seq; !e.Event.Received.After(q.To) {
 			last = r.Seq
 		}
+	}
+	if q.Vouched {
+		if final == q.Start {
+			return fmt.Errorf("no record comes after the state after record %d", q.Start)
+		}
+		vouching, mark := map[string]uint64{}, eventlog.MarkState(q.Start, snapshot) // by key, the first
+		for _, c := range checkpoints {
+			if first := vouching[c.Key]; c.State != nil && *c.State == mark && c.Seq <= final && (first == 0 || c.Seq < first) {
+				vouching[c.Key] = c.Seq
+			}
+		}
+		if len(vouching) == 0 {
+			return fmt.Errorf("the state after record %d: %w", q.Start, eventlog.ErrUnsigned)
+		}
+		last = max(last, q.First, slices.Max(slices.Collect(maps.Values(vouching))))
 	}
 	q.Last = last
 	best := uint64(0)
@@ -325,7 +368,7 @@ func pack(w io.Writer, q *Question, state []byte, log *os.File, a *Answer) error
 const (
 	readmeFile   = "README.txt"
 	questionFile = "question.json"
-	stateFile    = "state.json"
+	stateFile    = "state.bin"
 	logFile      = "log.jsonl"
 	answerFile   = "answer.json"
 	reportFile   = "report.html"
@@ -338,8 +381,9 @@ report.html   the answer, for people: open it in a browser, it needs no network
 answer.json   the same, for programs
 log.jsonl     the records that the answer follows from, each with the hash of the
               one before, and the checkpoints that sign them
-state.json    only of a short bundle: the state that the records begin from. No
-              signature vouches for it
+state.bin     only of a bundle that does not begin with the log's first record: the
+              state before its own first one, as the cluster's controller saved it.
+              question.json says whether one of the checkpoints signs it
 
 To check all of it: taskwall audit check-bundle FILE --trust checkpoint.pub
 `

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/pasttest"
 )
 
@@ -27,10 +26,10 @@ func question(p *pasttest.Past) Question {
 	}
 }
 
-func write(t *testing.T, p *pasttest.Past, q Question, state *scheduler.State) []byte {
+func write(t *testing.T, p *pasttest.Past, q Question, snapshot []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if _, err := Write(t.Context(), &out, p, q, state); err != nil {
+	if _, err := Write(t.Context(), &out, p, q, snapshot); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -78,11 +77,7 @@ func TestAShortBundleSaysWhatItTakesOnTrust(t *testing.T) {
 	from := p.Now
 	p.Task("web.1", "web", "h1", "TASK_RUNNING", map[string]string{"app": "web"})
 	p.Checkpoint()
-	s, err := p.Start(t.Context(), 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data := write(t, p, Question{Systems: []string{"marathon:db"}, From: from.Add(-time.Second), To: p.Now, Start: s.Seq()}, s)
+	data := write(t, p, Question{Systems: []string{"marathon:db"}, From: from.Add(-time.Second), To: p.Now}, p.Snapshots[4])
 	c := check(t, data, pasttest.Trust)
 	if !c.OK() || c.Question.First != 5 || c.Records != 1 {
 		t.Errorf("checked: %+v", c)
@@ -208,7 +203,7 @@ func TestWhatIsNoBundleIsAnError(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"nothing": nil, "text": []byte("text"), "cut": whole[:len(whole)/2],
 		"without a question": repack(t, whole, func(f map[string][]byte) { delete(f, questionFile) }),
-		"of a later version": repack(t, whole, replace(questionFile, `"version": 1`, `"version": 2`)),
+		"of a later version": repack(t, whole, replace(questionFile, `"version": 2`, `"version": 3`)),
 	} {
 		if _, err := Check(t.Context(), bytes.NewReader(data), pasttest.Trust); !errors.Is(err, ErrNotBundle) {
 			t.Errorf("%s: %v", name, err)

@@ -114,54 +114,65 @@ func (c *checker) check(ctx context.Context, trust []ed25519.PublicKey) error {
 	if err := json.Unmarshal(data, q); err != nil || q.Taskwall != name || q.Version != version {
 		return fmt.Errorf("%w: %s is of another kind or version (%w)", ErrNotBundle, questionFile, errors.Join(err, errVersion))
 	}
-	if q.First != q.Start+1 || q.Last < q.Start || !q.From.Before(q.To) {
+	if q.First != q.Start+1 || q.Last < q.Start || !q.From.Before(q.To) || q.Vouched && (q.Start == 0 || q.Last == q.Start) {
 		c.problem("question.json: it contradicts itself: start %d, records %d to %d", q.Start, q.First, q.Last)
 		return nil
 	}
 	state := scheduler.NewState()
+	var snapshot []byte
 	if q.Start > 0 {
-		if state, err = c.state(q.Start); err != nil {
+		if snapshot, err = c.state(state, q.Start); err != nil {
 			return err
+		}
+		if err := q.begins(state); err != nil {
+			c.problem("state.bin: %v", err)
+			return nil
 		}
 	}
 	if err := c.expect(logFile); err != nil {
 		return err
 	}
-	a, err := c.log(ctx, q, state, trust)
+	a, err := c.log(ctx, q, state, snapshot, trust)
 	if err != nil || a == nil {
 		return err
 	}
 	return c.compare(q, a)
 }
 
-var errVersion = errors.New("this program reads version 1")
+var errVersion = fmt.Errorf("this program reads version %d", version)
 
-func (c *checker) state(seq uint64) (*scheduler.State, error) {
+// state reads the state to begin from.
+func (c *checker) state(s *scheduler.State, seq uint64) (snapshot []byte, err error) {
 	if err := c.expect(stateFile); err != nil {
 		return nil, err
 	}
-	data, err := c.read(stateFile, maxState)
-	if err != nil {
+	if snapshot, err = c.read(stateFile, maxState); err != nil {
 		return nil, err
 	}
-	s := scheduler.NewState()
-	if err := json.Unmarshal(data, s); err != nil || s.Seq() != seq {
+	if err := s.UnmarshalBinary(snapshot); err != nil || s.Seq() != seq {
 		return nil, fmt.Errorf("%w: %s is not the state after record %d (%w)", ErrNotBundle, stateFile, seq, errors.Join(err, errState))
 	}
-	return s, nil
+	return snapshot, nil
 }
 
 var errState = errors.New("the question says which it must be")
 
 // log checks the records and folds them. It gives no answer when they cannot
 // be folded: the problems say why.
-func (c *checker) log(ctx context.Context, q *Question, state *scheduler.State, trust []ed25519.PublicKey) (*Answer, error) {
+func (c *checker) log(ctx context.Context, q *Question, state *scheduler.State, snapshot []byte, trust []ed25519.PublicKey) (*Answer, error) {
 	x, err := eventlog.ImportReader(c.in)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrNotBundle, logFile, err)
 	}
 	if x.First != q.First || x.Last != q.Last {
 		c.problem("log.jsonl: it says that it holds records %d to %d, the question names %d to %d", x.First, x.Last, q.First, q.Last)
+	}
+	if q.Vouched && len(trust) > 0 {
+		// The chain is compared with the checkpoint below, as with all: one of
+		// another log vouches for nothing here.
+		if err := eventlog.NewStates(x.Checkpoints, trust...).Check(q.Start, snapshot); err != nil {
+			c.problem("state.bin: the state after record %d: %v", q.Start, err)
+		}
 	}
 	v := eventlog.NewVerifier(x.Checkpoints, trust...)
 	v.Expect(q.First)

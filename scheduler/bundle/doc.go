@@ -10,12 +10,14 @@
 //
 //	README.txt      what it is, for who finds it
 //	question.json   the question
-//	state.json      only of a short bundle: the state from which it is folded
+//	state.bin       the snapshot of the state from which it is folded; not of a whole bundle
 //	log.jsonl       the records and checkpoints, as package eventlog exports them
 //	answer.json     the answer
 //	report.html     the answer for people
 //
 // A whole bundle holds all records from the log's first on, so its answer
-// follows from signed records alone. A short one holds the records of the
-// period, and begins with a state that no signature vouches for.
+// follows from signed records alone. A bundle that begins with a vouched state
+// holds those from there on: a checkpoint signs the state and is itself one of the
+// chain that follows, so the state is that log's. A short one begins with a
+// state that no signature vouches for. No state may hold records of the period.
 package bundle
