@@ -13,7 +13,12 @@ import (
 )
 
 // checker collects the issues of one resource.
-type checker struct{ issues []strict.Issue }
+type checker struct {
+	issues []strict.Issue
+	// written says that people wrote the resource. What the log holds may be older
+	// than a check: it was accepted once, and is read as it always was.
+	written bool
+}
 
 func (c *checker) fail(p strict.Path, message, instead string) {
 	c.issues = append(c.issues, strict.Issue{Path: p, Message: message, Instead: instead})
@@ -29,12 +34,8 @@ var (
 
 // header checks what all kinds share.
 func (c *checker) header(h *Header, namespaced bool) {
-	if h.Kind == KindLabelGuard {
-		if h.APIVersion != OwnVersion && h.APIVersion != CalicoVersion {
-			c.fail(strict.Path{"apiVersion"}, fmt.Sprintf("LabelGuard has no version %q", h.APIVersion), "write "+OwnVersion)
-		}
-	} else if h.APIVersion != CalicoVersion {
-		c.fail(strict.Path{"apiVersion"}, fmt.Sprintf("%s has no version %q", h.Kind, h.APIVersion), "write "+CalicoVersion)
+	if own := ownVersion(h.Kind); h.APIVersion != own && h.APIVersion != CalicoVersion {
+		c.fail(strict.Path{"apiVersion"}, fmt.Sprintf("%s has no version %q", h.Kind, h.APIVersion), "write "+own)
 	}
 	name := h.Metadata.Name
 	switch {
@@ -57,17 +58,27 @@ func (c *checker) header(h *Header, namespaced bool) {
 		switch {
 		case !validKey.MatchString(k):
 			c.fail(p, fmt.Sprintf("%q is no label", k), "use a-z, A-Z, 0-9, _, ., / and -")
-		case strings.HasPrefix(k, "taskwall/") || strings.HasPrefix(k, "projectcalico.org/"):
+		case h.labelled() && (strings.HasPrefix(k, "taskwall/") || strings.HasPrefix(k, "projectcalico.org/")):
 			c.fail(p, "a label that only the cluster's facts can set", "choose a key without this prefix")
 		}
 	}
 }
 
-// selector checks a selector's text and returns it; nil when it is wrong.
+// labelled reports whether selectors see the kind's labels: those of the others
+// are notes, such as the projectcalico.org/tier that Calico puts on policies.
+func (h *Header) labelled() bool { return h.Kind == KindGlobalNetworkSet || h.Kind == KindNetworkSet }
+
+// selector checks a selector's text and returns it; nil when it is wrong. Like
+// Calico, it takes global() in a namespaceSelector only: elsewhere it would be
+// everything, and whoever writes it means the opposite.
 func (c *checker) selector(p strict.Path, text string) *selector.Selector {
 	s, err := selector.Parse(text)
-	if err != nil {
+	switch {
+	case err != nil:
 		c.selectorError(p, err)
+		return nil
+	case c.written && s.Global():
+		c.fail(p, "global() is for a namespaceSelector", "write it there, or all() for everything")
 		return nil
 	}
 	return s
@@ -83,10 +94,12 @@ func (c *checker) selectorError(p strict.Path, err error) {
 }
 
 func (c *checker) namespaceSelector(p strict.Path, text string) {
-	if s := c.selector(p, text); s != nil {
-		if _, err := selector.Namespaces(s); err != nil {
-			c.selectorError(p, err)
-		}
+	s, err := selector.Parse(text)
+	if err == nil {
+		_, err = selector.Namespaces(s)
+	}
+	if err != nil {
+		c.selectorError(p, err)
 	}
 }
 

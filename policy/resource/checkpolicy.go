@@ -3,6 +3,7 @@ package resource
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 
 	"github.com/taskwall/taskwall/policy/strict"
@@ -155,11 +156,27 @@ func (r *Rule) checkEntity(c *checker, p strict.Path, name string, e *Entity) {
 	if e.NamespaceSelector != "" {
 		c.namespaceSelector(p.Under(name, "namespaceSelector"), e.NamespaceSelector)
 	}
-	const message, instead = "ports need a protocol that has them", "write protocol: TCP, UDP or SCTP in the rule"
-	if len(e.Ports) > 0 && !r.Protocol.HasPorts() {
-		c.fail(p.Under(name, "ports"), message, instead)
+	if len(e.Ports) > 0 {
+		r.checkPorts(c, p.Under(name, "ports"), e.Ports)
 	}
-	if len(e.NotPorts) > 0 && !r.Protocol.HasPorts() {
-		c.fail(p.Under(name, "notPorts"), message, instead)
+	if len(e.NotPorts) > 0 {
+		r.checkPorts(c, p.Under(name, "notPorts"), e.NotPorts)
+	}
+}
+
+// dashed is what is meant as a range, and would be taken for a name.
+var dashed = regexp.MustCompile(`^([0-9]+)-([0-9]+)$`)
+
+func (r *Rule) checkPorts(c *checker, p strict.Path, ports []Port) {
+	if !r.Protocol.HasPorts() {
+		c.fail(p, "ports need a protocol that has them", "write protocol: TCP, UDP or SCTP in the rule")
+	}
+	if !c.written {
+		return
+	}
+	for i, port := range ports {
+		if ends := dashed.FindStringSubmatch(port.Name); ends != nil {
+			c.fail(p.Under(i), fmt.Sprintf("%q is no range of ports", port.Name), fmt.Sprintf("write \"%s:%s\"", ends[1], ends[2]))
+		}
 	}
 }

@@ -135,7 +135,7 @@ func read(name string, text []byte) ([]Document, Problems) {
 	var docs []Document
 	if len(problems) == 0 {
 		for _, root := range roots {
-			found, wrong := document(root, 0)
+			found, wrong := document(root, false)
 			docs, problems = append(docs, found...), append(problems, wrong...)
 		}
 	}
@@ -148,48 +148,53 @@ func read(name string, text []byte) ([]Document, Problems) {
 	return docs, problems
 }
 
-// document reads one YAML document, which may be a list of resources.
-func document(root *strict.Node, depth int) ([]Document, Problems) {
-	line, column := root.Position(nil)
-	at := Problem{Line: line, Column: column}
-	if !root.IsMap() {
-		at.Message, at.Instead = "not a resource", "write a map with apiVersion, kind, metadata and spec"
-		return nil, Problems{at}
-	}
+// document reads one YAML document. It may be a list of resources, as a
+// resource of its own kind or bare, both of which calicoctl takes.
+func document(root *strict.Node, inList bool) ([]Document, Problems) {
 	kind := root.Text("kind")
-	if items := root.Get("items"); items != nil && strings.HasSuffix(kind, "List") && depth == 0 {
-		var docs []Document
-		var problems Problems
-		for _, item := range items.List() {
-			found, wrong := document(item, depth+1)
-			docs, problems = append(docs, found...), append(problems, wrong...)
+	switch items := root.Get("items"); {
+	case inList:
+	case items != nil && strings.HasSuffix(kind, "List"):
+		return documents(items.List())
+	case len(root.List()) > 0:
+		return documents(root.List())
+	}
+	fail := func(field, message, instead string) ([]Document, Problems) {
+		p := Problem{Field: field, Message: message, Instead: instead}
+		var path strict.Path
+		if field != "" {
+			path = strict.Path{field}
 		}
-		return docs, problems
+		p.Line, p.Column = root.Position(path)
+		return nil, Problems{p}
+	}
+	if !root.IsMap() {
+		return fail("", "not a resource", "write a map with apiVersion, kind, metadata and spec")
 	}
 	t := blank(kind)
-	if t == nil {
-		if root.Get("kind") != nil {
-			at.Line, at.Column = root.Position(strict.Path{"kind"})
-			at.Field = "kind"
-			at.Message, at.Instead = fmt.Sprintf("no kind is called %q", kind), strict.DidYouMean(kind, Kinds)
-		} else {
-			at.Message, at.Instead = "no kind", "write one of "+strings.Join(Kinds, ", ")
-		}
-		return nil, Problems{at}
+	switch {
+	case t == nil && root.Get("kind") == nil:
+		return fail("", "no kind", "write one of "+strings.Join(Kinds, ", "))
+	case t == nil:
+		message, instead := noKind(kind)
+		return fail("kind", message, instead)
+	}
+	if message, instead := foreign(kind, root.Text("apiVersion")); message != "" {
+		return fail("apiVersion", message, instead)
 	}
 	if problems := root.Decode(t, refused); len(problems) > 0 {
 		return nil, problems
 	}
-	var c checker
+	c := checker{written: true}
 	t.check(&c)
 	if len(c.issues) > 0 {
 		return nil, root.Place(c.issues)
 	}
 	body, err := json.Marshal(t)
 	if err != nil {
-		at.Message = err.Error()
-		return nil, Problems{at}
+		return fail("", err.Error(), "")
 	}
+	line, _ := root.Position(nil)
 	doc := Document{events.Resource{ResourceKey: t.Key(), Line: line, Body: body}, root}
 	if p, ok := t.(*Policy); ok && len(p.Spec.Ingress)+len(p.Spec.Egress) > 0 {
 		doc.Resource.Lines = &events.RuleLines{
@@ -198,6 +203,15 @@ func document(root *strict.Node, depth int) ([]Document, Problems) {
 		}
 	}
 	return []Document{doc}, nil
+}
+
+// documents reads the resources of a list.
+func documents(items []*strict.Node) (docs []Document, problems Problems) {
+	for _, item := range items {
+		found, wrong := document(item, true)
+		docs, problems = append(docs, found...), append(problems, wrong...)
+	}
+	return docs, problems
 }
 
 // lines are the lines of the rules of a list.

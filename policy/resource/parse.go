@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/taskwall/taskwall/events"
-	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // maxBody bounds one resource in the log, in bytes.
@@ -53,7 +52,7 @@ func Parse(r events.Resource) (Typed, error) {
 	}
 	t := blank(r.Kind)
 	if t == nil {
-		at.Message, at.Instead = fmt.Sprintf("no kind is called %q", r.Kind), strict.DidYouMean(r.Kind, Kinds)
+		at.Message, at.Instead = noKind(r.Kind)
 		return nil, Problems{at}
 	}
 	d := json.NewDecoder(bytes.NewReader(r.Body))

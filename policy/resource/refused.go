@@ -8,29 +8,31 @@ const (
 	onlyIPv4        = "endpoints have IPv4 addresses only, IPv6 is closed to them; remove it"
 )
 
-const statusRefused = "the API server that this came from wrote it; remove it"
+// status is what an API server writes beside every kind's spec.
+var status = map[string]string{"status": strict.ReadOver}
 
 // refused are fields of Calico's schema that mean nothing here, by Go type.
-// They get a clear message instead of "unknown field".
+// They get a clear message instead of "unknown field". What an API server
+// writes into what it gives out says nothing, so that exports can be read.
 var refused = strict.Refusals{
 	"Metadata": {
-		"resourceVersion":   "the API server that this came from wrote it; remove it",
-		"uid":               "the API server that this came from wrote it; remove it",
-		"creationTimestamp": "the API server that this came from wrote it; remove it",
-		"generation":        "the API server that this came from wrote it; remove it",
-		"managedFields":     "the API server that this came from wrote it; remove it",
-		"selfLink":          "the API server that this came from wrote it; remove it",
+		"resourceVersion":   strict.ReadOver,
+		"uid":               strict.ReadOver,
+		"creationTimestamp": strict.ReadOver,
+		"generation":        strict.ReadOver,
+		"managedFields":     strict.ReadOver,
+		"selfLink":          strict.ReadOver,
 		"ownerReferences":   "there are no owners here; remove it",
 		"finalizers":        "there are no finalizers here; remove it",
 	},
-	"BGPConfiguration": {"status": statusRefused},
-	"BGPPeer":          {"status": statusRefused},
-	"BGPFilter":        {"status": statusRefused},
-	"Guard":            {"status": statusRefused},
-	"Pool":             {"status": statusRefused},
-	"Set":              {"status": statusRefused},
-	"Tier":             {"status": statusRefused},
-	"Policy":           {"status": statusRefused},
+	"BGPConfiguration": status,
+	"BGPPeer":          status,
+	"BGPFilter":        status,
+	"Guard":            status,
+	"Pool":             status,
+	"Set":              status,
+	"Tier":             status,
+	"Policy":           status,
 	"PolicySpec": {
 		"serviceAccountSelector": "Mesos tasks have no service accounts; select by labels such as taskwall/app or taskwall/role",
 		"applyOnForward":         "it is for host endpoints, which there are none of; remove it",

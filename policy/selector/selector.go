@@ -115,6 +115,13 @@ func (s *Selector) Keys() []string {
 	return slices.Compact(keys)
 }
 
+// Global reports whether the selector has a global() in it.
+func (s *Selector) Global() bool {
+	found := false
+	s.root.walk(func(n *node) { found = found || n.op == opGlobal })
+	return found
+}
+
 func (n *node) walk(visit func(*node)) {
 	visit(n)
 	for i := range n.kids {

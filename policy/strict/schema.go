@@ -9,8 +9,13 @@ import (
 )
 
 // Refusals are fields that are known but have no meaning here, by the name of
-// the Go type that lacks them, with "why; what to do instead".
+// the Go type that lacks them, with "why; what to do instead". One with
+// ReadOver as its reason is left out without a word, and so is one whose value
+// asks for nothing: false, an empty text or an empty list.
 type Refusals map[string]map[string]string
+
+// ReadOver is the reason of fields that nobody means, whatever their value.
+const ReadOver = ""
 
 // Decode reads a value into a pointer to a Go type by its json tags. It refuses
 // unknown fields and values of the wrong kind, with their positions; on a
@@ -98,12 +103,21 @@ func (s *schema) fields(n *Node, t reflect.Type, p Path) {
 			continue
 		}
 		if why, ok := s.refused[t.Name()][k.name]; ok {
+			if why == ReadOver || k.value.asksNothing() {
+				continue
+			}
 			why, instead, _ := strings.Cut(why, "; ")
 			s.add(k.line, k.column, p.Under(k.name), "this does not apply here: "+why, instead)
 			continue
 		}
 		s.add(k.line, k.column, p.Under(k.name), "unknown field", DidYouMean(k.name, names))
 	}
+}
+
+// asksNothing reports whether the value is what tools write for a field that
+// is not used. An empty map is not: of a field such as http it matches all.
+func (n *Node) asksNothing() bool {
+	return n.scalar == false || n.scalar == "" || n.isList && len(n.list) == 0
 }
 
 // collect lists a struct's fields by their JSON names, embedded ones included.
