@@ -42,7 +42,7 @@ var Checks = map[string]string{
 	"invalid":        "A resource that cannot be applied.",
 	"not-in-force":   "A rule that can match no IPv4 packet and is left out.",
 	"unused-rules":   "Rules of a direction that the policy's types leave out.",
-	"impossible":     "A selector that can match nothing, whatever the cluster holds.",
+	"impossible":     "A selector or rule that can match nothing, whatever the cluster holds.",
 	"selects-nobody": "A policy that selects no endpoint of the snapshot.",
 	"matches-nobody": "A rule's selector that matches no endpoint of the snapshot and no network set.",
 	"shadowed":       "A rule that never decides, since an earlier one matches all that it matches.",
@@ -140,7 +140,7 @@ func (r *run) all(docs []resource.Document) {
 	}
 	for i, p := range r.policies {
 		r.types(p)
-		r.selectors(p)
+		r.impossible(p)
 		if i < r.inForce && len(r.Endpoints) > 0 {
 			r.nobody(p)
 		}

@@ -209,39 +209,44 @@ func (r *run) coversSide(ruleA, ruleB placed, a, b *resource.Entity) bool {
 }
 
 func coversNets(a, b *resource.Entity) bool {
-	inside := func(inner, outer []string) bool {
-		for _, text := range inner {
-			n, err := resource.ParseNet(text)
-			if err != nil || !slices.ContainsFunc(outer, func(o string) bool {
-				p, err := resource.ParseNet(o)
-				return err == nil && p.Bits() <= n.Bits() && p.Contains(n.Addr())
-			}) {
-				return false
-			}
-		}
-		return true
-	}
-	if len(a.Nets) > 0 && (len(b.Nets) == 0 || !inside(b.Nets, a.Nets)) {
+	if len(a.Nets) > 0 && (len(b.Nets) == 0 || !netsInside(b.Nets, a.Nets)) {
 		return false
 	}
-	return inside(a.NotNets, b.NotNets)
+	return netsInside(a.NotNets, b.NotNets)
+}
+
+// netsInside reports whether each inner network lies in one of the outer ones.
+func netsInside(inner, outer []string) bool {
+	for _, text := range inner {
+		n, err := resource.ParseNet(text)
+		if err != nil || !slices.ContainsFunc(outer, func(o string) bool {
+			p, err := resource.ParseNet(o)
+			return err == nil && p.Bits() <= n.Bits() && p.Contains(n.Addr())
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 func coversPorts(a, b *resource.Entity) bool {
-	inside := func(inner, outer []resource.Port) bool {
-		for _, p := range inner {
-			if !slices.ContainsFunc(outer, func(o resource.Port) bool {
-				return o.Name == p.Name && o.First <= p.First && p.Last <= o.Last
-			}) {
-				return false
-			}
-		}
-		return true
-	}
-	if len(a.Ports) > 0 && (len(b.Ports) == 0 || !inside(b.Ports, a.Ports)) {
+	if len(a.Ports) > 0 && (len(b.Ports) == 0 || !portsInside(b.Ports, a.Ports)) {
 		return false
 	}
-	return inside(a.NotPorts, b.NotPorts)
+	return portsInside(a.NotPorts, b.NotPorts)
+}
+
+// portsInside reports whether each inner port or range lies in one of the outer
+// ones; a name is inside only itself.
+func portsInside(inner, outer []resource.Port) bool {
+	for _, p := range inner {
+		if !slices.ContainsFunc(outer, func(o resource.Port) bool {
+			return o.Name == p.Name && o.First <= p.First && p.Last <= o.Last
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // overlaps warns of network sets that hold addresses of pools.

@@ -37,25 +37,6 @@ func (r *run) types(p *resource.Policy) {
 	}
 }
 
-// selectors warns of selectors that can match nothing whatever there is.
-func (r *run) selectors(p *resource.Policy) {
-	check := func(text string, field ...any) {
-		s, err := selector.Parse(text)
-		if err == nil && s.Never() {
-			r.warn("impossible", p.Key(), field, fmt.Sprintf("%s can match nothing", text), "make its parts agree")
-		}
-	}
-	check(p.Spec.Selector, "spec", "selector")
-	for _, d := range directions(p) {
-		for i := range d.rules {
-			for name, e := range map[string]*resource.Entity{"source": &d.rules[i].Source, "destination": &d.rules[i].Destination} {
-				check(e.Selector, "spec", d.name, i, name, "selector")
-				check(e.NotSelector, "spec", d.name, i, name, "notSelector")
-			}
-		}
-	}
-}
-
 // nobody warns of what matches nothing in the snapshot.
 func (r *run) nobody(p *resource.Policy) {
 	if len(r.resolver.Selected(p.Key())) == 0 {
