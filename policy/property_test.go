@@ -17,6 +17,7 @@ import (
 	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/oracle"
 	"github.com/taskwall/taskwall/policy/policytest"
+	"github.com/taskwall/taskwall/policy/resource"
 )
 
 // verdicts is how many verdicts are compared: TASKWALL_VERDICTS asks for more.
@@ -287,7 +288,7 @@ func change(t interface{ Fatalf(string, ...any) }, g *policytest.Gen, r *policy.
 			case 1:
 				next = g.Set(i)
 			case 2:
-				next = g.Tier(policytest.Tiers[i%2])
+				next = g.Tier(append(policytest.Tiers, resource.DefaultTier)[i%3])
 			case 3:
 				next = g.Guard(i % 2)
 			}

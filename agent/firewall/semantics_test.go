@@ -21,6 +21,7 @@ import (
 	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/oracle"
 	"github.com/taskwall/taskwall/policy/policytest"
+	"github.com/taskwall/taskwall/policy/resource"
 	"github.com/taskwall/taskwall/scheduler"
 )
 
@@ -179,7 +180,7 @@ func (s *site) change() {
 			case 0:
 				next = s.gen.Set(i)
 			case 1:
-				next = s.gen.Tier(policytest.Tiers[i%2])
+				next = s.gen.Tier(append(policytest.Tiers, resource.DefaultTier)[i%3])
 			}
 			s.say(events.Event{Kind: events.PolicyApply, Policy: &events.PolicyChange{Author: "ann", Put: []events.Resource{next}}})
 		}

@@ -55,6 +55,9 @@ func (g *Gen) Cluster(endpoints, policies int) Cluster {
 	for _, t := range Tiers {
 		c.Resources = append(c.Resources, g.Tier(t))
 	}
+	if g.Pick(4) == 1 { // what is not written has an order and an action of its own
+		c.Resources = append(c.Resources, g.Tier(resource.DefaultTier))
+	}
 	for i := range g.Pick(5) {
 		c.Resources = append(c.Resources, g.Set(i))
 	}
@@ -87,7 +90,7 @@ var Tiers = []string{"security", "platform"}
 
 var (
 	keys         = []string{"app", "env", "uses/db", "zone", "taskwall/app", "taskwall/group"}
-	values       = []string{"web", "db", "w", ""}
+	values       = []string{"web", "db", "w", "", `it's w`}
 	apps         = []string{"/x/web", "/x/y/db", "/web", ""}
 	environments = []string{"prod", "dev", ""}
 	portNames    = []string{"http", "admin"}
@@ -167,7 +170,9 @@ func (g *Gen) Ports() []events.Port {
 // Tier makes a tier.
 func (g *Gen) Tier(name string) events.Resource {
 	t := resource.Tier{Header: header(resource.KindTier, name, "")}
-	t.Spec.Order = g.order()
+	if t.Spec.Order = g.order(); name == resource.DefaultTier {
+		t.Spec.Order = nil // it is fixed
+	}
 	t.Spec.DefaultAction = pick(g, []string{"", "Deny", "Pass"})
 	return Encode(&t)
 }
@@ -359,14 +364,14 @@ func (g *Gen) Selector(depth int) string {
 	case "taskwall/group":
 		domain = []string{"/x", "/", "/x/y"}
 	}
-	value := "'" + pick(g, domain) + "'"
-	switch g.Pick(10) {
+	value := quote(pick(g, domain))
+	switch g.Pick(11) {
 	case 0, 1:
 		return key + " == " + value
 	case 2:
 		return key + " != " + value
 	case 3:
-		return fmt.Sprintf("%s in {%s, %q}", key, value, pick(g, domain))
+		return fmt.Sprintf("%s in {%s, %q, }", key, value, pick(g, domain))
 	case 4:
 		return fmt.Sprintf("%s not in {%s}", key, value)
 	case 5:
@@ -377,8 +382,18 @@ func (g *Gen) Selector(depth int) string {
 		return key + " contains " + value
 	case 8:
 		return key + pick(g, []string{" starts", " ends"}) + " with " + value
+	case 9:
+		return key + pick(g, []string{" in {}", " not in {}"})
 	}
 	return pick(g, []string{"all()", "global()"})
+}
+
+// quote is a value as a selector has it.
+func quote(value string) string {
+	if strings.Contains(value, "'") {
+		return `"` + value + `"`
+	}
+	return "'" + value + "'"
 }
 
 // Packet makes a packet between two endpoints, or one and an address outside.
