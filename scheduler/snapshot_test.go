@@ -86,8 +86,8 @@ func TestTablesHoldEveryField(t *testing.T) {
 	out := snapshot{Cluster: events.NewCluster(), Nested: in.Nested}
 	r := newTableReader(w.bytes())
 	out.readTables(r)
-	if r.err != nil || len(r.rest) > 0 {
-		t.Fatalf("%v, %d bytes are left", r.err, len(r.rest))
+	if err := out.nest(); err != nil || r.err != nil || len(r.rest) > 0 {
+		t.Fatalf("%v, %v, %d bytes are left", err, r.err, len(r.rest))
 	}
 	plain := cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreUnexported(block{}), cmp.Comparer(func(a, b time.Time) bool {
 		x, _ := a.MarshalText()

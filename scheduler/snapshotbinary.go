@@ -90,7 +90,23 @@ func (s *State) UnmarshalBinary(data []byte) error {
 		return errNotWhole
 	}
 	snap.Cluster.Tasks, snap.Endpoints, snap.Blocks = large.Cluster.Tasks, large.Endpoints, large.Blocks
+	if err := snap.nest(); err != nil {
+		return fmt.Errorf("reading a snapshot of the state: %w", err)
+	}
 	return s.restore(&snap)
+}
+
+// nest brings what Nested says to the tasks.
+func (snap *snapshot) nest() error {
+	for key, networks := range snap.Nested {
+		t, known := snap.Cluster.Tasks[key]
+		if !known {
+			return errTables
+		}
+		t.Nested, t.ExecutorNetworks = true, networks
+		snap.Cluster.Tasks[key] = t
+	}
+	return nil
 }
 
 func (snap *snapshot) tables(w *tableWriter) error {
@@ -127,15 +143,6 @@ func (snap *snapshot) readTables(r *tableReader) {
 	snap.Cluster.Tasks = make(map[string]events.Task, n)
 	for range n {
 		key, t := r.task()
-		snap.Cluster.Tasks[key] = t
-	}
-	for key, networks := range snap.Nested {
-		t, known := snap.Cluster.Tasks[key]
-		if !known {
-			r.fail()
-			return
-		}
-		t.Nested, t.ExecutorNetworks = true, networks
 		snap.Cluster.Tasks[key] = t
 	}
 	snap.Endpoints = make([]endpointAtRest, r.len(leastEndpoint))
