@@ -208,6 +208,9 @@ func assemble(ctx context.Context, w io.Writer, src Source, q Question, snapshot
 	}
 	q.Taskwall, q.Version, q.Start, q.First = name, version, state.Seq(), state.Seq()+1
 	q.From, q.To, q.Made = q.From.UTC(), q.To.UTC(), q.Made.UTC()
+	if !q.From.Before(q.To) {
+		return nil, fmt.Errorf("the period is empty: from %s to %s", q.From.Format(time.RFC3339), q.To.Format(time.RFC3339))
+	}
 	if err := q.begins(state); err != nil {
 		return nil, err
 	}
