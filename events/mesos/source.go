@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/backoff"
+	"github.com/taskwall/taskwall/events/connect"
 	"github.com/taskwall/taskwall/events/mirror"
 )
 
@@ -39,8 +40,9 @@ type Source struct {
 	touched map[string]bool
 	// heard is up to when the log has all that happened.
 	heard      time.Time
-	complained bool   // that the master does not show all
-	doubt      string // why the whole state should be compared soon
+	complained bool         // that the master does not show all
+	trouble    connect.Said // why there is no connection
+	doubt      string       // why the whole state should be compared soon
 }
 
 // New returns a source that appends to sink what differs from what is known,
@@ -111,7 +113,7 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 }
 
-// connected and disconnected say each change of state once.
+// connected and disconnected say each change of state, and each cause, once.
 func (s *Source) connected(leader string) {
 	now, was := s.cfg.Now(), false
 	s.board.update(func(st *Status) {
@@ -120,22 +122,22 @@ func (s *Source) connected(leader string) {
 		}
 		st.Counters.Connects++
 	})
+	s.trouble.Over()
 	if !was {
 		s.log.Info("mesos: following the leading master", "leader", leader)
 	}
 }
 
 func (s *Source) disconnected(err error) {
-	now, first := s.cfg.Now(), false
+	now := s.cfg.Now()
 	s.board.update(func(st *Status) {
-		first = st.Connected || st.LastErrorAt.IsZero()
 		if st.Connected {
 			st.Connected, st.Since = false, now
 		}
 		st.LastError, st.LastErrorAt = err.Error(), now
 		st.Counters.Failures++
 	})
-	if first && !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, context.Canceled) && s.trouble.New(err.Error(), now) {
 		s.log.Warn("mesos: not connected to a leading master: trying until one answers", "error", err)
 	}
 }
