@@ -103,7 +103,7 @@ type fake struct {
 func newFake() *fake {
 	return &fake{attach: true, opened: make(chan struct{}, 100), answers: map[string]string{
 		"/v2/info":        `{"name":"marathon","version":"1.11.0","frameworkId":"fw-1","leader":"m1:8080","marathon_config":{"framework_name":"shop"}}`,
-		"/v2/groups":      `{"id":"/","apps":[],"pods":[],"groups":[]}`,
+		"/v2/groups":      `{"id":"/","version":"2026-01-01T00:00:00.000Z","apps":[],"pods":[],"groups":[]}`,
 		"/v2/deployments": `[]`,
 	}}
 }

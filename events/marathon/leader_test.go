@@ -10,11 +10,15 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/taskwall/taskwall/events"
 )
@@ -409,4 +413,27 @@ func (b *buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.String()
+}
+
+// TestEachCauseOfAnOutageIsSaid: what began as a leader without members and
+// became a refused password is not hidden by the first line.
+func TestEachCauseOfAnOutageIsSaid(t *testing.T) {
+	var out buffer
+	var status atomic.Int32
+	status.Store(http.StatusBadGateway)
+	h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "", int(status.Load()))
+	})
+	cfg := Config{Logger: slog.New(slog.NewTextHandler(&out, nil)), RetryMin: 500 * time.Millisecond, RetryMax: 15 * time.Second}
+	bubble(t, h, cfg, func(t *testing.T, _ *log, _ *Source) {
+		for _, next := range []int32{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusBadGateway} {
+			time.Sleep(2 * time.Hour)
+			status.Store(next)
+		}
+		time.Sleep(2 * time.Hour)
+		causes := regexp.MustCompile(`says (\d+)`).FindAllString(out.String(), -1)
+		if d := cmp.Diff([]string{"says 502", "says 401", "says 503", "says 502"}, causes); d != "" {
+			t.Errorf("(-want +got)\n%s", d)
+		}
+	})
 }

@@ -51,6 +51,7 @@ func (s *session) run(ctx context.Context) error {
 // read decodes events into the queue until the stream ends, and returns why.
 func (s *session) read(ctx context.Context, body io.Reader) error {
 	r := sse.NewReader(&connect.Watch{R: body, Patience: s.cfg.Silence, Expired: func() { s.cancel(ErrSilent) }}, s.cfg.MaxEvent)
+	var odd connect.Said
 	for {
 		e, err := r.Next()
 		if ctx.Err() != nil {
@@ -72,7 +73,9 @@ func (s *session) read(ctx context.Context, body io.Reader) error {
 			}
 		})
 		if err != nil {
-			s.log.Warn("marathon: an event could not be decoded", "type", e.Type, "error", err)
+			if odd.New(err.Error(), s.cfg.Now()) {
+				s.log.Warn("marathon: an event could not be decoded: reading everything", "type", e.Type[:min(len(e.Type), 100)], "error", err)
+			}
 			w = wireEvent{}
 		}
 		if w.Type == "" {
@@ -141,6 +144,7 @@ func (s *session) follow(ctx context.Context) error {
 			resync.Reset(s.jittered(s.cfg.Resync))
 		case <-tidy.C:
 			s.tidy()
+			s.doubts()
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}

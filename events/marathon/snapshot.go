@@ -113,7 +113,7 @@ func (s *session) readInfo(ctx context.Context) error {
 }
 
 // readGroup compares a group and all below it. An app is taken for deleted only
-// by an answer that is about this group and in which everything has a name.
+// by an answer that is about this group and whole.
 func (s *session) readGroup(ctx context.Context, id string) error {
 	var w wireGroup
 	path := "/v2/groups"
@@ -123,57 +123,107 @@ func (s *session) readGroup(ctx context.Context, id string) error {
 	err := s.get(ctx, path+embed, &w)
 	switch {
 	case errors.Is(err, errNotFound) && id != "/":
-		w.ID = id // it has gone, with all that was in it
+		s.gone(id, nil) // with all that was in it
+		return nil
 	case err != nil:
 		return err
 	case w.ID == "" || absolute(w.ID) != id:
 		return fmt.Errorf("answer of %s to %s: %w: it is about the group %q", s.client.leader.Host, path, ErrNotMarathon, w.ID)
 	}
 	found := map[string]bool{}
-	if whole := s.putGroup(&w, found); !whole {
+	s.putGroup(&w, found)
+	// A root without a version is what Marathon answers to one who may view
+	// nothing of it; every group that exists has one (CLUSTER-API 2.1).
+	if !w.whole() || w.Version == "" {
 		s.board.update(func(st *Status) { st.Counters.Malformed++ })
-		s.log.Warn("marathon: something in a group has no name: nothing is taken for deleted", "group", id)
+		if s.odd.New("group "+id, s.cfg.Now()) {
+			s.log.Warn("marathon: an answer about a group is not whole: nothing is taken for deleted. "+
+				"May this user view all groups, apps and pods?", "group", id)
+		}
 		return nil
 	}
-	below := strings.TrimSuffix(id, "/") + "/"
+	s.gone(id, found)
+	if id == "/" {
+		s.odd.Over()
+	}
+	return nil
+}
+
+// gone takes it that of a group Marathon shows only what was found.
+func (s *session) gone(group string, found map[string]bool) {
+	below := strings.TrimSuffix(group, "/") + "/"
 	for _, app := range events.SortedKeys(s.mirror.Picture().Apps) {
 		if strings.HasPrefix(app, below) && !found[app] {
 			s.appGone(app)
 		}
 	}
-	return nil
 }
 
-// putGroup reports whether all that is in the group has a name.
-func (s *session) putGroup(w *wireGroup, found map[string]bool) (whole bool) {
-	whole = w.ID != ""
+// putGroup takes what is in a group and below it.
+func (s *session) putGroup(w *wireGroup, found map[string]bool) {
 	for i := range w.Apps {
-		whole = whole && w.Apps[i].ID != ""
 		if a, ok := s.limits.app(&w.Apps[i]); ok {
 			found[a.ID] = true
 			s.putApp(a)
 		}
 	}
 	for i := range w.Pods {
-		whole = whole && w.Pods[i].Spec.ID != ""
 		if a, ok := s.limits.pod(&w.Pods[i].Spec); ok {
 			found[a.ID] = true
 			s.putApp(a)
 		}
 	}
 	for i := range w.Groups {
-		whole = s.putGroup(&w.Groups[i], found) && whole
+		s.putGroup(&w.Groups[i], found)
 	}
-	return whole
 }
 
-// putApp takes an app as Marathon shows it.
+// putApp takes an app as Marathon shows it. Its version may be older than the
+// one that is known
+//
+//   - while a deployment is under way that brings the newer one: not yet;
+//   - after such a deployment has failed: at once;
+//   - from a Marathon that leads no longer and does not know it yet: not
+//     before it has shown it for a while;
+//   - because the clock of a new leader is behind the former's: then as well.
 func (s *session) putApp(a events.App) {
-	if v, is := s.isAhead(a.ID); is && older(a.Version, v) {
+	known, had := s.mirror.Picture().Apps[a.ID]
+	_, wasAhead := s.ahead[a.ID]
+	switch v, is := s.isAhead(a.ID); {
+	case is && older(a.Version, v):
 		return
+	case had && !wasAhead && older(a.Version, known.Version):
+		now := s.cfg.Now()
+		since, seen := s.behind[a.ID]
+		if !seen {
+			s.behind[a.ID] = now
+		}
+		if !seen || now.Sub(since) < doubtFor {
+			return
+		}
 	}
 	delete(s.ahead, a.ID)
+	delete(s.behind, a.ID)
 	s.mirror.PutApp(a, timestamp(a.Version))
+}
+
+// doubtFor is how long Marathon must show an older version of an app than the
+// known one before it is believed.
+const doubtFor = 10 * time.Second
+
+// doubts asks for the apps again whose older versions are in doubt.
+func (s *session) doubts() {
+	for id, since := range s.behind {
+		switch a, had := s.mirror.Picture().Apps[id]; {
+		case !had:
+			delete(s.behind, id)
+		case s.cfg.Now().Sub(since) < doubtFor:
+		case a.Pod:
+			want(&s.wants.pods, id)
+		default:
+			want(&s.wants.apps, id)
+		}
+	}
 }
 
 // appGone takes it that Marathon does not show an app.
@@ -182,6 +232,7 @@ func (s *session) appGone(id string) {
 		return
 	}
 	delete(s.ahead, id)
+	delete(s.behind, id)
 	s.mirror.AppGone(id, "deleted", time.Time{})
 }
 
@@ -267,8 +318,13 @@ func (s *session) readVersion(ctx context.Context, v version) error {
 		clear(s.versions)
 	}
 	s.versions[key] = true
-	if _, underWay := s.mirror.Picture().Deployments[v.deployment]; err == nil && ok && a.ID == v.id && underWay {
+	if err != nil || !ok || a.ID != v.id {
+		return nil
+	}
+	known, had := s.mirror.Picture().Apps[a.ID]
+	if _, underWay := s.mirror.Picture().Deployments[v.deployment]; underWay && (!had || older(known.Version, a.Version)) {
 		s.ahead[a.ID] = v
+		delete(s.behind, a.ID)
 		s.mirror.PutApp(a, timestamp(a.Version))
 	}
 	return nil

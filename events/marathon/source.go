@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/backoff"
+	"github.com/taskwall/taskwall/events/connect"
 	"github.com/taskwall/taskwall/events/mirror"
 )
 
@@ -26,6 +27,9 @@ type Source struct {
 	// ahead are the versions that are being deployed and were read by their
 	// names: Marathon may not show them as current yet.
 	ahead map[string]version
+	// behind are the apps that Marathon shows in an older version than is
+	// known, and since when.
+	behind map[string]time.Time
 	// clients are the addresses that posted versions of apps whose deployments
 	// are not known yet.
 	clients map[posted]string
@@ -35,6 +39,9 @@ type Source struct {
 	// missing are the deployments that Marathon no longer lists, and since
 	// when: the event of their end may be on its way.
 	missing map[string]time.Time
+
+	trouble connect.Said // why there is no connection
+	odd     connect.Said // answers that are none
 }
 
 // New returns a source that appends to sink what differs from what is known,
@@ -45,6 +52,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 		cfg:      cfg.withDefaults(),
 		versions: map[string]bool{},
 		ahead:    map[string]version{},
+		behind:   map[string]time.Time{},
 		clients:  map[posted]string{},
 		ended:    map[string]time.Time{},
 		missing:  map[string]time.Time{},
@@ -90,27 +98,27 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 }
 
-// connected and disconnected say each change of state once.
+// connected and disconnected say each change of state, and each cause, once.
 func (s *Source) connected(leader string) {
 	now := s.cfg.Now()
 	s.board.update(func(st *Status) {
 		st.Connected, st.Leader, st.Since = true, leader, now
 		st.Counters.Connects++
 	})
+	s.trouble.Over()
 	s.log.Info("marathon: following the leader", "leader", leader)
 }
 
 func (s *Source) disconnected(err error) {
-	now, first := s.cfg.Now(), false
+	now := s.cfg.Now()
 	s.board.update(func(st *Status) {
-		first = st.Connected || st.LastErrorAt.IsZero()
 		if st.Connected {
 			st.Connected, st.Since = false, now
 		}
 		st.LastError, st.LastErrorAt = err.Error(), now
 		st.Counters.Failures++
 	})
-	if first && !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, context.Canceled) && s.trouble.New(err.Error(), now) {
 		s.log.Warn("marathon: not connected to a leader: trying until one answers", "error", err)
 	}
 }

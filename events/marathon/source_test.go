@@ -30,7 +30,11 @@ func podSpec(id, version string) string {
 }
 
 func group(apps, pods string) string {
-	return `{"id":"/","apps":[],"pods":[],"groups":[{"id":"/shop","apps":[` + apps + `],"pods":[` + pods + `],"groups":[]}]}`
+	return `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[` + shopGroup(apps, pods) + `]}`
+}
+
+func shopGroup(apps, pods string) string {
+	return `{"id":"/shop","version":"` + v1 + `","apps":[` + apps + `],"pods":[` + pods + `],"groups":[]}`
 }
 
 const (
@@ -110,14 +114,14 @@ func TestEventsSayWhatToReadAnew(t *testing.T) {
 	}{
 		"a group changed": {
 			"group_change_success", `{"groupId":"/shop","version":"` + v2 + `"}`,
-			map[string]string{"/v2/groups/shop": `{"id":"/shop","apps":[` + app("/shop/web", v2, "") + `,` + app("/shop/new", v2, "") + `]}`},
+			map[string]string{"/v2/groups/shop": shopGroup(app("/shop/web", v2, "")+`,`+app("/shop/new", v2, ""), "")},
 			func(c *events.Cluster) bool {
 				return c.Apps["/shop/web"].Version == v2 && c.Apps["/shop/new"].Version == v2
 			},
 		},
 		"an app was deleted from a group": {
 			"group_change_success", `{"groupId":"/shop"}`,
-			map[string]string{"/v2/groups/shop": `{"id":"/shop","apps":[]}`},
+			map[string]string{"/v2/groups/shop": shopGroup("", "")},
 			func(c *events.Cluster) bool { return len(c.Apps) == 0 },
 		},
 		"a group was deleted": {
@@ -175,7 +179,7 @@ func TestWhatHappensWhileTheSnapshotIsReadIsNotLost(t *testing.T) {
 		if r.URL.Path == "/v2/info" && !once {
 			once = true
 			f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
-			f.set("/v2/groups/shop", `{"id":"/shop","apps":[`+app("/shop/web", v2, "")+`]}`)
+			f.set("/v2/groups/shop", shopGroup(app("/shop/web", v2, ""), ""))
 		}
 		return false
 	}
@@ -288,7 +292,7 @@ func TestDeployments(t *testing.T) {
 		f.send("deployment_info", info)
 		l.until(t, "the new version is known", appIs("/shop/web", v2))
 		// Meanwhile the group still shows the former one, and that is no way back.
-		f.set("/v2/groups/shop", `{"id":"/shop","apps":[`+app("/shop/web", v1, "")+`]}`)
+		f.set("/v2/groups/shop", shopGroup(app("/shop/web", v1, ""), ""))
 		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
 		f.set("/v2/info", `{"name":"later","frameworkId":"fw-1"}`)
 		f.send("scheduler_reregistered_event", `{"eventType":"scheduler_reregistered_event"}`)
@@ -304,7 +308,7 @@ func TestDeployments(t *testing.T) {
 	t.Run("that delete an app and do not come to an end", func(t *testing.T) {
 		f, l, _ := shop(t)
 		f.send("deployment_info", strings.ReplaceAll(info, "StartApplication", "StopApplication"))
-		f.set("/v2/groups/shop", `{"id":"/shop","apps":[]}`)
+		f.set("/v2/groups/shop", shopGroup("", ""))
 		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
 		l.until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 && len(c.Deployments) == 1 })
 	})
@@ -315,7 +319,7 @@ func TestDeployments(t *testing.T) {
 		l.until(t, "the new app is known", appIs("/shop/new", v2))
 		f.send("deployment_success", `{"eventType":"deployment_success","id":"d1"}`)
 		f.send("deployment_info", strings.NewReplacer("/shop/web", "/shop/new", `"d1"`, `"d2"`, v2, v3).Replace(info))
-		f.set("/v2/groups/shop", `{"id":"/shop","apps":[`+app("/shop/web", v1, "")+`]}`)
+		f.set("/v2/groups/shop", shopGroup(app("/shop/web", v1, ""), ""))
 		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
 		l.until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Apps) == 1 && c.Deployments["d2"].ID != "" })
 	})

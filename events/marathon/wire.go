@@ -20,20 +20,46 @@ type wireInfo struct {
 }
 
 type wireGroup struct {
-	ID     string          `json:"id"`
-	Apps   list[wireApp]   `json:"apps"`
-	Pods   list[wireGPod]  `json:"pods"`
-	Groups list[wireGroup] `json:"groups"`
+	ID      string          `json:"id"`
+	Version string          `json:"version"`
+	Apps    list[wireApp]   `json:"apps"`
+	Pods    list[wireGPod]  `json:"pods"`
+	Groups  list[wireGroup] `json:"groups"`
+}
+
+// whole reports whether a group has all the lists that were asked for, its id,
+// and so has each below it. Marathon writes an empty list as [], at every
+// depth (CLUSTER-API 2): one that is not there says nothing of what is in it.
+func (g *wireGroup) whole() bool {
+	if g.ID == "" || g.Apps == nil || g.Pods == nil || g.Groups == nil {
+		return false
+	}
+	for i := range g.Apps {
+		if g.Apps[i].ID == "" {
+			return false
+		}
+	}
+	for i := range g.Pods {
+		if g.Pods[i].Spec.ID == "" {
+			return false
+		}
+	}
+	for i := range g.Groups {
+		if !g.Groups[i].whole() {
+			return false
+		}
+	}
+	return true
 }
 
 // list is one whose absence from an answer means something: what is no list
-// makes the answer none, instead of an empty one.
+// makes the answer none, instead of an empty one. It is nil if it was not there.
 type list[T any] []T
 
 var errNoList = errors.New("something else where a list belongs")
 
 func (l *list[T]) UnmarshalJSON(b []byte) error {
-	if len(b) == 0 || b[0] != '[' && string(b) != "null" {
+	if len(b) == 0 || b[0] != '[' {
 		return errNoList
 	}
 	return lenient(json.Unmarshal(b, (*[]T)(l)))
