@@ -62,7 +62,7 @@ func (s *session) run(ctx context.Context) error {
 	defer resp.Body.Close()
 	defer s.wg.Wait()
 	defer s.cancel(nil)
-	s.leader, s.touched = s.client.leader, nil
+	s.leader, s.touched, s.asked = s.client.leader, nil, map[string]bool{}
 	defer func() { s.client.served(!s.synced.IsZero()) }()
 	enc, err := encodingOf(resp.Header.Get("Content-Type"))
 	if err != nil {
@@ -223,6 +223,16 @@ func (s *session) follow(ctx context.Context) error {
 // take reduces records and makes their differences durable.
 func (s *session) take(ctx context.Context, recs []wireEvent) error {
 	s.board.update(func(st *Status) { st.Queued = len(recs) + s.queue.Len() })
+	if unplaced := s.unplaced(recs); len(unplaced) > 0 {
+		w, err := s.client.get(ctx, s.leader, master.Call_GET_AGENTS)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		s.answered(err)
+		if w.GetAgents != nil {
+			s.place(w.GetAgents, unplaced)
+		}
+	}
 	if s.unknownExecutors(recs) {
 		w, err := s.client.get(ctx, s.leader, master.Call_GET_EXECUTORS)
 		if ctx.Err() != nil {

@@ -173,25 +173,30 @@ func (s *Source) unlistedFrameworks(w *wireState) {
 // agents compares the master's agents with the picture's hosts, except those
 // in skip, of which the stream has spoken more recently.
 func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
-	here := map[string]bool{}
-	at := map[place]string{} // where an agent is registered
+	here, registered := map[string]bool{}, map[string]bool{}
+	at := map[place]string{}    // where an agent is registered
+	named := map[place]string{} // the same, but for the address
 	for i := range w.Agents {
 		a := &w.Agents[i]
-		here[a.Info.ID.Value] = true
+		here[a.Info.ID.Value], registered[a.Info.ID.Value] = true, true
 		if !skip[a.Info.ID.Value] {
 			s.putHost(a)
 		}
 		if h, ok := s.mirror.Picture().Hosts[a.Info.ID.Value]; ok && h.Address != "" {
 			at[placeOf(h)] = h.Agent
+			named[nameOf(h)] = h.Agent
 		}
 	}
 	for i := range w.Recovered {
 		id := w.Recovered[i].ID.Value
 		here[id] = true
 		delete(s.absent, id)
-		// A new master has yet to hear of it. What is known of it stands.
+		// A new master has yet to hear of it. What is known of it stands. One that
+		// is not known, and whose machine has an agent, is a former id of that.
 		if _, had := s.mirror.Picture().Hosts[id]; !had && !skip[id] && s.limits.id(id) {
-			s.mirror.PutHost(s.limits.hostInfo(&w.Recovered[i]), time.Time{})
+			if h := s.limits.hostInfo(&w.Recovered[i]); named[nameOf(h)] == "" {
+				s.mirror.PutHost(h, time.Time{})
+			}
 		}
 	}
 	if partial {
@@ -205,6 +210,9 @@ func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 			// A machine that lost its agent's work directory: the id that it
 			// had is nobody's any more, even if a new master waits for it.
 			s.hostGone(id, "replaced by "+other+" at its address")
+		case h.Address == "" && !registered[id] && named[nameOf(h)] != "" && !s.busy(id):
+			// It was never seen registered, and nothing of it is known but its name.
+			s.hostGone(id, "replaced by "+named[nameOf(h)]+" of its name")
 		case !here[id]:
 			s.absentHost(h)
 		}
@@ -219,6 +227,13 @@ type place struct {
 }
 
 func placeOf(h events.Host) place { return place{h.Name, h.Address, h.Port} }
+
+func nameOf(h events.Host) place { return place{name: h.Name, port: h.Port} }
+
+// busy reports whether an agent has tasks that have not ended.
+func (s *Source) busy(agent string) bool {
+	return len(s.tasksOf(func(t *events.Task) bool { return t.Agent == agent })) > 0
+}
 
 // absentHost deals with an agent that the master does not list. It is
 // unreachable, and may come back with all its tasks, unless something says

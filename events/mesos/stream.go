@@ -46,8 +46,50 @@ func (s *Source) taskAdded(w *wireTask) {
 	if !ok {
 		return
 	}
+	if _, known := s.mirror.Picture().Hosts[t.Agent]; !known && !events.Terminal(t.State) {
+		// The master does not list it (any more). It may come back, and be told of
+		// again; until then nobody could say where the task is, or whether its
+		// agent is gone.
+		s.suspect("a task of an unknown agent")
+		return
+	}
 	delete(s.completed, t.Key())
 	s.putTask(t)
+}
+
+// unplaced are the agents of new tasks whose address is not known: the record
+// that tells of them was lost, or is yet to come. A task of an agent that nobody
+// could place would stay for ever after the machine had lost the agent's id.
+// Each is looked for once in a session.
+func (s *Source) unplaced(recs []wireEvent) map[string]bool {
+	var ids map[string]bool
+	for i := range recs {
+		if a := recs[i].TaskAdded; a != nil {
+			id := a.Task.Agent.Value
+			if s.mirror.Picture().Hosts[id].Address == "" && !s.asked[id] {
+				if ids == nil {
+					ids = map[string]bool{}
+				}
+				ids[id] = true
+			}
+		}
+		if a := recs[i].AgentAdded; a != nil {
+			delete(ids, a.Agent.Info.ID.Value)
+		}
+	}
+	for id := range ids {
+		s.asked[id] = true
+	}
+	return ids
+}
+
+// place puts those of the master's agents that are asked for.
+func (s *Source) place(w *wireAgents, ids map[string]bool) {
+	for i := range w.Agents {
+		if ids[w.Agents[i].Info.ID.Value] {
+			s.putHost(&w.Agents[i])
+		}
+	}
 }
 
 // taskUpdated folds a status update into what is known of its task: labels and

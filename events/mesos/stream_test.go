@@ -353,6 +353,7 @@ func TestExecutorsAreToldApartByTheirAgents(t *testing.T) {
 		there := podExecutor("pod1", "there")
 		there.Agent = value{"a2"}
 		m.change(func(m *fakeMaster) {
+			m.state.Agents.Agents = append(m.state.Agents.Agents, wAgent("a2", "h2"))
 			m.state.Executors.Executors = []wireExecutor{podExecutor("pod1", "here"), there, podExecutor("own", "named like its task")}
 		})
 		far := pod("p.far", "pod1", "TASK_STAGING")

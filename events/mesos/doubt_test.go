@@ -1,0 +1,46 @@
+package mesos
+
+import (
+	"testing"
+	"time"
+)
+
+// However many doubts there were, the whole state is compared as often as
+// without any, or more often: a doubt never puts off what was due before.
+func TestDoubtsNeverPutAComparisonOff(t *testing.T) {
+	const resync = 30 * time.Second
+	for name, after := range map[string]time.Duration{
+		"a doubt at once":                 0,
+		"a doubt when it was almost time": resync - time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			story(t, Config{Resync: resync, PollAgents: time.Hour}, func(m *fakeMaster, _ *Source, _ *log) {
+				<-m.opened
+				for n := range 12 {
+					began := time.Now()
+					time.Sleep(after)
+					m.say(updated("nobody's", "TASK_RUNNING", 2000))
+					<-m.opened
+					if d := time.Since(began); d > resync*11/10+time.Second {
+						t.Fatalf("comparison %d came after %v", n+1, d)
+					}
+				}
+			})
+		})
+	}
+}
+
+// Doubts that do not end are answered ever more rarely: the whole state of a
+// large cluster is not asked for all the time.
+func TestDoubtsAreAnsweredEverMoreRarely(t *testing.T) {
+	story(t, Config{PollAgents: time.Hour, Resync: 24 * time.Hour}, func(m *fakeMaster, _ *Source, _ *log) {
+		<-m.opened
+		for began := time.Now(); time.Since(began) < 10*time.Minute; {
+			m.say(updated("nobody's", "TASK_RUNNING", 2000))
+			<-m.opened
+		}
+		if n := m.count("SUBSCRIBE"); n > 20 {
+			t.Errorf("%d subscriptions in ten minutes", n)
+		}
+	})
+}
