@@ -33,7 +33,8 @@ type attachment struct {
 	Wired bool `json:"-"`
 
 	// leaving says that it was shut and its removal promised: no later process
-	// wires it again. The file's name keeps it.
+	// wires it again. The file's name keeps it. Whoever changes it has claimed the
+	// endpoint and holds the agent's mu.
 	leaving bool
 
 	missed int // looks in a row at which the Mesos agent did not list the container
@@ -61,20 +62,6 @@ func (at *attachment) file(dir string) string {
 		suffix = leavingSuffix
 	}
 	return filepath.Join(dir, attachmentsDir, at.Veth+suffix)
-}
-
-// leave marks the attachment as leaving, on disk too.
-func (at *attachment) leave(dir string) error {
-	if at.leaving {
-		return nil
-	}
-	from := at.file(dir)
-	at.leaving = true
-	if err := os.Rename(from, at.file(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		at.leaving = false
-		return fmt.Errorf("marking the attachment of %s as leaving: %w", at.Endpoint, err)
-	}
-	return nil
 }
 
 func (at *attachment) save(dir string) error {

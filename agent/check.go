@@ -307,7 +307,7 @@ func (a *Agent) sweep(ctx context.Context) {
 	a.mu.Lock()
 	var gone, missing []*attachment
 	for _, at := range a.attachments {
-		if id := of[work.ExecutorOf(at.Endpoint)]; at.Container == "" && id != "" {
+		if id := of[work.ExecutorOf(at.Endpoint)]; at.Container == "" && id != "" && !at.leaving {
 			at.Container = id
 			if err := at.save(a.cfg.StateDir); err != nil {
 				a.log.Error("an attachment cannot be kept", "error", err)

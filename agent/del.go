@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/taskwall/taskwall/agent/cni"
@@ -107,7 +108,7 @@ func (a *Agent) detach(ctx context.Context, at *attachment, why string) error {
 		return err
 	}
 	step("shut")
-	if err = at.leave(a.cfg.StateDir); err != nil {
+	if err = a.promise(at); err != nil {
 		// Without the promise on disk a later process would wire it again: it goes
 		// from the kernel before the answer. Its file, and so its address, stay until
 		// the disk can be written.
@@ -119,6 +120,26 @@ func (a *Agent) detach(ctx context.Context, at *attachment, why string) error {
 	}
 	step("leaving on disk")
 	a.leaving.add(departure{at, why, started, release})
+	return nil
+}
+
+// promise marks an attachment that is shut as leaving, on disk too. The caller
+// has claimed the endpoint.
+func (a *Agent) promise(at *attachment) error {
+	if at.leaving {
+		return nil
+	}
+	mark := func(leaving bool) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		at.leaving = leaving
+	}
+	from := at.file(a.cfg.StateDir)
+	mark(true)
+	if err := os.Rename(from, at.file(a.cfg.StateDir)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		mark(false)
+		return fmt.Errorf("marking the attachment of %s as leaving: %w", at.Endpoint, err)
+	}
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/attach"
@@ -121,10 +122,10 @@ func TestAddRightAfterDel(t *testing.T) {
 	}
 }
 
-// Many tasks end at once: all are removed and reported, the others' interfaces
-// and connections stay.
+// Many tasks end at once, and the sweep never rests: all are removed and
+// reported, the others' interfaces and connections stay.
 func TestManyDels(t *testing.T) {
-	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	l := newLab(t, func(c *agent.Config) { c.Backend, c.SweepEvery = "nft", time.Millisecond })
 	l.must(work.Item{Programs: []work.Program{open("open")}})
 	a, b := l.run("a", "10.0.1.1", "open"), l.run("b", "10.0.1.2", "open")
 	b.Serve("tcp", "10.0.1.2:80")
