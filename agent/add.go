@@ -43,6 +43,9 @@ func (a *Agent) Add(ctx context.Context, c cni.Attachment) (cni.Result, error) {
 		defer release()
 		at, err = a.attach(ep, attaching{Attachment: c, enter: ahead.inside})
 	}
+	if err != nil && ctx.Err() != nil {
+		return cni.Result{}, err // called off: no failure of the task's
+	}
 	w := events.Wiring{Endpoint: ep.ID, State: events.Attached, Took: time.Since(started), Address: addressText(ep)}
 	if err != nil {
 		w.State, w.Error = failedAs(err), err.Error()

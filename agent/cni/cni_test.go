@@ -51,7 +51,7 @@ func (h *handler) GC(_ context.Context, network string, valid []cni.Attachment) 
 }
 func (h *handler) Status(context.Context) error { return h.called("STATUS") }
 
-func serve(t *testing.T, h *handler) (socket string) {
+func serve(t *testing.T, h cni.Handler) (socket string) {
 	t.Helper()
 	socket = filepath.Join(t.TempDir(), "s")
 	l, err := cni.Listen(socket)
@@ -271,3 +271,56 @@ func TestGarbage(t *testing.T) {
 		t.Errorf("ADD after garbage: %s", out)
 	}
 }
+
+// A DEL calls an ADD of the same interface off, waits until it is over, and
+// leaves those of others alone.
+func TestDelCallsAddOff(t *testing.T) {
+	h := &slow{begun: make(chan string, 2), others: make(chan struct{})}
+	socket := serve(t, h)
+	add := func(container string) (answer chan string) {
+		answer = make(chan string, 1)
+		go func() {
+			e := env("ADD")
+			e["CNI_CONTAINERID"] = container
+			out, _, _ := plugin(e, conf(socket, ""))
+			answer <- out
+		}()
+		return answer
+	}
+	mine, other := add("c1"), add("c2")
+	<-h.begun
+	<-h.begun
+	if out, _, exit := plugin(env("DEL"), conf(socket, "")); exit != 0 {
+		t.Errorf("DEL: %s", out)
+	}
+	if out := <-mine; !strings.Contains(out, "the container was removed") {
+		t.Errorf("ADD: %s", out)
+	}
+	close(h.others)
+	if out := <-other; !strings.Contains(out, "10.0.0.1/32") {
+		t.Errorf("ADD of another container: %s", out)
+	}
+	if want := []string{"ADD c1 is over", "DEL c1", "ADD c2 is over"}; !slices.Equal(h.calls, want) {
+		t.Errorf("calls %q, want %q", h.calls, want)
+	}
+}
+
+// slow adds until it is called off, or others are let go.
+type slow struct {
+	handler
+	begun  chan string
+	others chan struct{}
+}
+
+func (s *slow) Add(ctx context.Context, a cni.Attachment) (cni.Result, error) {
+	s.begun <- a.Container
+	select {
+	case <-ctx.Done():
+		time.Sleep(10 * time.Millisecond) // a DEL that does not wait is then seen
+		return cni.Result{}, errors.Join(s.called("ADD "+a.Container+" is over"), ctx.Err())
+	case <-s.others:
+	}
+	return cni.Result{Address: netip.MustParseAddr("10.0.0.1"), Gateway: netip.MustParseAddr("169.254.1.1"), Iface: a.Iface}, s.called("ADD " + a.Container + " is over")
+}
+
+func (s *slow) Del(_ context.Context, a cni.Attachment) error { return s.called("DEL " + a.Container) }

@@ -23,7 +23,8 @@ type Attachment struct {
 
 // Handler does what CNI asks for. Add, Del and Check may be called for
 // different containers at once, also for the same one when the plugin was
-// killed and started again: Add and Del are idempotent.
+// killed and started again: Add and Del are idempotent. An Add whose context ends
+// leaves nothing, or succeeds; no Del begins before it has returned.
 type Handler interface {
 	Add(context.Context, Attachment) (Result, error)
 	Del(context.Context, Attachment) error
@@ -38,6 +39,7 @@ type Handler interface {
 type Server struct {
 	Handler Handler
 	Log     *slog.Logger
+	adds    adds
 }
 
 // Listen opens the socket for root alone, in place of one that an earlier
@@ -99,6 +101,12 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	started := time.Now()
 	resp := s.answer(ctx, req)
 	log := s.Log.With("command", req.Command, "container", req.Container, "took", time.Since(started))
+	if resp.Exit != 0 && ctx.Err() != nil {
+		// The agent ends, and that is no reason for a task to fail: a plugin that gets
+		// no answer asks the next one.
+		log.Info("cni call left to the next agent")
+		return
+	}
 	if resp.Exit != 0 {
 		log.Warn("cni call failed", "answer", string(resp.Stdout))
 	} else {
@@ -142,7 +150,12 @@ func (s *Server) call(ctx context.Context, req Request, conf config) ([]byte, er
 		if err := need("CNI_CONTAINERID", at.Container, "CNI_NETNS", at.Namespace, "CNI_IFNAME", at.Iface, "the network configuration's name", at.Network); err != nil {
 			return nil, err
 		}
+		ctx, end := s.adds.begin(ctx, at)
+		defer end()
 		r, err := s.Handler.Add(ctx, at)
+		if off := context.Cause(ctx); err != nil && off != nil {
+			return nil, off // what it was about then says nothing
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -150,6 +163,9 @@ func (s *Server) call(ctx context.Context, req Request, conf config) ([]byte, er
 	case "DEL":
 		if err := need("CNI_CONTAINERID", at.Container, "CNI_IFNAME", at.Iface); err != nil {
 			return nil, err
+		}
+		if err := s.adds.callOff(ctx, at); err != nil {
+			return nil, fmt.Errorf("waiting for the container's ADD to end: %w", err)
 		}
 		return nil, s.Handler.Del(ctx, at)
 	case "CHECK":
