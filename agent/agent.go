@@ -49,7 +49,8 @@ type Agent struct {
 	joining bool                      // a snapshot was asked for and has not come
 	parked  map[netip.Prefix]struct{} // static routes that stay for now; see later
 	journal *journal
-	users   users // of sets
+	users   users            // of sets
+	drafts  *firewall.Drafts // of the picture's programs, for the first comparison
 	cuts    cuts
 	again   secondLook
 	// digestDue is when the digest of a large picture may be computed; zero

@@ -49,6 +49,9 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 	if it.Snapshot {
 		a.joining = false
 	}
+	if !a.synced {
+		a.drafts = firewall.Draft(a.state.Programs) // while the picture goes to the disk
+	}
 	err := a.journal.append(it, a.state)
 	a.trouble.set("disk", saidOf("the picture is not on disk", err)...)
 	if err != nil {

@@ -153,7 +153,9 @@ func (a *Agent) compare(ctx context.Context, look *firewall.Look) error {
 	if !a.synced {
 		a.adopt()
 	}
-	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.withWires, Look: look})
+	drafts := a.drafts
+	a.drafts = nil
+	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.withWires, Look: look, Drafts: drafts})
 	a.ruled(err)
 	if err != nil {
 		return err

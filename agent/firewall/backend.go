@@ -163,19 +163,21 @@ func (t *tools) save(ctx context.Context, family int) (map[string]saved, error) 
 }
 
 // restore applies patches, each table's atomically, without touching what they
-// do not name.
-func (t *tools) restore(ctx context.Context, family int, patch string) error {
+// do not name. They are written while the program starts.
+func (t *tools) restore(ctx context.Context, family int, patch func() string) error {
 	ctx, cancel := context.WithTimeout(ctx, t.limit())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, t.program(family, "restore"), "--noflush", "-w", lockWait)
 	cmd.WaitDelay = time.Second
-	cmd.Stdin = strings.NewReader(patch)
+	input := promised{text: make(chan string, 1)}
+	cmd.Stdin = &input
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := t.legacy.write(func() error {
 		err := cmd.Start()
 		if err == nil {
 			t.writers.add(cmd.Process.Pid)
+			input.text <- patch()
 			err = cmd.Wait()
 		}
 		return err
@@ -191,6 +193,19 @@ func (t *tools) restore(ctx context.Context, family int, patch string) error {
 		err = errors.Join(errUndecided, err)
 	}
 	return fmt.Errorf("%s: %w: %s", cmd.Path, err, said)
+}
+
+// promised reads a text that comes later.
+type promised struct {
+	text chan string
+	r    *strings.Reader
+}
+
+func (p *promised) Read(b []byte) (int, error) {
+	if p.r == nil {
+		p.r = strings.NewReader(<-p.text)
+	}
+	return p.r.Read(b)
 }
 
 // errUndecided says that a patch failed for a reason that is not in it: the same

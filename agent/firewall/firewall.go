@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -43,6 +44,7 @@ type Firewall struct {
 	writes   uint64            // calls so far that changed rules or sets
 	wroteSet map[string]uint64 // the last of them that changed a set, by its name
 	alone    bool              // nothing of the other iptables backend is left
+	drafts   map[string]draft  // programs rendered ahead of compile, by ID
 
 	lookMu sync.Mutex // guards reader
 	reader *ipset.Conn
@@ -115,16 +117,18 @@ func (f *Firewall) Close() error {
 func (f *Firewall) flush(ctx context.Context) error {
 	var g errgroup.Group // without a common context: one's failure must not kill the other half way
 	write := func(family int, tables ...*table) {
-		patch := ""
-		for _, t := range tables {
-			patch += t.patch()
-			t.stamp(f.writes)
-		}
-		if patch == "" {
+		if !slices.ContainsFunc(tables, (*table).differs) {
 			return
 		}
 		g.Go(func() error {
-			if err := f.tools.restore(ctx, family, patch); err != nil {
+			err := f.tools.restore(ctx, family, func() (patch string) {
+				for _, t := range tables {
+					patch += t.patch()
+					t.stamp(f.writes)
+				}
+				return patch
+			})
+			if err != nil {
 				return err
 			}
 			for _, t := range tables {
@@ -206,12 +210,53 @@ func (f *Firewall) compile(p work.Program) *posture {
 			return closed(p, fmt.Errorf("set %s is not on the host: %w", id, ErrRule))
 		}
 	}
-	cs, err := program(&p)
-	if err != nil {
-		return closed(p, err)
+	d, ok := f.drafts[p.ID]
+	if !ok {
+		d = render(&p)
+	}
+	if d.err != nil {
+		return closed(p, d.err)
 	}
 	f.note(&p)
-	return &posture{program: p, chains: cs}
+	return &posture{program: p, chains: d.chains}
+}
+
+// draft is a program as rendered, whether or not the host has its sets.
+type draft struct {
+	chains chains
+	err    error
+}
+
+func render(p *work.Program) draft {
+	cs, err := program(p)
+	return draft{cs, err}
+}
+
+// Drafts are programs as rendered by a goroutine of its own.
+type Drafts struct {
+	done chan struct{}
+	by   map[string]draft // by ID; once done is closed
+}
+
+// Draft renders the programs of a Picture ahead of its Sync, which needs them all
+// when it is the process's first. They must not change until it returns.
+func Draft(programs map[string]work.Program) *Drafts {
+	d := &Drafts{done: make(chan struct{}), by: make(map[string]draft, len(programs))}
+	go func() {
+		defer close(d.done)
+		for id, p := range programs {
+			d.by[id] = render(&p)
+		}
+	}()
+	return d
+}
+
+func (d *Drafts) wait() map[string]draft {
+	if d == nil {
+		return nil
+	}
+	<-d.done
+	return d.by
 }
 
 // closed is a program that is not in force. One whose name is none has no chain

@@ -3,6 +3,7 @@ package firewall
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"sync"
 	"time"
 	"unsafe"
@@ -142,4 +143,22 @@ func (t legacyTable) info(fd int) (info legacyInfo) {
 		return legacyInfo{}
 	}
 	return info
+}
+
+// legacyBare says that a family's tables, of those that we write, hold no rule and
+// no chain but the built-in ones, so that they need not be read: a host that starts.
+func legacyBare(family int) bool {
+	domain := map[int]int{4: unix.AF_INET, 6: unix.AF_INET6}[family]
+	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd) //nolint:errcheck // only read
+	for _, t := range legacyTables {
+		// One entry for the policy of each hook, and one that ends the table.
+		if i := t.info(fd); t.domain == domain && (i.entries == 0 || int(i.entries) != bits.OnesCount32(i.validHooks)+1) {
+			return false
+		}
+	}
+	return true
 }

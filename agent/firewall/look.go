@@ -71,9 +71,15 @@ func (f *Firewall) Fresh(l *Look) bool {
 // tables reads the tables of both families.
 func (f *Firewall) tables(ctx context.Context, l *Look) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() (err error) { l.v4, err = f.tools.save(ctx, 4); return err })
+	read := func(family int, all *map[string]saved) {
+		if f.tools.backend == Legacy && legacyBare(family) {
+			return
+		}
+		g.Go(func() (err error) { *all, err = f.tools.save(ctx, family); return err })
+	}
+	read(4, &l.v4)
 	if f.ipv6 {
-		g.Go(func() (err error) { l.v6, err = f.tools.save(ctx, 6); return err })
+		read(6, &l.v6)
 	}
 	return g.Wait()
 }

@@ -99,6 +99,9 @@ func shortHash(parts ...string) string {
 // always holds a space, because iptables-save quotes only what needs it, and
 // what we write must read back the same.
 func words(text string, max int) string {
+	if len(text) <= max && plain(text) {
+		return text
+	}
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune(" -_./:,;=()#+*@", r):
@@ -114,6 +117,23 @@ func words(text string, max int) string {
 		text = "is " + text[:min(len(text), max-3)]
 	}
 	return text
+}
+
+// plain says that words would change nothing but the length of a text: most are
+// so, and a host's first picture has tens of thousands.
+func plain(text string) bool {
+	space := false
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '-' && c <= ':': // - . / 0 to 9 :
+		case c == ' ' && i > 0 && i < len(text)-1:
+			space = true
+		default:
+			return false
+		}
+	}
+	return space
 }
 
 func comment(text string) string {

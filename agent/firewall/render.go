@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/taskwall/taskwall/events/work"
@@ -113,7 +114,7 @@ func source(policy string, index int) string {
 	case -1: // see work.Rule
 		return "default of tier " + policy
 	}
-	return fmt.Sprintf("%s rule %d", policy, index)
+	return policy + " rule " + strconv.Itoa(index)
 }
 
 // noRule is the index of a denial that no rule makes.
@@ -136,7 +137,7 @@ func (d direction) nflog(action, policy string, index int) string {
 // denial puts the chain that logs and drops in the name of a rule, and returns
 // its name.
 func (d direction) denial(out chains, policy string, index int) string {
-	name := Prefix + "d-" + d.short + "-" + shortHash(policy, fmt.Sprint(index))
+	name := Prefix + "d-" + d.short + "-" + shortHash(policy, strconv.Itoa(index))
 	about := comment("denied " + d.word + ": " + source(policy, index))
 	out[name] = rules{
 		strings.TrimPrefix(logLimit, " ") + about + " " + d.nflog("deny", policy, index),

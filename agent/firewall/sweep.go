@@ -26,8 +26,13 @@ func (f *Firewall) lookOther(ctx context.Context) leftover {
 		return l
 	}
 	for _, family := range []int{4, 6} {
-		if !l.other.used(family) || family == 6 && !f.ipv6 {
+		if family == 6 && !f.ipv6 || !l.other.used(family) {
 			continue
+		}
+		if l.other.backend == NFT {
+			if has, err := nftHasOurs(family); err == nil && !has {
+				continue // on an error the program says what is wrong
+			}
 		}
 		tables, err := l.other.save(ctx, family)
 		if err != nil {
@@ -47,7 +52,7 @@ func (f *Firewall) sweepOther(ctx context.Context, l leftover) {
 			if patch == "" {
 				continue
 			}
-			if err := l.other.restore(ctx, family, patch); err != nil {
+			if err := l.other.restore(ctx, family, func() string { return patch }); err != nil {
 				f.log.Warn("our rules in the other iptables backend cannot be removed", "backend", l.other.backend, "error", err)
 				continue
 			}

@@ -22,6 +22,8 @@ type Picture struct {
 	// Look is what the kernel held a moment ago. What was written since is not
 	// looked for in it; nil: Sync reads the kernel itself.
 	Look *Look
+	// Drafts are of Programs; nil: Sync renders what it needs.
+	Drafts *Drafts
 }
 
 // Sync reads the kernel and makes it equal to the picture, writing only what
@@ -32,15 +34,21 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
 	first := !f.filter.known
-	others := make(chan leftover, 1)
-	if !f.alone { // takes several processes
-		go func() { others <- f.lookOther(ctx) }()
+	drafts := p.Drafts
+	if first && drafts == nil {
+		drafts = Draft(p.Programs) // while other processes read the tables
 	}
 	look := p.Look
 	f.writes++
 	found, err := f.read(ctx, look)
+	f.drafts = drafts.wait()
+	defer func() { f.drafts = nil }()
 	if err != nil {
 		return nil, nil, err
+	}
+	others := make(chan leftover, 1)
+	if !f.alone { // takes several processes: while ours are brought in force
+		go func() { others <- f.lookOther(ctx) }()
 	}
 	drift = append(drift, found...)
 	for name, typ := range map[string]ipset.Type{setSrc: ipset.NetIface, setDst: ipset.NetIface, setOwn: ipset.Net} {

@@ -123,35 +123,58 @@ func (t *table) adopt(s saved, since uint64) (drift []string) {
 	return drift
 }
 
+// differs says whether patch has anything to do.
+func (t *table) differs() bool { return len(t.dirty) > 0 || t.hookEdits() != "" }
+
 // patch is the iptables-restore input that turns have into want, or "" when
 // nothing is to do. The kernel applies all of it or nothing.
 func (t *table) patch() string {
-	var declare, fill, remove, hooks strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(t.dirty)) {
-		fmt.Fprintf(&declare, ":%s - [0:0]\n", name) // makes the chain, or empties it
-		w, wanted := t.want[name]
-		if !wanted {
-			fmt.Fprintf(&remove, "-X %s\n", name)
-			continue
-		}
-		for _, r := range w {
-			fill.WriteString("-A " + name + " " + r + "\n")
+	hooks := t.hookEdits()
+	if len(t.dirty) == 0 && hooks == "" {
+		return ""
+	}
+	names := slices.Sorted(maps.Keys(t.dirty))
+	size := len(hooks) + 100
+	for _, name := range names {
+		size += 2*len(name) + 20
+		for _, r := range t.want[name] {
+			size += len(name) + len(r) + 5
 		}
 	}
+	var b strings.Builder
+	b.Grow(size) // a host's first patch has megabytes
+	write := func(parts ...string) {
+		for _, s := range parts {
+			b.WriteString(s)
+		}
+	}
+	write("*", t.name, "\n")
+	for _, name := range names {
+		write(":", name, " - [0:0]\n") // makes the chain, or empties it
+	}
+	for _, name := range names {
+		for _, r := range t.want[name] {
+			write("-A ", name, " ", r, "\n")
+		}
+	}
+	write(hooks)
+	for _, name := range names {
+		if _, wanted := t.want[name]; !wanted {
+			write("-X ", name, "\n")
+		}
+	}
+	write("COMMIT\n")
+	return b.String()
+}
+
+// hookEdits are the lines that make our jumps the first rules of the built-in
+// chains, and the only ones into ours.
+func (t *table) hookEdits() string {
+	var hooks strings.Builder
 	for _, h := range t.hooks {
 		is := t.builtins[h.builtin]
 		right := len(is) > 0 && is[0] == h.rule()
-		n := 0
-		for i, r := range is {
-			if jumpsToOurs(r) && !(i == 0 && right) {
-				// Highest first, so that the numbers of the others stay.
-				n++
-			}
-		}
-		if right && n == 0 {
-			continue
-		}
-		for i := len(is) - 1; i >= 0; i-- {
+		for i := len(is) - 1; i >= 0; i-- { // highest first, so that the numbers of the others stay
 			if jumpsToOurs(is[i]) && !(i == 0 && right) {
 				fmt.Fprintf(&hooks, "-D %s %d\n", h.builtin, i+1)
 			}
@@ -160,10 +183,7 @@ func (t *table) patch() string {
 			fmt.Fprintf(&hooks, "-I %s 1 %s\n", h.builtin, h.rule())
 		}
 	}
-	if declare.Len() == 0 && hooks.Len() == 0 {
-		return ""
-	}
-	return "*" + t.name + "\n" + declare.String() + fill.String() + hooks.String() + remove.String() + "COMMIT\n"
+	return hooks.String()
 }
 
 // jumpsToOurs recognises a jump from a built-in chain into one of ours, also
