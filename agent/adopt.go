@@ -39,8 +39,12 @@ func (a *Agent) adopt() {
 		if a.attachments[ep.ID] != nil || !slices.Contains(names, veth) {
 			continue
 		}
-		at := &attachment{Endpoint: ep.ID, Network: ep.Network, Veth: veth, Iface: "eth0", Address: ep.Address, Wired: true}
-		if err := survey.Check(at.spec(a.cfg.MTU)); err != nil {
+		at := &attachment{Endpoint: ep.ID, Network: ep.Network, Veth: veth, Address: ep.Address, Wired: true}
+		err := survey.Check(at.spec(a.cfg.MTU))
+		if err == nil { // DEL will name it
+			at.Iface, err = a.host.Inner(veth)
+		}
+		if err != nil {
 			a.log.Warn("an interface is not as its endpoint should have it and is left closed", "task", ep.ID, "error", err)
 			continue
 		}

@@ -27,6 +27,7 @@ func (a *Agent) checks(ctx context.Context) error {
 		case <-again.C:
 			a.lookAgain()
 			a.lookFull()
+			a.lookForward()
 			a.unpark()
 			a.sayMore()
 			continue
@@ -51,6 +52,17 @@ func (a *Agent) checks(ctx context.Context) error {
 			a.log.Error("the check failed; it will be tried again", "error", err)
 			retry, wait = time.After(wait), min(2*wait, a.cfg.CheckEvery)
 		}
+	}
+}
+
+// lookForward lets the host forward again, should somebody have turned that off:
+// no task would reach another.
+func (a *Agent) lookForward() {
+	changed, err := a.host.Forward()
+	a.trouble.set("forwarding", saidOf("tasks reach nothing but this host", err)...)
+	if changed {
+		a.report.drift("net.ipv4.ip_forward was off")
+		a.hurry() // it is kept by interface, too
 	}
 }
 

@@ -3,10 +3,12 @@ package agent_test
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/cni"
@@ -27,7 +29,9 @@ func (tk *task) call(command, network, iface string) (stdout string, exit int) {
 // the end of one leaves the others.
 func TestSeveralNetworks(t *testing.T) {
 	const backend = "nft"
-	l := newLab(t, inProcess, func(c *agent.Config) { c.Backend, c.Networks = backend, []string{"taskwall", "dmz", "audit"} })
+	l := newLab(t, inProcess, func(c *agent.Config) {
+		c.Backend, c.Networks, c.SweepEvery = backend, []string{"taskwall", "dmz", "audit"}, 100*time.Millisecond
+	})
 	networks := []string{"taskwall", "dmz", "audit"}
 	it := work.Item{Programs: []work.Program{posture("open", tier(allow(6, "")), tier(allow(6, "")))}}
 	var gone []string
@@ -69,6 +73,28 @@ func TestSeveralNetworks(t *testing.T) {
 	l.start()
 	l.snapshot()
 	reach()
+	// The state directory is lost: each interface is known by its name, and the one
+	// inside, which DEL names, is found.
+	l.kill()
+	if err := os.RemoveAll(l.cfg.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	l.start()
+	l.snapshot()
+	reach()
+	for i, n := range networks { // once the Mesos agent has said whose they are
+		limit := time.Now().Add(20 * time.Second)
+		for {
+			out, exit := tk.call("CHECK", n, fmt.Sprintf("eth%d", i))
+			if exit == 0 {
+				break
+			}
+			if time.Now().After(limit) {
+				t.Fatalf("CHECK on %s: %s", n, out)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
 	if out, exit := tk.call("DEL", "dmz", "eth1"); exit != 0 {
 		t.Error(out)
 	}

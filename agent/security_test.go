@@ -3,6 +3,7 @@ package agent_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/internal/netlab"
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -111,6 +113,39 @@ func TestForgedARP(t *testing.T) {
 		if bytes.Equal(p[16:20], addr4("10.0.0.1")) {
 			t.Errorf("the thief got the victim's packet % x", p)
 		}
+	}
+}
+
+// A plugin that is called for the host's own namespace gets words, and the host no
+// task's address.
+func TestTheHostIsNoTask(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	l.must(work.Item{Endpoints: []work.Endpoint{endpoint("a", "10.0.0.1", "")}})
+	tk := l.container("a")
+	own := tk.Path
+	tk.Path = fmt.Sprintf("/proc/%d/ns/net", os.Getpid())
+	const words = "the host's own network namespace"
+	if out, exit := tk.add(); exit == 0 || !strings.Contains(out, words) {
+		t.Errorf("ADD: %d %s", exit, out)
+	}
+	if names := veths(t); len(names) > 0 {
+		t.Errorf("interfaces were made: %v", names)
+	}
+	if out, err := exec.Command("ip", "-o", "addr").CombinedOutput(); err != nil || bytes.Contains(out, []byte("10.0.0.1")) {
+		t.Errorf("the host has %s, %v", out, err)
+	}
+	l.await("a failure", func(r work.Report) bool {
+		return r.Wiring != nil && r.Wiring.State == events.Failed && strings.Contains(r.Wiring.Error, words)
+	})
+	tk.Path, own = own, tk.Path
+	tk.mustAdd()
+	tk.Path = own
+	if out, exit := tk.plugin("CHECK", tk.config("0.4.0", "taskwall")); exit == 0 || !strings.Contains(out, words) {
+		t.Errorf("CHECK: %d %s", exit, out)
+	}
+	tk.gone() // with the wrong path, too
+	if names := veths(t); len(names) > 0 {
+		t.Errorf("left: %v", names)
 	}
 }
 

@@ -3,7 +3,6 @@ package attach
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -15,16 +14,15 @@ import (
 // Survey is a look at all of the host's interfaces and our routes at once: two
 // dumps, whatever the number of attachments.
 type Survey struct {
-	up     map[string]int // index of each interface that is up, by name
-	down   map[string]bool
+	links  map[string]face    // by name
 	routes map[netip.Addr]int // interface of our route to an address
 }
 
 // Survey looks at the host.
 func (h *Host) Survey() (*Survey, error) {
-	links, err := h.nl.LinkList()
+	links, err := faces()
 	for errors.Is(err, netlink.ErrDumpInterrupted) {
-		links, err = h.nl.LinkList()
+		links, err = faces()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing interfaces: %w", err)
@@ -39,14 +37,7 @@ func (h *Host) Survey() (*Survey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing routes: %w", err)
 	}
-	s := &Survey{up: map[string]int{}, down: map[string]bool{}, routes: map[netip.Addr]int{}}
-	for _, l := range links {
-		if l.Attrs().Flags&net.FlagUp != 0 {
-			s.up[l.Attrs().Name] = l.Attrs().Index
-		} else {
-			s.down[l.Attrs().Name] = true
-		}
-	}
+	s := &Survey{links: links, routes: map[netip.Addr]int{}}
 	for _, r := range routes {
 		if r.Dst == nil || r.Gw != nil {
 			continue
@@ -63,14 +54,16 @@ func (h *Host) Survey() (*Survey, error) {
 // Check says whether the host's side of an attachment is as it should be:
 // ErrDiffers, with what differs, if not.
 func (s *Survey) Check(spec Spec) error {
-	index, up := s.up[spec.Veth]
+	l, there := s.links[spec.Veth]
 	switch {
-	case s.down[spec.Veth]:
-		return fmt.Errorf("interface %s was down: %w", spec.Veth, ErrDiffers)
-	case !up:
+	case !there:
 		return fmt.Errorf("interface %s was gone: %w", spec.Veth, ErrDiffers)
-	case s.routes[spec.Address] != index:
+	case !l.up:
+		return fmt.Errorf("interface %s was down: %w", spec.Veth, ErrDiffers)
+	case s.routes[spec.Address] != l.index:
 		return fmt.Errorf("route to %s was missing: %w", spec.Address, ErrDiffers)
+	case l.wrong != "":
+		return fmt.Errorf("%s of %s was changed: %w", l.wrong, spec.Veth, ErrDiffers)
 	}
 	return nil
 }
@@ -91,6 +84,12 @@ func (h *Host) CheckTask(s Spec) error {
 		return fmt.Errorf("opening %s: %w", s.Namespace, errors.Join(ErrNamespace, err))
 	}
 	defer ns.Close()
+	if own, err := isOwn(int(ns.Fd())); err != nil || own {
+		if err == nil {
+			err = fmt.Errorf("%w: %w", ErrDiffers, ErrHost)
+		}
+		return fmt.Errorf("entering %s: %w", s.Namespace, err)
+	}
 	nl, err := handle(int(ns.Fd()))
 	if err != nil {
 		return fmt.Errorf("entering %s: %w", s.Namespace, err)
@@ -145,6 +144,22 @@ func (h *Host) Interfaces() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Inner is the name of the task's side of a pair, found from the host's side.
+func (h *Host) Inner(veth string) (string, error) {
+	host, err := h.rt.do(getLink(veth))
+	if err == nil && host.away < 0 {
+		err = fmt.Errorf("its other end is in no other namespace: %w", ErrDiffers)
+	}
+	var task *link
+	if err == nil {
+		task, err = h.rt.do(getPeer(host.peer, host.away))
+	}
+	if err != nil {
+		return "", fmt.Errorf("finding the other end of %s: %w", veth, err)
+	}
+	return task.name, nil
 }
 
 // Addresses are the host's own IPv4 addresses.

@@ -6,11 +6,13 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/internal/netlab"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { netlab.Main(m) }
@@ -94,6 +96,58 @@ func TestAttach(t *testing.T) {
 	}
 	if left := ip(t, "-o", "link") + ip(t, "route"); strings.Contains(left, s.Veth) {
 		t.Errorf("left: %s", left)
+	}
+}
+
+// The host's own namespace is no task's, by whatever path: an interface there would
+// give the host the task's address, outside of the firewall.
+func TestTheHostsOwnNamespaceIsRefused(t *testing.T) {
+	h := open(t)
+	bound := filepath.Join(t.TempDir(), "ns")
+	if err := os.WriteFile(bound, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("/proc/thread-self/ns/net", bound, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(bound, unix.MNT_DETACH) })
+	for _, path := range []string{"/proc/self/ns/net", fmt.Sprintf("/proc/%d/task/../ns/net", os.Getpid()), bound} {
+		s := spec(netlab.New(t))
+		s.Namespace = path
+		if err := enterAttach(h, s); !errors.Is(err, attach.ErrHost) {
+			t.Errorf("%s: %v", path, err)
+		}
+		s.Iface = "lo"
+		if err := h.CheckTask(s); !errors.Is(err, attach.ErrHost) || !errors.Is(err, attach.ErrDiffers) {
+			t.Errorf("checking %s: %v", path, err)
+		}
+	}
+	if left := ip(t, "-o", "link") + ip(t, "-o", "addr"); strings.Contains(left, "tw") || strings.Contains(left, "10.0.0.1") {
+		t.Errorf("left: %s", left)
+	}
+}
+
+// The inner name of an interface is found from outside, whatever it is.
+func TestInner(t *testing.T) {
+	h := open(t)
+	for i, name := range []string{"eth0", "eth1", "net-with.a_name"} {
+		s := spec(netlab.New(t))
+		s.Veth, s.Iface = attach.Name(fmt.Sprint("fw/", i), "taskwall"), name
+		if err := enterAttach(h, s); err != nil {
+			t.Fatal(err)
+		}
+		defer h.Detach(s.Veth)
+		if got, err := h.Inner(s.Veth); err != nil || got != name {
+			t.Errorf("%s is found as %q, %v", name, got, err)
+		}
+	}
+	if name, err := h.Inner("twnotthere"); err == nil {
+		t.Errorf("an interface that is not there has the other end %q", name)
+	}
+	ip(t, "link", "add", "twhere", "type", "veth", "peer", "name", "here")
+	defer h.Detach("twhere")
+	if name, err := h.Inner("twhere"); !errors.Is(err, attach.ErrDiffers) {
+		t.Errorf("with both ends here it is %q, %v", name, err)
 	}
 }
 
@@ -199,16 +253,39 @@ func TestHostSideIsClosed(t *testing.T) {
 		}
 	}
 	look("attached")
+	if err := h.Check(s); err != nil {
+		t.Error(err)
+	}
 	for path, want := range settings {
 		other := map[string]string{"0": "1", "1": "0"}[want]
 		if err := os.WriteFile(fmt.Sprintf("/proc/sys/net/"+path, s.Veth), []byte(other), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+	if err := h.Check(s); !errors.Is(err, attach.ErrDiffers) {
+		t.Errorf("with all settings changed: %v", err)
+	}
 	if err := h.Mend(s); err != nil {
 		t.Fatal(err)
 	}
 	look("mended")
+	for path, want := range settings { // each by itself
+		if strings.Contains(path, "proxy_delay") {
+			continue // it only makes an answer late
+		}
+		file := fmt.Sprintf("/proc/sys/net/"+path, s.Veth)
+		for value, differs := range map[string]bool{map[string]string{"0": "1", "1": "0"}[want]: true, want: false} {
+			if err := os.WriteFile(file, []byte(value), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Check(s); errors.Is(err, attach.ErrDiffers) != differs || !differs && err != nil {
+				t.Errorf("%s is %s: %v", path, value, err)
+			}
+		}
+		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkAttach(b *testing.B) {

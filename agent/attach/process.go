@@ -95,15 +95,11 @@ func startOf(pid int) (uint64, error) {
 // nothing in it but loopback: what `docker run --net=none` makes. Anything else
 // would be a way around the firewall; that is ErrShared.
 func (h *Host) Isolated(p *Process) error {
-	var own, its unix.Stat_t
-	if err := unix.Stat("/proc/thread-self/ns/net", &own); err != nil {
-		return fmt.Errorf("looking at the host's namespace: %w", err)
-	}
-	if err := unix.Fstat(int(p.ns.Fd()), &its); err != nil {
-		return fmt.Errorf("looking at the namespace of process %d: %w", p.PID, err)
-	}
-	if own.Ino == its.Ino && own.Dev == its.Dev {
-		return fmt.Errorf("process %d is in the host's own network namespace: %w", p.PID, ErrShared)
+	if own, err := isOwn(int(p.ns.Fd())); err != nil || own {
+		if err == nil {
+			err = fmt.Errorf("it is in the host's own network namespace: %w", ErrShared)
+		}
+		return fmt.Errorf("process %d: %w", p.PID, err)
 	}
 	nl, err := handle(int(p.ns.Fd()))
 	if err != nil {

@@ -145,6 +145,8 @@ func (c *conn) receive(visit func(seq uint32, typ uint16, data []byte)) error {
 type link struct {
 	index int
 	peer  int // the other end's index, in its own namespace
+	away  int // that namespace's number as seen from the asker's, or -1
+	name  string
 	sends bool
 }
 
@@ -153,11 +155,16 @@ func decodeLink(b []byte) *link {
 		return nil
 	}
 	l := &link{index: int(binary.NativeEndian.Uint32(b[4:]))}
+	l.away = -1
 	l.peer = l.index // some kernels leave it out when both are the same
 	nlattr.Walk(b[unix.SizeofIfInfomsg:], func(t uint16, v []byte) {
 		switch {
 		case t == unix.IFLA_LINK && len(v) == 4:
 			l.peer = int(binary.NativeEndian.Uint32(v))
+		case t == unix.IFLA_LINK_NETNSID && len(v) == 4:
+			l.away = int(int32(binary.NativeEndian.Uint32(v)))
+		case t == unix.IFLA_IFNAME:
+			l.name = unix.ByteSliceToString(v)
 		case t == unix.IFLA_OPERSTATE && len(v) == 1:
 			const operUp = 6 // IF_OPER_UP
 			l.sends = v[0] == operUp
@@ -215,6 +222,15 @@ func getLink(name string) step {
 	}
 }
 
+// getPeer asks for an interface of another namespace, by its index and the
+// namespace's number.
+func getPeer(index, ns int) step {
+	return step{
+		what: "looking at the other end", typ: unix.RTM_GETLINK, header: linkHeader(index, 0, 0),
+		attrs: func(ae *netlink.AttributeEncoder) { ae.Int32(unix.IFLA_TARGET_NETNSID, int32(ns)) },
+	}
+}
+
 // leavingGroup is the group of the interfaces that are about to be removed.
 // Others keep out of a number like this one ("task" in ASCII).
 const leavingGroup = 0x7461736b
@@ -256,20 +272,12 @@ func setUp(what string, index int) step {
 	return step{what: "setting " + what + " up", typ: unix.RTM_NEWLINK, header: linkHeader(index, unix.IFF_UP, unix.IFF_UP)}
 }
 
-// Numbers of linux/neighbour.h and, from confForwarding on, of linux/ip.h: an
-// interface's IPv4 settings.
+// Numbers of linux/neighbour.h.
 const (
 	ndtaName        = 1
 	ndtaParms       = 6
 	ndtpaIfindex    = 1
 	ndtpaProxyDelay = 13
-
-	confForwarding        = 1
-	confProxyARP          = 3
-	confAcceptRedirects   = 4
-	confSendRedirects     = 6
-	confRPFilter          = 8
-	confAcceptSourceRoute = 9
 )
 
 // closeHost sets, on the host's side, what a task could use against its host.
@@ -279,14 +287,10 @@ func closeHost(index int) []step {
 		attrs: func(ae *netlink.AttributeEncoder) {
 			ae.Nested(unix.IFLA_AF_SPEC, func(spec *netlink.AttributeEncoder) error {
 				spec.Nested(unix.AF_INET, func(inet *netlink.AttributeEncoder) error {
-					const inetConf = 1 // IFLA_INET_CONF
 					inet.Nested(inetConf, func(conf *netlink.AttributeEncoder) error {
-						conf.Uint32(confForwarding, 1)
-						conf.Uint32(confProxyARP, 1)
-						conf.Uint32(confRPFilter, 1)
-						conf.Uint32(confAcceptRedirects, 0)
-						conf.Uint32(confSendRedirects, 0)
-						conf.Uint32(confAcceptSourceRoute, 0)
+						for _, s := range hostSettings {
+							conf.Uint32(s.number, s.value)
+						}
 						return nil
 					})
 					return nil
