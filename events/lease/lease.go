@@ -6,6 +6,10 @@
 //	   ▲                                                  ▼ the key is gone
 //	   └──────────────────────────────────────────── lost
 //
+// Who waits does not rely on the server's clock, nor on the bucket's time to
+// live alone: a key that was not updated for two TTL by the waiter's own clock is
+// taken over, too.
+//
 // A holder counts its lease as lost one TTL after it began the last update
 // that succeeded, by its own clock, which is before the server can have given
 // it to another. But a process can be stopped between looking at the clock and
@@ -29,24 +33,26 @@ import (
 // could not be kept.
 var ErrLost = errors.New("the lease is lost")
 
-const (
-	bucket = "LEASES"
-	// DefaultTTL gives a takeover within three seconds.
-	DefaultTTL = 2 * time.Second
-)
+// DefaultTTL gives a takeover within three seconds.
+const DefaultTTL = 2 * time.Second
 
 // Options configure a Lease.
 type Options struct {
 	// Name says who holds it, for people.
 	Name string
-	// TTL must be the same for all; zero: DefaultTTL.
+	// TTL must be the same for all; zero: DefaultTTL. The lease cannot be held
+	// while the server takes longer than half of it to store an update.
 	TTL      time.Duration
 	Replicas int // of the bucket: 1, or 3 on a cluster
-	Logger   *slog.Logger
+	// After is an epoch that was used: all that follow must be greater, also when
+	// the bucket was deleted, or restored from an older backup.
+	After  uint64
+	Logger *slog.Logger
 }
 
 // Lease is one that this process may come to hold.
 type Lease struct {
+	js  jetstream.JetStream
 	kv  jetstream.KeyValue
 	key string
 	o   Options
@@ -67,22 +73,19 @@ func New(ctx context.Context, js jetstream.JetStream, key string, o Options) (*L
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		// On file: the revisions, and so the epochs, must outlive the server.
-		Bucket: bucket, TTL: o.TTL, Storage: jetstream.FileStorage, Replicas: max(o.Replicas, 1),
-		Description: "who leads", History: 1,
-	})
-	if err != nil {
+	l := &Lease{js: js, key: key, o: o, log: o.Logger}
+	if err := l.setUp(ctx); err != nil {
 		return nil, fmt.Errorf("setting up leases: %w", err)
 	}
-	return &Lease{kv: kv, key: key, o: o, log: o.Logger}, nil
+	return l, nil
 }
 
 // Run waits for the lease and calls fn with the term's epoch. When the lease is
 // lost, fn's context ends with ErrLost as its cause; when fn has returned, Run
 // waits for the lease again. Run ends when ctx does, or when fn returns during
 // its term: then it gives the lease up, so that another takes over at once, and
-// returns what fn returned.
+// returns what fn returned. It also ends when the bucket is gone: New makes it
+// again.
 func (l *Lease) Run(ctx context.Context, fn func(ctx context.Context, epoch uint64) error) error {
 	for {
 		term, err := l.acquire(ctx)
@@ -97,6 +100,7 @@ func (l *Lease) Run(ctx context.Context, fn func(ctx context.Context, epoch uint
 			return err
 		}
 		l.log.Warn("lost the lead", "epoch", term.epoch)
+		l.mend(ctx) // a time to live that was shortened makes one lose it again and again
 	}
 }
 
@@ -122,37 +126,9 @@ type term struct {
 	revision uint64 // of the key, changes with each update
 	value    []byte
 	expires  time.Time // by our clock: when another may hold it
-}
-
-// acquire tries until the key can be created.
-func (l *Lease) acquire(ctx context.Context) (*term, error) {
-	every := time.NewTicker(l.o.TTL / 4)
-	defer every.Stop()
-	warned := false
-	for {
-		value, err := json.Marshal(Holder{Name: l.o.Name, Since: time.Now().UTC()})
-		if err != nil {
-			return nil, fmt.Errorf("taking lease %s: %w", l.key, err)
-		}
-		start := time.Now()
-		try, cancel := context.WithTimeout(ctx, l.o.TTL/2)
-		rev, err := l.kv.Create(try, l.key, value)
-		cancel()
-		switch {
-		case err == nil && time.Since(start) < l.o.TTL/2:
-			return &term{Lease: l, epoch: rev, revision: rev, value: value, expires: start.Add(l.o.TTL)}, nil
-		case err == nil, errors.Is(err, jetstream.ErrKeyExists):
-			warned = false
-		case ctx.Err() == nil && !warned:
-			l.log.Warn("could not try for the lead; trying on", "error", err)
-			warned = true
-		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-every.C:
-		}
-	}
+	// unsure is when the first update began of which it is not known whether it
+	// was stored; zero if there is none.
+	unsure time.Time
 }
 
 // run calls fn and keeps the lease meanwhile.
@@ -189,13 +165,16 @@ func (t *term) keep(ctx context.Context) bool {
 	var api *jetstream.APIError
 	switch {
 	case err == nil:
-		t.revision, t.expires = rev, start.Add(t.o.TTL)
+		t.revision, t.expires, t.unsure = rev, start.Add(t.o.TTL), time.Time{}
 		return true
 	case errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence:
 		// Another's, or our own update whose answer was lost: then the key is
 		// still ours under a revision that we do not know.
 		return t.recover(ctx)
 	default:
+		if t.unsure.IsZero() {
+			t.unsure = start
+		}
 		return time.Now().Before(t.expires)
 	}
 }
@@ -209,7 +188,12 @@ func (t *term) recover(ctx context.Context) bool {
 	if string(e.Value()) != string(t.value) || e.Revision() < t.revision {
 		return false
 	}
-	t.revision = e.Revision()
+	if e.Revision() > t.revision && !t.unsure.IsZero() {
+		// Of those that we are unsure of it can only be the first: the others
+		// expected the revision before it.
+		t.expires = t.unsure.Add(t.o.TTL)
+	}
+	t.revision, t.unsure = e.Revision(), time.Time{}
 	return time.Now().Before(t.expires)
 }
 
