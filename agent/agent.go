@@ -230,7 +230,7 @@ func (a *Agent) work(ctx context.Context) error {
 // join asks for the host's whole picture.
 func (a *Agent) join(reason string) {
 	a.joining = true
-	a.report.join(events.Join{Host: a.cfg.Host, Address: a.cfg.Address, Version: a.cfg.Version, Reason: reason})
+	a.report.join(events.Join{Host: a.cfg.Host, Address: a.cfg.Address, Version: a.cfg.Version, Reason: reason, Rev: a.state.Rev})
 }
 
 func (a *Agent) rejoin(reason string) {

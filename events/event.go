@@ -146,7 +146,10 @@ type Join struct {
 	Address string `json:"address,omitempty"` // the host's own address, by which others reach its block
 	Version string `json:"version,omitempty"`
 	Reason  string `json:"reason,omitempty"`
-	Report  uint64 `json:"report,omitempty"` // see Wiring.Report
+	// Rev is the revision that the host holds. It is later than what the log made
+	// only when the log has lost records: the host's revisions go on after it.
+	Rev    uint64 `json:"rev,omitempty"`
+	Report uint64 `json:"report,omitempty"` // see Wiring.Report
 }
 
 // WiringState says how far an endpoint has come on its host.

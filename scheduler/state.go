@@ -78,6 +78,9 @@ func NewState() *State {
 // Seq is the log sequence of the last entry applied.
 func (s *State) Seq() uint64 { return s.seq }
 
+// LastReport is the place of the last report of a host that was folded.
+func (s *State) LastReport() uint64 { return s.reports }
+
 // Now is the latest time at which an entry was received.
 func (s *State) Now() time.Time { return s.now }
 
@@ -294,9 +297,17 @@ func (s *State) join(b *batch, j events.Join) {
 	if addr, err := netip.ParseAddr(j.Address); err == nil {
 		s.moveHost(b, h, addr)
 	}
+	// A host takes nothing older than what it holds. What it says is bounded, so
+	// that its revisions never end.
+	if j.Rev > h.rev && j.Rev < maxRev {
+		h.rev = j.Rev
+	}
 	b.of(h).snapshot = true
 	s.look(b, h)
 }
+
+// maxRev is more than any host's revisions ever come to.
+const maxRev = 1 << 62
 
 // moveHost sets the address by which other hosts reach this one's blocks.
 func (s *State) moveHost(b *batch, h *host, addr netip.Addr) {

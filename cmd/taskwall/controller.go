@@ -56,6 +56,8 @@ deployments; without --marathon a policy cannot select by taskwall/app.`,
 	f.Int64("retention-bytes", 0, "bound on the size of each stream in bytes; 0: none. The oldest goes first")
 	f.StringSlice("checkpoint-trust", nil, "PEM `file`s with the public keys of the other controllers, or of earlier keys, whose snapshots are believed")
 	f.String("checkpoint-key", "", "PEM `file` with the Ed25519 key that signs the log's checkpoints; see docs/nats.md")
+	f.Duration("lease", lease.DefaultTTL, "how long a leader leads that is not heard of, the same for all controllers; NATS must store within half of it")
+	f.Uint64("accept-lost-log", 0, "give up the `record`s of the log up to this one, when it has lost them; see docs/nats.md")
 	f.Duration("checkpoint-every", 10*time.Minute, "how often the log's end is signed, if it has grown")
 	d := events.DefaultSettings()
 	f.StringSlice("networks", d.Networks, "Mesos `network`s whose tasks get an address")
@@ -114,7 +116,7 @@ func runController(cmd *cobra.Command, _ []string) error {
 	registry.MustRegister(c.Metrics())
 	group.Go(func() error { return c.Follow(ctx) })
 	group.Go(func() error {
-		return contend(ctx, cmd, conn, func(ctx context.Context, epoch uint64) error {
+		return contend(ctx, cmd, conn, history, func(ctx context.Context, epoch uint64) error {
 			term := term
 			term.Epoch = epoch
 			return lead(ctx, conn, c, term)
@@ -126,12 +128,18 @@ func runController(cmd *cobra.Command, _ []string) error {
 // contend leads whenever this controller holds the lease. A term that fails,
 // because NATS is away or another controller took over, is not the end: what
 // it could not do, the next term finds in the log and does.
-func contend(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, term func(context.Context, uint64) error, log *slog.Logger) error {
-	replicas, _ := cmd.Flags().GetInt("replicas")
+func contend(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log, term func(context.Context, uint64) error, log *slog.Logger) error {
+	o := lease.Options{Name: name(), Logger: log}
+	o.Replicas, _ = cmd.Flags().GetInt("replicas")
+	o.TTL, _ = cmd.Flags().GetDuration("lease")
 	pause := backoff.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
 	for {
 		begin := time.Now()
-		leadership, err := lease.New(ctx, conn.JS, "controller", lease.Options{Name: name(), Replicas: replicas, Logger: log})
+		var leadership *lease.Lease
+		var err error
+		if o.After, err = lastEpoch(ctx, conn, history); err == nil {
+			leadership, err = lease.New(ctx, conn.JS, "controller", o)
+		}
 		if err == nil {
 			err = leadership.Run(ctx, term)
 		}
@@ -147,6 +155,16 @@ func contend(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, term func(
 			return ctx.Err()
 		}
 	}
+}
+
+// lastEpoch is the latest that anything was written with.
+func lastEpoch(ctx context.Context, conn *bus.Conn, history *eventlog.Log) (uint64, error) {
+	logged, err := history.LastEpoch(ctx)
+	if err != nil {
+		return 0, err
+	}
+	claimed, err := work.LastEpoch(ctx, conn.JS)
+	return max(logged, claimed), err
 }
 
 // name is how this controller is shown to people.
@@ -168,6 +186,10 @@ func logOptions(cmd *cobra.Command, log *slog.Logger) (eventlog.Options, error) 
 		return o, usageError{fmt.Errorf("--retention %s, --retention-bytes %d: the log must hold more than what lies between two snapshots: "+
 			"at least %s, and %d MiB if its size is bounded", age, size, minRetention, minRetentionBytes>>20)}
 	}
+	if ttl, _ := cmd.Flags().GetDuration("lease"); ttl < minLease || ttl > maxLease {
+		return o, usageError{fmt.Errorf("--lease %s: must be %s to %s", ttl, minLease, maxLease)}
+	}
+	o.AcceptLost, _ = cmd.Flags().GetUint64("accept-lost-log")
 	var err error
 	if o.Trust, err = publicKeys(cmd, "checkpoint-trust"); err != nil {
 		return o, usageError{err}
@@ -182,6 +204,12 @@ func logOptions(cmd *cobra.Command, log *slog.Logger) (eventlog.Options, error) 
 	}
 	return o, nil
 }
+
+// The bounds of --lease. While none leads nothing new reaches the hosts.
+const (
+	minLease = time.Second
+	maxLease = time.Minute
+)
 
 // The least that retention leaves: a controller that starts reads the log from
 // the last snapshot on, and there is one at least every hour, or every
@@ -225,8 +253,8 @@ func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log,
 	f := cmd.Flags()
 	cfg := controller.Config{
 		Name: name(), Log: history, Sources: sources, NATS: conn.NATS, Version: version, Logger: log,
-		Reports: func(ctx context.Context, fn func(context.Context, []work.Report) error) error {
-			return work.FollowReports(ctx, conn.JS, "controller", fn, log)
+		Reports: func(ctx context.Context, from work.From, fn func(context.Context, []work.Report) error) error {
+			return work.FollowReports(ctx, conn.JS, "controller", from, fn, log)
 		},
 	}
 	cfg.Settings.Networks, _ = f.GetStringSlice("networks")
@@ -239,15 +267,24 @@ func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log,
 
 // lead is one term as the leader.
 func lead(ctx context.Context, conn *bus.Conn, c *controller.Controller, o eventlog.Options) error {
-	history, err := eventlog.Open(ctx, conn.JS, o)
-	if err != nil {
-		return err
-	}
+	// First the claim, then the last item, then the log: nobody else sends any
+	// more, so the log must have what all that was sent followed from.
 	publisher, err := work.NewPublisher(ctx, conn.JS, o.Epoch)
 	if err != nil {
 		return err
 	}
-	return c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Signs: o.Key != nil, Publisher: publisher})
+	if o.Caused, err = work.LastCause(ctx, conn.JS); err != nil {
+		return err
+	}
+	history, err := eventlog.Open(ctx, conn.JS, o)
+	if err != nil {
+		return err
+	}
+	sent, err := publisher.Sent()
+	if err != nil {
+		return err
+	}
+	return c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Signs: o.Key != nil, Publisher: publisher, Sent: sent, Recovered: history.Recovered()})
 }
 
 func embeddedServer(cmd *cobra.Command, log *slog.Logger) (*bus.Server, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,9 +53,38 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.Str
 		}
 	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
+	} else if cfg.Name == ReportsStream {
+		if cfg.FirstSeq, err = afterReports(ctx, js); err != nil {
+			return err
+		}
 	}
 	_, err = js.CreateOrUpdateStream(ctx, cfg)
 	return err
+}
+
+// reportsRoom is more than how far the reports that were taken up can be ahead
+// of the position that is kept.
+const reportsRoom = 10_000
+
+// afterReports is where the reports of hosts go on when their stream is made
+// anew: no report may have the place of one that was read. It is 0 when none was.
+func afterReports(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	state, err := StreamState(ctx, js, PositionsStream)
+	if err != nil || state.Msgs == 0 {
+		return 0, err
+	}
+	var first uint64
+	for msg, err := range Fetch(ctx, js, PositionsStream, "", state.FirstSeq, state.LastSeq) {
+		if err != nil {
+			return 0, err
+		}
+		at, err := strconv.ParseUint(string(msg.Data), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("reading the position on %s: %w", msg.Subject, err)
+		}
+		first = max(first, at+reportsRoom)
+	}
+	return first, nil
 }
 
 func streamConfigs(r Retention, replicas int, clustered bool) []jetstream.StreamConfig {

@@ -204,7 +204,9 @@ func (l *Log) LastCheckpoint(ctx context.Context) (*Checkpoint, error) {
 	return c, nil
 }
 
-// Checkpoints are all that were written, oldest first. They are not checked.
+// Checkpoints are all that were written, oldest first. They are not checked;
+// what is none leaves its Place out, and is logged: it must not keep anybody
+// from starting.
 func (l *Log) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 	state, err := bus.StreamState(ctx, l.js, bus.CheckpointsStream)
 	if err != nil {
@@ -217,7 +219,8 @@ func (l *Log) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 		}
 		var c Checkpoint
 		if err := json.Unmarshal(msg.Data, &c); err != nil {
-			return nil, fmt.Errorf("reading checkpoint %d: %w", msg.Sequence, err)
+			l.log.Error("passing over a checkpoint that cannot be read", "place", msg.Sequence, "error", err)
+			continue
 		}
 		c.Place = msg.Sequence
 		all = append(all, c)

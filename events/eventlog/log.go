@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -28,7 +29,13 @@ type Options struct {
 	// by since the last, at the next Append. Zero: 10,000 and ten minutes.
 	CheckpointEvery uint64
 	CheckpointAfter time.Duration
-	Logger          *slog.Logger
+	// Caused is the last record of which it is known that something followed
+	// from it, such as a work item. A writer is refused when the log ends before.
+	Caused uint64
+	// AcceptLost gives up the records up to this one, if the log has lost them:
+	// see LostError.
+	AcceptLost uint64
+	Logger     *slog.Logger
 }
 
 // Log is the event log. Its methods may be called by several goroutines.
@@ -48,13 +55,17 @@ type Log struct {
 	signed uint64 // the last checkpoint of this writer
 	limits retention
 
+	recovered bool // a loss was accepted
+
 	state *StateMark // of the last snapshot, until a checkpoint vouches for it
 
 	signedReports uint64 // the last report that it vouches for
 	tally         tally
 }
 
-// Open opens the log of the streams that bus.EnsureStreams made.
+// Open opens the log of the streams that bus.EnsureStreams made. A writer
+// (with an epoch) is refused when a later one has written (ErrFenced), and when
+// the log has lost its end (LostError).
 func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Log, error) {
 	if o.CheckpointEvery == 0 {
 		o.CheckpointEvery = 10_000
@@ -69,18 +80,15 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Log, error) 
 		o.Trust = append([]ed25519.PublicKey{o.Key.Public().(ed25519.PublicKey)}, o.Trust...)
 	}
 	l := &Log{js: js, o: o, log: o.Logger, writer: nuid.Next()}
-	state, err := bus.StreamState(ctx, js, bus.EventsStream)
+	state, err := l.findEnd(ctx)
+	for deadline := time.Now().Add(endWait); errors.Is(err, ErrMissing) && time.Now().Before(deadline); {
+		if pause(ctx, followRetry) != nil {
+			break
+		}
+		state, err = l.findEnd(ctx)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the event log: %w", err)
-	}
-	l.last = state.LastSeq
-	if state.Msgs > 0 {
-		for r, err := range l.records(ctx, state.LastSeq, state.LastSeq) {
-			if err != nil {
-				return nil, fmt.Errorf("opening the event log: %w", err)
-			}
-			l.last, l.hash = r.Seq, r.Hash()
-		}
 	}
 	if state.Msgs == 0 && l.last > 0 {
 		// All is too old to be kept. If a checkpoint knows the end, the chain goes on.
@@ -98,10 +106,44 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Log, error) 
 	return l, nil
 }
 
+// findEnd reads the last record, and checks that a writer may go on from it.
+func (l *Log) findEnd(ctx context.Context) (jetstream.StreamState, error) {
+	state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
+	if err != nil {
+		return state, err
+	}
+	l.last = state.LastSeq
+	var last *Record
+	if state.Msgs > 0 {
+		for r, err := range l.records(ctx, state.LastSeq, state.LastSeq) {
+			if err != nil {
+				return state, err
+			}
+			l.last, l.hash, last = r.Seq, r.Hash(), r
+		}
+	}
+	return state, l.checkWriter(ctx, last)
+}
+
 // Last is the sequence of the last record, 0 of an empty log.
 func (l *Log) Last(ctx context.Context) (uint64, error) {
 	state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
 	return state.LastSeq, err
+}
+
+// LastEpoch is the epoch of the last record, 0 of an empty log.
+func (l *Log) LastEpoch(ctx context.Context) (uint64, error) {
+	state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
+	if err != nil || state.Msgs == 0 {
+		return 0, err
+	}
+	for r, err := range l.records(ctx, state.LastSeq, state.LastSeq) {
+		if err != nil {
+			return 0, fmt.Errorf("reading the last record: %w", err)
+		}
+		return r.Epoch, nil
+	}
+	return 0, nil
 }
 
 // recentIDs remembers the ids of the latest records, at least idsKept and at

@@ -113,7 +113,7 @@ const followRetry = 200 * time.Millisecond
 // kept), one after the other, and goes on with new ones as they come, across
 // losses of the connection, without a gap or a double. It ends with ctx's
 // error, with fn's, or when the log itself is at fault (ErrGone, ErrMissing,
-// ErrInvalid).
+// ErrInvalid), also when it ends before what was asked for (LostError).
 func (l *Log) Follow(ctx context.Context, from uint64, fn func(events.Entry) error) error {
 	if from == 0 {
 		state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
@@ -122,9 +122,9 @@ func (l *Log) Follow(ctx context.Context, from uint64, fn func(events.Entry) err
 		}
 		from = max(state.FirstSeq, 1)
 	}
-	next, lost := from, false
+	t := tail{from: from, next: from}
 	for {
-		err := l.tail(ctx, from, &next, fn, &lost)
+		err := l.tail(ctx, &t, fn)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -132,14 +132,12 @@ func (l *Log) Follow(ctx context.Context, from uint64, fn func(events.Entry) err
 		if errors.As(err, &final) {
 			return final.error
 		}
-		if !lost {
-			l.log.Warn("lost the end of the event log; trying again", "seq", next, "error", err)
-			lost = true
+		if !t.lost {
+			l.log.Warn("lost the end of the event log; trying again", "seq", t.next, "error", err)
+			t.lost = true
 		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(followRetry):
+		if err := pause(ctx, followRetry); err != nil {
+			return err
 		}
 	}
 }
@@ -147,15 +145,25 @@ func (l *Log) Follow(ctx context.Context, from uint64, fn func(events.Entry) err
 // finalError ends a Follow; other errors are tried again.
 type finalError struct{ error }
 
+// tail is how far a Follow has come.
+type tail struct {
+	from, next uint64
+	link       *Hash // of the record before; nil: not known
+	lost       bool  // something failed since the last record
+}
+
 // tail follows over one consumer until something fails.
-func (l *Log) tail(ctx context.Context, from uint64, next *uint64, fn func(events.Entry) error, lost *bool) error {
+func (l *Log) tail(ctx context.Context, t *tail, fn func(events.Entry) error) error {
 	it, err := bus.Tail(ctx, l.js, bus.EventsStream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *next,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: t.next,
 	})
 	if err != nil {
 		return err
 	}
 	defer it.Stop()
+	if err := l.checkEnd(ctx, t.next-1); err != nil {
+		return err
+	}
 	for {
 		msg, err := it.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -166,14 +174,17 @@ func (l *Log) tail(ctx context.Context, from uint64, next *uint64, fn func(event
 			return err
 		}
 		seq := meta.Sequence.Stream
-		if seq < *next {
+		if seq < t.next {
 			continue
 		}
-		if err := inOrder(seq, *next, from); err != nil {
+		if err := inOrder(seq, t.next, t.from); err != nil {
 			return finalError{fmt.Errorf("following the event log: %w", err)}
 		}
 		r, err := recordOf(seq, msg.Headers(), msg.Data())
 		var e events.Entry
+		if err == nil && t.link != nil && r.Prev != *t.link {
+			err = fmt.Errorf("record %d: %w: it does not follow the record that was before it: the log was replaced or altered", seq, ErrInvalid)
+		}
 		if err == nil {
 			e, err = r.Entry()
 		}
@@ -183,10 +194,11 @@ func (l *Log) tail(ctx context.Context, from uint64, next *uint64, fn func(event
 		if err := fn(e); err != nil {
 			return finalError{err}
 		}
-		*next = seq + 1
-		if *lost {
+		hash := r.Hash()
+		t.next, t.link = seq+1, &hash
+		if t.lost {
 			l.log.Info("at the event log again", "seq", seq)
-			*lost = false
+			t.lost = false
 		}
 	}
 }

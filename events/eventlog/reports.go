@@ -125,20 +125,31 @@ const checkpointWindow = 256
 // signed: what anybody else put there is not gone on with. It is nil when there
 // is none.
 func (l *Log) lastReportsMark(ctx context.Context) (*ReportsMark, error) {
+	c, err := l.lastTrusted(ctx, func(c *Checkpoint) bool { return c.Reports != nil })
+	if c == nil {
+		return nil, err
+	}
+	return c.Reports, nil
+}
+
+// lastTrusted is the latest checkpoint that a trusted key signed and that is
+// wanted, or nil. It looks from the end on, some at a time: wanted is asked of
+// all of the last that have any.
+func (l *Log) lastTrusted(ctx context.Context, wanted func(*Checkpoint) bool) (*Checkpoint, error) {
 	state, err := bus.StreamState(ctx, l.js, bus.CheckpointsStream)
 	if err != nil {
 		return nil, err
 	}
 	for to := state.LastSeq; to > 0; {
 		from := to - min(to, checkpointWindow) + 1
-		var found *ReportsMark
+		var found *Checkpoint
 		for msg, err := range bus.Fetch(ctx, l.js, bus.CheckpointsStream, "", from, to) {
 			if err != nil {
 				return nil, err
 			}
-			var c Checkpoint
-			if json.Unmarshal(msg.Data, &c) == nil && c.Reports != nil && c.check(l.o.Trust) == nil {
-				found = c.Reports
+			c := new(Checkpoint)
+			if json.Unmarshal(msg.Data, c) == nil && c.check(l.o.Trust) == nil && wanted(c) {
+				found = c
 			}
 		}
 		if found != nil {

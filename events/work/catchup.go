@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,13 +17,16 @@ import (
 
 // A host asks on bus.CatchupSubject, with a stream sequence in decimal, for
 // its first item that is stored after it. The answer is that item as it is
-// stored, with its sequence in seqHeader, or without it if there is none.
+// stored, with its sequence in seqHeader, or without it if there is none. When
+// the stream ends before that sequence, it was restored from a backup or made
+// anew: then endHeader has its end.
 //
 // Controllers answer. Letting agents read the stream themselves would mean to
 // let them create consumers, and who may do that can have the server send
 // messages to any subject of the stream's account.
 const (
 	seqHeader      = "Taskwall-Seq"
+	endHeader      = "Taskwall-End"
 	errorHeader    = "Taskwall-Error"
 	catchupQueue   = "controllers"
 	catchupWorkers = 4
@@ -43,6 +47,7 @@ func ServeCatchup(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
 		return fmt.Errorf("serving missed work items: %w", err)
 	}
 	defer sub.Unsubscribe() //nolint:errcheck // it ends with the connection at the latest
+	a := &answerer{s: s}
 	var wg sync.WaitGroup
 	for range catchupWorkers {
 		wg.Go(func() {
@@ -54,7 +59,7 @@ func ServeCatchup(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
 				if err != nil {
 					return
 				}
-				if err := answerStored(ctx, s, msg); err != nil {
+				if err := a.answer(ctx, msg); err != nil {
 					log.Warn("answering a host that missed work items", "subject", msg.Subject, "error", err)
 				}
 			}
@@ -67,16 +72,29 @@ func ServeCatchup(ctx context.Context, c *bus.Conn, log *slog.Logger) error {
 	return errors.New("serving missed work items: the connection is closed")
 }
 
-func answerStored(ctx context.Context, s jetstream.Stream, msg *nats.Msg) error {
+// answerer answers from the stream.
+type answerer struct {
+	s jetstream.Stream
+
+	mu    sync.Mutex
+	end   uint64    // the stream's last sequence
+	asked time.Time // when that was
+}
+
+// endFor is how long the known end of the stream answers hosts that are before
+// it: most are, and then it costs no question.
+const endFor = 2 * time.Second
+
+func (a *answerer) answer(ctx context.Context, msg *nats.Msg) error {
 	answer := &nats.Msg{Header: nats.Header{}}
-	if err := findStored(ctx, s, msg, answer); err != nil {
+	if err := a.find(ctx, msg, answer); err != nil {
 		answer.Header.Set(errorHeader, "not found out")
 		return errors.Join(err, msg.RespondMsg(answer))
 	}
 	return msg.RespondMsg(answer)
 }
 
-func findStored(ctx context.Context, s jetstream.Stream, msg, answer *nats.Msg) error {
+func (a *answerer) find(ctx context.Context, msg, answer *nats.Msg) error {
 	host, err := bus.HostOf(msg.Subject)
 	if err != nil {
 		return err
@@ -87,9 +105,9 @@ func findStored(ctx context.Context, s jetstream.Stream, msg, answer *nats.Msg) 
 	}
 	ctx, cancel := bus.Timeout(ctx)
 	defer cancel()
-	stored, err := s.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(bus.WorkSubject(host)))
+	stored, err := a.s.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(bus.WorkSubject(host)))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil
+		return a.checkEnd(ctx, after, answer)
 	}
 	if err != nil {
 		return fmt.Errorf("reading the item of %s after %d: %w", host, after, err)
@@ -99,6 +117,29 @@ func findStored(ctx context.Context, s jetstream.Stream, msg, answer *nats.Msg) 
 	answer.Data = stored.Data
 	return nil
 }
+
+// checkEnd tells a host that was sent what the stream does not have.
+func (a *answerer) checkEnd(ctx context.Context, after uint64, answer *nats.Msg) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if after <= a.end && time.Since(a.asked) < endFor {
+		return nil
+	}
+	now := time.Now()
+	info, err := a.s.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("finding the end of the work items: %w", err)
+	}
+	a.end, a.asked = info.State.LastSeq, now
+	if after > a.end {
+		answer.Header.Set(endHeader, strconv.FormatUint(a.end, 10))
+	}
+	return nil
+}
+
+// errRewound means that the stream of work items ends before one that this host
+// was sent.
+var errRewound = errors.New("the stream of work items was restored from an older backup, or made anew")
 
 // storedItem is the answer to a host.
 type storedItem struct {
@@ -114,6 +155,9 @@ func askStored(ctx context.Context, c *bus.Conn, host string, after uint64) (*st
 	}
 	if text := msg.Header.Get(errorHeader); text != "" {
 		return nil, fmt.Errorf("asking for the item after %d: the controller has %s", after, text)
+	}
+	if end := msg.Header.Get(endHeader); end != "" {
+		return nil, fmt.Errorf("%w: it ends at %s", errRewound, end)
 	}
 	if msg.Header.Get(seqHeader) == "" {
 		return nil, nil

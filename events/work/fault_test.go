@@ -222,7 +222,7 @@ func TestAgentWithItsOwnRightsOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := errors.New("done")
-	err := work.FollowReports(ctx, controller.JS, "controller", func(_ context.Context, reps []work.Report) error {
+	err := work.FollowReports(ctx, controller.JS, "controller", work.From{}, func(_ context.Context, reps []work.Report) error {
 		if len(reps) != 1 || reps[0].Join == nil || reps[0].Join.Host != "node.1" {
 			return fmt.Errorf("the reports are %+v", reps)
 		}

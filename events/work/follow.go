@@ -20,17 +20,20 @@ import (
 // on. What was under way when a follower died comes again, up to the last few
 // hundred reports, so fn must bear repetition.
 //
+// It fails when the reports end before one that was followed: the stream was made
+// anew, or restored from an older backup, and new reports would be passed over.
+//
 // The report's Host, and that in its Join or Wiring, is the one that the
 // server let publish it. Malformed reports are logged and passed over.
 //
 // It keeps a position instead of acknowledging each report, since a consumer
 // with acknowledgements gives what was not acknowledged again only after a
 // while, and then out of order.
-func FollowReports(ctx context.Context, js jetstream.JetStream, follower string, fn func(context.Context, []Report) error, log *slog.Logger) error {
+func FollowReports(ctx context.Context, js jetstream.JetStream, follower string, from From, fn func(context.Context, []Report) error, log *slog.Logger) error {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	f := &reportFollower{js: js, subject: bus.PositionSubject(follower), fn: fn, log: log}
+	f := &reportFollower{js: js, subject: bus.PositionSubject(follower), from: from, fn: fn, log: log}
 	for warned := false; ; warned = true {
 		err := f.run(ctx)
 		if ctx.Err() != nil {
@@ -51,6 +54,23 @@ func FollowReports(ctx context.Context, js jetstream.JetStream, follower string,
 	}
 }
 
+// From is where to begin with the reports, besides the position that is kept.
+type From struct {
+	// Known is the last report that the follower knows otherwise, 0 if none.
+	Known uint64
+	// Again begins after Known although later ones were followed: what came of
+	// them is lost.
+	Again bool
+}
+
+// RewoundError means that the reports end before one that was followed.
+type RewoundError struct{ End, Was uint64 }
+
+func (e *RewoundError) Error() string {
+	return fmt.Sprintf("the reports of hosts end at %d, but report %d was read: stream REPORTS was made anew, or restored from an older backup. "+
+		"Restore a newer one, or keep a copy of it, delete it, and start a controller anew: it makes the stream go on after what was read; see docs/nats.md", e.End, e.Was)
+}
+
 // finalError ends following; other errors are tried again.
 type finalError struct{ error }
 
@@ -67,6 +87,7 @@ const positionEvery = 256
 type reportFollower struct {
 	js      jetstream.JetStream
 	subject string
+	from    From
 	fn      func(context.Context, []Report) error
 	log     *slog.Logger
 
@@ -81,6 +102,12 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 			return err
 		}
 		f.saved = f.done
+		if f.from.Again {
+			f.done = min(f.done, f.from.Known)
+		}
+	}
+	if err := f.checkEnd(ctx, max(f.done, f.saved, f.from.Known)); err != nil {
+		return err
 	}
 	it, err := bus.Tail(ctx, f.js, bus.ReportsStream, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: f.done + 1,
@@ -138,6 +165,27 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 			if err := f.save(ctx); err != nil {
 				return err
 			}
+		}
+	}
+}
+
+// endWait is how long the reports may seem to end before what was read, since a
+// replica has just begun to lead.
+const endWait = 2 * time.Second
+
+func (f *reportFollower) checkEnd(ctx context.Context, read uint64) error {
+	for deadline := time.Now().Add(endWait); ; {
+		state, err := bus.StreamState(ctx, f.js, bus.ReportsStream)
+		if err != nil || state.LastSeq >= read {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return finalError{&RewoundError{End: state.LastSeq, Was: read}}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(reportRetry):
 		}
 	}
 }

@@ -54,6 +54,21 @@ func (p *Publisher) LastRev(host string) uint64 {
 	return p.last[bus.WorkSubject(host)]
 }
 
+// Sent are the revisions that the hosts were last sent.
+func (p *Publisher) Sent() (map[string]uint64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make(map[string]uint64, len(p.last))
+	for subject, rev := range p.last {
+		host, err := bus.HostOf(subject)
+		if err != nil {
+			return nil, fmt.Errorf("reading the last revisions: %w", err)
+		}
+		all[host] = rev
+	}
+	return all, nil
+}
+
 // Publish stores items and so sends them to their hosts. Items that were
 // published already are skipped, so a fold that starts again from a snapshot
 // may offer them again, and a call that failed may be repeated: it may have
@@ -61,7 +76,7 @@ func (p *Publisher) LastRev(host string) uint64 {
 // bus.MaxBatch of them, are stored all or none.
 //
 // An item that leaves a gap after the last that this Publisher sent to the
-// host is ErrGap; nothing of the call is stored then. A gap after an earlier
+// host, and is no snapshot, is ErrGap; nothing of the call is stored then. A gap after an earlier
 // publisher's last is let through: its items may have been lost by a crash of
 // the server, and the host, if it misses them, asks for a snapshot.
 func (p *Publisher) Publish(ctx context.Context, items ...*Item) error {
@@ -104,7 +119,7 @@ func (p *Publisher) publish(ctx context.Context, items []*Item) error {
 		if known && it.Rev <= last {
 			continue
 		}
-		if strict && it.Rev != last+1 {
+		if strict && it.Rev != last+1 && !it.Snapshot { // a whole picture needs none before it
 			return fmt.Errorf("item %d for %s after %d: %w", it.Rev, it.Host, last, ErrGap)
 		}
 		revs[subject] = it.Rev
@@ -165,6 +180,19 @@ func (p *Publisher) message(subject string, it *Item) (*nats.Msg, error) {
 type claim struct {
 	Epoch  uint64 `json:"epoch"`
 	Writer string `json:"writer"`
+}
+
+// LastEpoch is the epoch of the last claim, 0 if there is none.
+func LastEpoch(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	last, found, err := bus.Last(ctx, js, bus.WorkStream, bus.FenceSubject)
+	if err != nil || !found {
+		return 0, err
+	}
+	var c claim
+	if err := json.Unmarshal(last.Data, &c); err != nil {
+		return 0, fmt.Errorf("reading the claim at %d: %w", last.Sequence, err)
+	}
+	return c.Epoch, nil
 }
 
 // takeOver makes a claim and then reads what was published before it: after

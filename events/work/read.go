@@ -91,6 +91,39 @@ func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Se
 	}
 }
 
+// lastWindow is how many of the last messages are looked at at a time.
+const lastWindow = 256
+
+// LastCause is the log's record because of which the last item was sent, 0 if
+// there is none. Items follow from records that are durable: a log that ends
+// before has lost some.
+func LastCause(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	state, err := bus.StreamState(ctx, js, bus.WorkStream)
+	if err != nil {
+		return 0, fmt.Errorf("reading the last work item: %w", err)
+	}
+	for to := state.LastSeq; to >= max(state.FirstSeq, 1); {
+		from := to - min(to, lastWindow) + 1
+		var cause uint64
+		for msg, err := range bus.Fetch(ctx, js, bus.WorkStream, "", from, to) {
+			if err != nil {
+				return 0, fmt.Errorf("reading the last work item: %w", err)
+			}
+			if msg.Subject == bus.FenceSubject {
+				continue
+			}
+			if st := StoredOf(msg); st.Err == nil {
+				cause = max(cause, st.Cause)
+			}
+		}
+		if cause > 0 {
+			return cause, nil
+		}
+		to = from - 1
+	}
+	return 0, nil
+}
+
 // StoredOf reads an item from a message of the WORK stream that is no claim.
 // One that can't be read has its Err set.
 func StoredOf(msg *jetstream.RawStreamMsg) Stored {

@@ -134,8 +134,8 @@ func (s *Subscription) Next(ctx context.Context) (*Item, error) {
 			s.catching = true
 			continue
 		}
-		if it := s.take(msg); it != nil {
-			return it, nil
+		if it, err := s.take(msg); it != nil || err != nil {
+			return it, err
 		}
 	}
 }
@@ -174,33 +174,40 @@ func (s *Subscription) receive(ctx context.Context) (*nats.Msg, error) {
 }
 
 // take judges a message that came live, and gives its item if it is next.
-func (s *Subscription) take(msg *nats.Msg) *Item {
+func (s *Subscription) take(msg *nats.Msg) (*Item, error) {
 	h := msg.Header
 	seq, err := strconv.ParseUint(h.Get(jetstream.SequenceHeader), 10, 64)
 	if err != nil || h.Get(jetstream.StreamHeader) != bus.WorkStream || h.Get(jetstream.SubjectHeader) != bus.WorkSubject(s.host) {
 		s.log.Warn("passing over a message that is no work item", "host", s.host)
-		return nil
+		return nil, nil
 	}
 	it, err := decodeItem(s.host, h, msg.Data)
 	if err != nil {
 		s.log.Error("passing over a work item", "host", s.host, "seq", seq, "error", err)
 		s.catching = true
-		return nil
+		return nil, nil
 	}
 	// The revision decides, not the sequence: after a crash of the server items
-	// that it had lost come again with other sequences.
+	// that it had lost come with other sequences.
 	switch {
 	case it.Snapshot && (s.fresh || it.Rev > s.pos.Rev):
 		s.fresh = false
-	case s.fresh, it.Rev <= s.pos.Rev:
-		return nil
+	case s.fresh, it.Rev <= s.pos.Rev && seq <= s.pos.Seq:
+		return nil, nil
+	case it.Rev <= s.pos.Rev:
+		return nil, s.giveUp(saidAnew(it))
 	case it.Rev != s.pos.Rev+1:
 		s.held, s.catching = msg, true
-		return nil
+		return nil, nil
 	}
 	s.pos = Position{it.Rev, seq}
-	return it
+	return it, nil
 }
+
+// saidAnew is why an item is not taken that was stored after the last that was,
+// and is of no later revision. It may be what a crash of the server had lost, or
+// differ from what this host has, if the log was restored from a backup.
+func saidAnew(it *Item) string { return fmt.Sprintf("item %d was published anew", it.Rev) }
 
 // catchUp fetches the next stored item; nil without error means that there is
 // none.
@@ -211,6 +218,8 @@ func (s *Subscription) catchUp(ctx context.Context) (*Item, error) {
 		return nil, context.Cause(ctx)
 	case errors.Is(err, bus.ErrDenied):
 		return nil, fmt.Errorf("asking for work items of %s: %w", s.host, err)
+	case errors.Is(err, errRewound):
+		return nil, s.giveUp(err.Error())
 	case err != nil && s.held == nil:
 		s.log.Debug("could not ask for missed work items", "host", s.host, "error", err)
 		return nil, nil // asked again after a while
@@ -220,9 +229,8 @@ func (s *Subscription) catchUp(ctx context.Context) (*Item, error) {
 		return nil, s.giveUp("they are no longer stored")
 	case answer == nil:
 		return nil, nil
-	case answer.item.Rev <= s.pos.Rev: // published again by a later writer
-		s.pos.Seq = answer.seq
-		return s.catchUp(ctx)
+	case answer.item.Rev <= s.pos.Rev:
+		return nil, s.giveUp(saidAnew(answer.item))
 	case answer.item.Rev != s.pos.Rev+1 && !answer.item.Snapshot:
 		return nil, s.giveUp("they are no longer stored")
 	}

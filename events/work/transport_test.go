@@ -217,7 +217,7 @@ func TestReports(t *testing.T) {
 	boom := errors.New("boom")
 	var got []work.Report
 	follow := func(fn func(work.Report) error) error {
-		return work.FollowReports(ctx, c.JS, "controller", func(_ context.Context, rs []work.Report) error {
+		return work.FollowReports(ctx, c.JS, "controller", work.From{}, func(_ context.Context, rs []work.Report) error {
 			for _, r := range rs {
 				if err := fn(r); err != nil {
 					return err
@@ -257,7 +257,7 @@ func TestReportsWaitForNoneThatNeverComes(t *testing.T) {
 	if err := work.NewReporter(c, "node-1").Report(ctx, work.Report{Applied: &work.Applied{Rev: 3}}); err != nil {
 		t.Fatal(err)
 	}
-	err := work.FollowReports(ctx, overstating{c.JS}, "controller", func(_ context.Context, rs []work.Report) error {
+	err := work.FollowReports(ctx, overstating{c.JS}, "controller", work.From{}, func(_ context.Context, rs []work.Report) error {
 		if len(rs) != 1 || rs[0].Applied == nil {
 			t.Errorf("the reports are %+v", rs)
 		}

@@ -26,7 +26,7 @@ type Log interface {
 
 // Reports calls with every report of every host, some at a time, each at least
 // once.
-type Reports func(ctx context.Context, fn func(context.Context, []work.Report) error) error
+type Reports func(ctx context.Context, from work.From, fn func(context.Context, []work.Report) error) error
 
 // Source watches a part of the cluster and appends what it sees.
 type Source interface {

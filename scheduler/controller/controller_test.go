@@ -63,8 +63,8 @@ func (p *place) start(name string, every uint64) (c *Controller, stop func()) {
 		Name: name, Log: history, NATS: p.conn.NATS, Logger: log,
 		Settings: events.DefaultSettings(), SnapshotEvery: every,
 		Sources: func(Sink, *events.Cluster, time.Time) ([]Source, error) { return nil, nil },
-		Reports: func(ctx context.Context, fn func(context.Context, []work.Report) error) error {
-			return work.FollowReports(ctx, p.conn.JS, "controller", fn, log)
+		Reports: func(ctx context.Context, from work.From, fn func(context.Context, []work.Report) error) error {
+			return work.FollowReports(ctx, p.conn.JS, "controller", from, fn, log)
 		},
 	})
 	return c, p.background(c.Follow, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -53,7 +54,11 @@ func (c *Controller) Follow(ctx context.Context) error {
 	group.Go(func() error {
 		pause := backoff.Backoff{Min: time.Second, Max: 30 * time.Second}
 		for {
+			begun := time.Now()
 			err := c.foldAlong(ctx)
+			if time.Since(begun) > time.Minute {
+				pause.Reset()
+			}
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -87,7 +92,12 @@ func (c *Controller) foldAlong(ctx context.Context) error {
 // restore takes the state from the latest snapshot, if there is one that this
 // program can read; the log has all that a snapshot has.
 func (c *Controller) restore(ctx context.Context) error {
-	seq, data, ok, err := c.cfg.Log.LatestSnapshot(ctx, ^uint64(0))
+	last, err := c.cfg.Log.Last(ctx)
+	if err != nil {
+		return fmt.Errorf("finding the end of the log: %w", err)
+	}
+	// Not one of records that the log has lost: later ones would be taken for those.
+	seq, data, ok, err := c.cfg.Log.LatestSnapshot(ctx, last)
 	if err != nil {
 		return fmt.Errorf("reading the latest snapshot: %w", err)
 	}
@@ -100,7 +110,9 @@ func (c *Controller) restore(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// A snapshot is saved when all that came before it is published.
-	c.state, c.settled = state, state.Seq()
+	c.state, c.settled, c.last = state, state.Seq(), last
+	c.said = min(c.said, last)
+	c.changes = slices.DeleteFunc(c.changes, func(p policyChange) bool { return p.seq > state.Seq() }) // they come again
 	c.wake()
 	return nil
 }

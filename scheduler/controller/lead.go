@@ -40,9 +40,13 @@ type Publisher interface {
 
 // Term is the time for which this controller leads: see package lease.
 type Term struct {
-	Epoch     uint64
-	Log       TermLog
-	Signs     bool // the log has a key for checkpoints
+	Epoch uint64
+	Log   TermLog
+	Signs bool // the log has a key for checkpoints
+	// Sent are the revisions that hosts were sent before the term.
+	Sent map[string]uint64
+	// Recovered says that the log has lost records, and goes on without them.
+	Recovered bool
 	Publisher Publisher
 }
 
@@ -83,6 +87,9 @@ func (c *Controller) Lead(ctx context.Context, t Term) error {
 	if err := c.wait(ctx, func() bool { return c.settled >= seq }); err != nil {
 		return ended(err)
 	}
+	if err := c.overtake(ctx, t); err != nil {
+		return err
+	}
 	c.log.Info("at the end of the log", "epoch", t.Epoch, "seq", seq, "after", time.Since(begun).Round(time.Millisecond))
 	err = c.serve(ctx, lead)
 	if cause := context.Cause(ctx); cause != nil {
@@ -104,12 +111,43 @@ func ended(err error) error {
 	return err
 }
 
+// overtake has the revisions of hosts go on after those that they were sent
+// before, when the log makes fewer: it has lost records, or another version made
+// more of them. Hosts, and the stream, would take what is new for what they have.
+func (c *Controller) overtake(ctx context.Context, t Term) error {
+	now := time.Now().UTC()
+	var evs []events.Event
+	c.mu.Lock()
+	for _, host := range events.SortedKeys(t.Sent) {
+		h, _ := c.state.HostView(host)
+		if h.Rev >= t.Sent[host] {
+			continue
+		}
+		c.log.Error("a host was sent more than the log makes: it gets its whole picture anew", "host", host, "sent", t.Sent[host], "made", h.Rev)
+		evs = append(evs, events.Event{
+			Schema: events.Schema, ID: "overtake-" + nuid.Next(), Kind: events.AgentJoin, Source: "controller", Time: now, Received: now,
+			Join: &events.Join{Host: host, Reason: "it was sent more than the log makes", Rev: t.Sent[host]},
+		})
+	}
+	c.mu.Unlock()
+	if len(evs) == 0 {
+		return nil
+	}
+	if err := c.append(ctx, evs...); err != nil {
+		return fmt.Errorf("going on after what hosts were sent: %w", err)
+	}
+	return nil
+}
+
 // serve lets events come in, and answers.
 func (c *Controller) serve(ctx context.Context, t *term) error {
 	if err := c.putSettings(ctx); err != nil {
 		return err
 	}
 	known, since := c.cluster()
+	c.mu.Lock()
+	from := work.From{Known: c.state.LastReport(), Again: t.Recovered}
+	c.mu.Unlock()
 	sources, err := c.cfg.Sources(c.append, known, since)
 	if err != nil {
 		return err
@@ -123,7 +161,7 @@ func (c *Controller) serve(ctx context.Context, t *term) error {
 	for _, s := range sources {
 		group.Go(func() error { return s.Run(ctx) })
 	}
-	group.Go(func() error { return c.cfg.Reports(ctx, c.report) })
+	group.Go(func() error { return c.cfg.Reports(ctx, from, c.report) })
 	group.Go(func() error { return c.keep(ctx, t) })
 	group.Go(func() error {
 		return errors.Join(

@@ -1,0 +1,127 @@
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/taskwall/taskwall/events/bus"
+)
+
+// LostError means that the log ends before a record that was in it: its stream
+// was made anew, restored from an older backup, or written on a disk that did
+// not keep it. Who went on from there would take later events for old ones.
+type LostError struct {
+	End  uint64 // the last record that the log has
+	Was  uint64 // the last of which there is a trace
+	What string // the trace
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("the event log ends at record %d, but %s: stream EVENTS was made anew, or restored from an older backup. "+
+		"Restore a newer one, or, if there is none, give up the records up to %d with --accept-lost-log %d; see docs/nats.md",
+		e.End, e.What, e.Was, e.Was)
+}
+
+// Is makes a LostError an ErrMissing.
+func (e *LostError) Is(target error) bool { return target == ErrMissing }
+
+// checkWriter refuses a writer whose epoch is not the latest, and one of a log
+// that has lost its end. What Options.AcceptLost gives up is no loss; then the
+// snapshots of what is lost go, too.
+func (l *Log) checkWriter(ctx context.Context, last *Record) error {
+	if l.o.Epoch == 0 {
+		return nil
+	}
+	if last != nil && last.Epoch > l.o.Epoch {
+		return fmt.Errorf("%w: record %d is of epoch %d, this writer has %d", ErrFenced, last.Seq, last.Epoch, l.o.Epoch)
+	}
+	signed, err := l.lastSigned(ctx)
+	if err != nil {
+		return err
+	}
+	seqs, err := l.Snapshots(ctx)
+	if err != nil {
+		return err
+	}
+	var saved uint64
+	if len(seqs) > 0 {
+		saved = slices.Max(seqs)
+	}
+	for _, trace := range []struct {
+		seq  uint64
+		what string
+	}{
+		{signed, fmt.Sprintf("a checkpoint has signed record %d", signed)},
+		{saved, fmt.Sprintf("there is a snapshot of the state after record %d", saved)},
+		{l.o.Caused, fmt.Sprintf("a work item was sent because of record %d", l.o.Caused)},
+	} {
+		if trace.seq <= l.last {
+			continue
+		}
+		if trace.seq > l.o.AcceptLost {
+			return &LostError{End: l.last, Was: max(signed, saved, l.o.Caused), What: trace.what}
+		}
+		l.recovered = true
+	}
+	if !l.recovered {
+		return nil
+	}
+	l.log.Error("the event log goes on without records that it had: their loss was accepted", "end", l.last, "lost_to", max(signed, saved, l.o.Caused))
+	for _, seq := range seqs {
+		if seq <= l.last {
+			continue
+		}
+		if err := l.dropSnapshot(ctx, seq); err != nil {
+			return fmt.Errorf("removing the snapshot at %d, of records that are lost: %w", seq, err)
+		}
+	}
+	return nil
+}
+
+// Recovered tells whether the log was opened although it had lost its end.
+func (l *Log) Recovered() bool { return l.recovered }
+
+// lastSigned is the last record that a checkpoint of a trusted key signed.
+// Checkpoints of others prove nothing.
+func (l *Log) lastSigned(ctx context.Context) (last uint64, err error) {
+	if len(l.o.Trust) == 0 {
+		return 0, nil
+	}
+	_, err = l.lastTrusted(ctx, func(c *Checkpoint) bool {
+		last = max(last, c.Seq)
+		return true
+	})
+	return last, err
+}
+
+// checkEnd fails when the log ends before a record that was read from it. A
+// replica that has just begun to lead may need a moment to have all.
+func (l *Log) checkEnd(ctx context.Context, read uint64) error {
+	for deadline := time.Now().Add(endWait); ; {
+		state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
+		if err != nil || state.LastSeq >= read {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return finalError{&LostError{End: state.LastSeq, Was: read, What: fmt.Sprintf("record %d was read from it", read)}}
+		}
+		if err := pause(ctx, followRetry); err != nil {
+			return err
+		}
+	}
+}
+
+// endWait is how long the log may seem to end before what was in it, since a
+// replica has just begun to lead.
+const endWait = 2 * time.Second
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(d):
+		return nil
+	}
+}
