@@ -25,7 +25,7 @@ controller are away, what is in the kernel stays in force.`,
 		Example: `  taskwall agent --nats-url nats://10.0.0.2:4222 --nats-nkey /etc/taskwall/agent.nk
   taskwall agent --host node-7 --address 10.0.1.7 --nats-url nats://10.0.0.2:4222`,
 		Args: cobra.NoArgs,
-		RunE: runAgent,
+		RunE: untilStopped(runAgent),
 	}
 	f := cmd.Flags()
 	hostname, _ := os.Hostname()

@@ -55,12 +55,15 @@ func connectReader(cmd *cobra.Command, name string) (*bus.Conn, error) {
 
 func connectBy(dial func(context.Context, bus.Options) (*bus.Conn, error), cmd *cobra.Command, name string) (*bus.Conn, error) {
 	o := natsOptions(cmd, name, nil)
-	ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), patience, fmt.Errorf("no answer within %s", patience))
 	defer cancel()
 	conn, err := dial(ctx, o)
 	switch {
 	case errors.Is(err, bus.ErrDenied):
 		return nil, err
+	case err != nil && cmd.Context().Err() != nil:
+		return nil, cmd.Context().Err() // nobody waits any more
 	case err != nil:
 		return nil, fmt.Errorf("no NATS server at %s: %w; is --nats-url right?", strings.Join(o.URLs, ", "), err)
 	}

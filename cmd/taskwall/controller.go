@@ -39,7 +39,7 @@ deployments; without --marathon a policy cannot select by taskwall/app.`,
       --marathon http://10.0.0.3:8080 --nats-listen 10.0.0.2:4222 --nats-users users.yaml --nats-nkey controller.nk
   taskwall controller --mesos http://10.0.0.3:5050 --nats-url nats://nats-1:4222,nats://nats-2:4222 --replicas 3`,
 		Args: cobra.NoArgs,
-		RunE: runController,
+		RunE: untilStopped(runController),
 	}
 	f := cmd.Flags()
 	sourceFlags(f)

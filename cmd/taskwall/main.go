@@ -43,7 +43,7 @@ var errNo = errors.New("no")
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends what does not heed the first
 	os.Exit(run(ctx, os.Args[1:]))
 }
 
@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string) int {
 		complain(root, err)
 		return exitNo
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
-		return exitOK // asked to stop
+		err = errors.New("interrupted")
 	}
 	complain(root, err)
 	return exitFailure
@@ -81,29 +81,48 @@ func known(root *cobra.Command, args []string) error {
 	}
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
-	cmd, rest, err := root.Find(args)
-	if err == nil && !cmd.Runnable() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
-		err = fmt.Errorf("unknown command %q for %q", rest[0], cmd.CommandPath())
+	cmd, rest, _ := root.Find(args)
+	if cmd.Runnable() || len(rest) == 0 || strings.HasPrefix(rest[0], "-") {
+		return nil
 	}
-	if err != nil {
-		return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+	meant := ""
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(rest[0]); len(near) > 0 {
+		meant = fmt.Sprintf("did you mean %q? ", near[0])
 	}
-	return nil
+	return usageError{fmt.Errorf("%s has no command %q; %ssee '%s --help'", cmd.CommandPath(), rest[0], meant, cmd.CommandPath())}
 }
 
 // checkArguments makes wrong arguments a mistake of the caller, in cmd and all
-// below it.
+// below it, and says what to write.
 func checkArguments(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+			err := check(cmd, args)
+			if err == nil || errors.As(err, new(usageError)) {
+				return err
 			}
-			return nil
+			what := "arguments are missing"
+			if len(args) > 0 {
+				what = "not understood: " + strings.Join(args, " ")
+			}
+			return usageError{fmt.Errorf("%s; write '%s', or see '%s --help'", what, strings.TrimSuffix(cmd.UseLine(), " [flags]"), cmd.CommandPath())}
 		}
 	}
 	for _, c := range cmd.Commands() {
 		checkArguments(c)
+	}
+}
+
+// untilStopped makes a command one that runs until a signal stops it: that is
+// no failure.
+func untilStopped(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		err := run(cmd, args)
+		if errors.Is(err, context.Canceled) && cmd.Context().Err() != nil {
+			return nil
+		}
+		return err
 	}
 }
 

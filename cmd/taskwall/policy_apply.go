@@ -67,6 +67,9 @@ func runApply(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	if len(wanted) == 0 {
+		return noPolicies(dir)
+	}
 	change := events.PolicyChange{}
 	change.Author, _ = f.GetString("author")
 	change.Commit, _ = f.GetString("commit")
@@ -101,13 +104,35 @@ func runApply(cmd *cobra.Command, _ []string) error {
 	}
 	result, err := controller.Call[controller.ApplyResult](ctx, conn, controller.SubjectApply,
 		controller.ApplyRequest{Change: change, Wait: wait})
+	if cmd.Context().Err() != nil && err != nil {
+		return errors.New("interrupted: whether the change was taken is not known; see 'taskwall policy get'")
+	}
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), result)
+	if !asJSON {
+		printApplied(cmd.OutOrStdout(), change, result, wait)
+	} else if err := printJSON(cmd.OutOrStdout(), result); err != nil {
+		return err
 	}
-	return printApplied(cmd.OutOrStdout(), change, result, wait)
+	late := 0
+	for _, took := range result.Hosts {
+		if took <= 0 {
+			late++
+		}
+	}
+	if late > 0 {
+		return fmt.Errorf("the change is in force in the log, but %d of %d hosts have not reported it as applied within %s; see 'taskwall status'",
+			late, len(result.Hosts), wait)
+	}
+	return nil
+}
+
+// noPolicies says that a directory is most likely another than the one meant: an
+// empty one would pass every check, and --prune would delete all that is in
+// force.
+func noPolicies(dir string) error {
+	return usageError{fmt.Errorf("%s holds no policies (.yaml, .yml and .json files are read); is it the right directory?", dir)}
 }
 
 // fromGit fills in what the git checkout of dir says of its commit. Outside of
@@ -162,7 +187,7 @@ func differences(have, want []events.Resource, prune bool) (put []events.Resourc
 	return put, del
 }
 
-func printApplied(w io.Writer, change events.PolicyChange, r controller.ApplyResult, wait time.Duration) error {
+func printApplied(w io.Writer, change events.PolicyChange, r controller.ApplyResult, wait time.Duration) {
 	for _, c := range r.Changed {
 		fmt.Fprintln(w, c)
 	}
@@ -174,18 +199,11 @@ func printApplied(w io.Writer, change events.PolicyChange, r controller.ApplyRes
 	if len(r.Hosts) == 0 && wait > 0 {
 		fmt.Fprintln(w, "It concerns no task that runs now.")
 	}
-	late := 0
 	for _, host := range events.SortedKeys(r.Hosts) {
 		if took := r.Hosts[host]; took > 0 {
 			fmt.Fprintf(w, "in the kernel of %s after %s\n", host, took.Round(100*time.Microsecond))
 		} else {
-			late++
 			fmt.Fprintf(w, "%s has not reported yet\n", host)
 		}
 	}
-	if late > 0 {
-		return fmt.Errorf("the change is in force in the log, but %d of %d hosts have not reported it as applied within %s; see 'taskwall status'",
-			late, len(r.Hosts), wait)
-	}
-	return nil
 }

@@ -41,6 +41,9 @@ github and sarif show the findings in place in a pull request.`,
 			if err != nil {
 				return err
 			}
+			if report.Resources == 0 && report.Errors == 0 {
+				return noPolicies(dir)
+			}
 			out := cmd.OutOrStdout()
 			switch format, _ := f.GetString("output"); format {
 			case "text":

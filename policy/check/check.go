@@ -60,9 +60,10 @@ var Checks = map[string]string{
 
 // Report is all that was found, sorted by place.
 type Report struct {
-	Errors   int       `json:"errors"`
-	Warnings int       `json:"warnings"`
-	Findings []Finding `json:"findings"`
+	Resources int       `json:"-"` // how many were read, when there are no errors
+	Errors    int       `json:"errors"`
+	Warnings  int       `json:"warnings"`
+	Findings  []Finding `json:"findings"`
 }
 
 // Options say what to look at.
@@ -100,6 +101,7 @@ func Directory(dir string, o Options) (*Report, error) {
 		return nil, err
 	}
 	if err == nil {
+		r.report.Resources = len(docs)
 		r.all(docs)
 	}
 	return r.done(), nil
