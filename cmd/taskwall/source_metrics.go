@@ -21,7 +21,7 @@ type sourceMetrics struct {
 
 // counted is a source with counters: a struct whose uint64 fields only grow.
 type counted interface {
-	counters() (source string, connected bool, counters any)
+	counters() (source string, connected bool, hidden int, counters any)
 }
 
 // Describe implements prometheus.Collector. The counters are found when they
@@ -39,13 +39,16 @@ func (m *sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 		if !ok {
 			continue
 		}
-		source, connected, counters := c.counters()
+		source, connected, hidden, counters := c.counters()
 		up := 0.0
 		if connected {
 			up = 1
 		}
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_connected",
 			"Whether the source follows its leader.", []string{"source"}, nil), prometheus.GaugeValue, up, source)
+		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_hidden",
+			"Mesos agents on which more runs than is shown; Marathon apps that are not shown though their tasks run.",
+			[]string{"source"}, nil), prometheus.GaugeValue, float64(hidden), source)
 		v := reflect.ValueOf(counters)
 		for i := range v.NumField() {
 			if v.Field(i).Kind() != reflect.Uint64 {
@@ -82,12 +85,12 @@ func snake(name string) string {
 	return b.String()
 }
 
-func (m mesosSource) counters() (string, bool, any) {
+func (m mesosSource) counters() (string, bool, int, any) {
 	st := m.s.Status()
-	return "mesos", st.Connected, st.Counters
+	return "mesos", st.Connected, st.Hidden, st.Counters
 }
 
-func (m marathonSource) counters() (string, bool, any) {
+func (m marathonSource) counters() (string, bool, int, any) {
 	st := m.s.Status()
-	return "marathon", st.Connected, st.Counters
+	return "marathon", st.Connected, st.Hidden, st.Counters
 }

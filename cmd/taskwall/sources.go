@@ -70,14 +70,15 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 		m := m
 		m.Since = since // what began and ended since then, unseen, the master still remembers
 		registered := newFrameworks(known)
-		ms, err := mesos.New(m, registered.watch(sink), known)
+		run := newRunning(known)
+		ms, err := mesos.New(m, registered.watch(run.watch(sink)), known)
 		if err != nil {
 			return nil, usageError{err}
 		}
 		sources := []controller.Source{mesosSource{ms}}
 		if len(a.Members) > 0 {
 			a := a
-			a.Active = registered.isActive
+			a.Active, a.Running = registered.isActive, run.of
 			as, err := marathon.New(a, sink, known)
 			if err != nil {
 				return nil, usageError{err}
@@ -126,7 +127,11 @@ func (m mesosSource) Run(ctx context.Context) error { return m.s.Run(ctx) }
 
 func (m mesosSource) Status() controller.SourceStatus {
 	st := m.s.Status()
-	return controller.SourceStatus{Name: "mesos", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError}
+	out := controller.SourceStatus{Name: "mesos", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError}
+	if st.Hidden > 0 {
+		out.Warning = fmt.Sprintf("on %d Mesos agents more runs than the master shows: may the principal view all frameworks, tasks, executors and roles?", st.Hidden)
+	}
+	return out
 }
 
 type marathonSource struct{ s *marathon.Source }
@@ -135,5 +140,10 @@ func (m marathonSource) Run(ctx context.Context) error { return m.s.Run(ctx) }
 
 func (m marathonSource) Status() controller.SourceStatus {
 	st := m.s.Status()
-	return controller.SourceStatus{Name: "marathon", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError}
+	out := controller.SourceStatus{Name: "marathon", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError}
+	if st.Hidden > 0 {
+		out.Warning = fmt.Sprintf("tasks run of %d apps that Marathon does not show (%s): may the user view all groups, apps and pods?",
+			st.Hidden, strings.Join(st.HiddenApps, ", "))
+	}
+	return out
 }

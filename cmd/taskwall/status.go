@@ -53,9 +53,12 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	for _, s := range st.Sources {
 		state := "connected to " + s.Peer
 		if !s.Connected {
-			state = "NOT CONNECTED: " + dash(s.Error)
+			state = "NOT CONNECTED: " + dash(plain(s.Error))
 		}
 		fmt.Fprintf(w, "Source %s: %s, for %s.\n", s.Name, state, age(now.Sub(s.Since)))
+		if s.Warning != "" {
+			fmt.Fprintf(w, "Source %s: WARNING: %s\n", s.Name, plain(s.Warning))
+		}
 	}
 	printKeeping(w, st.Log, now)
 	if st.Refusal != nil {
@@ -115,7 +118,7 @@ func hostProblems(st controller.Status, now time.Time) (problems []string) {
 	return problems
 }
 
-// plain is a text of a host's without what a terminal would take for a command.
+// plain is a text of somebody else's without what a terminal would take for a command.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

@@ -64,3 +64,19 @@ func TestStatusShowsSilentAgents(t *testing.T) {
 		}
 	}
 }
+
+// What a source does not see is said though it is connected.
+func TestStatusShowsWarningsOfSources(t *testing.T) {
+	now := time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC)
+	st := controller.Status{Sources: []controller.SourceStatus{
+		{Name: "mesos", Connected: true, Peer: "m1:5050", Since: now},
+		{Name: "marathon", Connected: true, Peer: "m1:8080", Since: now, Warning: "tasks run of 1 apps (/a\x1b[2J)"},
+	}}
+	var out strings.Builder
+	if err := printStatus(&out, st, now); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); !strings.Contains(got, "\nSource marathon: WARNING: tasks run of 1 apps (/a [2J)\n") || strings.Count(got, "WARNING") != 1 {
+		t.Errorf("it says\n%q", got)
+	}
+}

@@ -108,12 +108,19 @@ func (c *client) follow(ctx context.Context, base *url.URL) (*http.Response, *ur
 // (CLUSTER-API 1.1).
 const leaderHeader = "X-Marathon-Leader"
 
+// longest is how many times as long as Config.CallTimeout an answer may take
+// to arrive that never falls silent: tens of megabytes from a busy Marathon.
+const longest = 10
+
 // get reads a REST resource of the leader into v. It returns errNotFound when
-// Marathon says that there is none. What another leader says than the stream's
-// is an error: half a picture of each would be one of none.
+// Marathon says that there is none, errForbidden when it does not let us view
+// it. What another leader says than the stream's is an error: half a picture of
+// each would be one of none.
 func (c *client) get(ctx context.Context, path string, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, longest*c.cfg.CallTimeout)
 	defer cancel()
+	ctx, silence := context.WithCancelCause(ctx)
+	defer silence(nil)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.leader.String()+path, nil)
 	if err != nil {
 		return err
@@ -132,10 +139,16 @@ func (c *client) get(ctx context.Context, path string, v any) error {
 	case resp.StatusCode == http.StatusOK:
 	case resp.StatusCode == http.StatusNotFound && saysMarathon(resp):
 		return errNotFound
+	case resp.StatusCode == http.StatusForbidden:
+		return fmt.Errorf("%w: %s: %w", errForbidden, path, c.members.Refused(resp))
 	default:
 		return c.members.Refused(resp)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, int64(c.cfg.MaxAnswer)+1))
+	arriving := &connect.Watch{R: resp.Body, Patience: c.cfg.CallTimeout, Expired: func() { silence(ErrStalled) }}
+	body, err := io.ReadAll(io.LimitReader(arriving, int64(c.cfg.MaxAnswer)+1))
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
 	if err == nil && len(body) > c.cfg.MaxAnswer {
 		err = ErrTooLarge
 	}

@@ -33,8 +33,9 @@ type Config struct {
 	// Silence is how long the stream may say nothing, not even the blank line
 	// that Marathon writes every 10 s. Default 35 s.
 	Silence time.Duration
-	// CallTimeout bounds a REST call, and the wait for the stream's headers and
-	// for its first event. Default 30 s: a standby proxies for 10 s.
+	// CallTimeout bounds the wait for an answer's headers, for more of its body,
+	// and for the stream's first event; a whole answer may take ten times as
+	// long. Default 30 s: a standby proxies for 10 s.
 	CallTimeout time.Duration
 	// Resync is how often everything is compared. Default 5 min.
 	Resync time.Duration
@@ -46,6 +47,12 @@ type Config struct {
 	// the Marathon that is known is, another is not believed: its members would
 	// take every app's name away. May be called at any time; default: none is.
 	Active func(framework string) bool
+
+	// Running are the apps and pods of which a framework's tasks run, each once,
+	// as far as Mesos tells. What of them Marathon never shows is warned of: it
+	// leaves out silently what the user may not view. May be called at any time;
+	// default: none is known.
+	Running func(framework string) []string
 
 	// RetryMin and RetryMax bound the waits between attempts to connect.
 	// Default 500 ms and 15 s.
@@ -69,6 +76,9 @@ func (c Config) withDefaults() Config {
 	def(&c.Logger, slog.New(slog.DiscardHandler))
 	if c.Active == nil {
 		c.Active = func(string) bool { return false }
+	}
+	if c.Running == nil {
+		c.Running = func(string) []string { return nil }
 	}
 	if c.Now == nil {
 		c.Now = time.Now

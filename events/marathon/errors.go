@@ -18,5 +18,9 @@ var (
 	// ErrForeign: another Marathon than the one whose apps are known.
 	ErrForeign = errors.New("another Marathon")
 
-	errNotFound = errors.New("not found")
+	// ErrStalled: an answer stopped arriving in its middle.
+	ErrStalled = errors.New("the answer stopped arriving")
+
+	errNotFound  = errors.New("not found")
+	errForbidden = errors.New("may not be viewed")
 )

@@ -38,6 +38,7 @@ func (s *session) snapshot(ctx context.Context) error {
 		return err
 	}
 	s.tidy() // also when no session lasts
+	s.lookForHidden()
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
@@ -125,6 +126,8 @@ func (s *session) readGroup(ctx context.Context, id string) error {
 	case errors.Is(err, errNotFound) && id != "/":
 		s.gone(id, nil) // with all that was in it
 		return nil
+	case errors.Is(err, errForbidden) && id != "/":
+		return s.forbidden(err)
 	case err != nil:
 		return err
 	case w.ID == "" || absolute(w.ID) != id:
@@ -258,6 +261,9 @@ func (s *session) readApp(ctx context.Context, id string) error {
 		s.appGone(id)
 		return nil
 	}
+	if errors.Is(err, errForbidden) {
+		return s.forbidden(err)
+	}
 	a, ok := s.limits.app(&w.App)
 	return s.putRead(id, a, ok, err)
 }
@@ -268,6 +274,9 @@ func (s *session) readPod(ctx context.Context, id string) error {
 	if errors.Is(err, errNotFound) {
 		s.appGone(id)
 		return nil
+	}
+	if errors.Is(err, errForbidden) {
+		return s.forbidden(err)
 	}
 	a, ok := s.limits.pod(&w)
 	return s.putRead(id, a, ok, err)
@@ -311,7 +320,10 @@ func (s *session) readVersion(ctx context.Context, v version) error {
 		err = s.get(ctx, "/v2/apps"+escape(v.id)+"/versions/"+url.PathEscape(v.version), &app)
 		a, ok = s.limits.app(&app)
 	}
-	if err != nil && !errors.Is(err, errNotFound) {
+	switch {
+	case errors.Is(err, errForbidden):
+		return s.forbidden(err)
+	case err != nil && !errors.Is(err, errNotFound):
 		return err
 	}
 	if len(s.versions) >= maxVersions {

@@ -40,6 +40,10 @@ type Source struct {
 	// when: the event of their end may be on its way.
 	missing map[string]time.Time
 
+	// absent are the apps whose tasks run and that Marathon does not show, and
+	// since when.
+	absent map[string]time.Time
+
 	trouble connect.Said // why there is no connection
 	odd     connect.Said // answers that are none
 }

@@ -2,6 +2,7 @@ package marathon
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,10 +17,14 @@ type Status struct {
 	LastErrorAt time.Time `json:"lastErrorAt,omitzero"`
 	// Synced is when everything was last compared, Heard when the last event
 	// was looked at.
-	Synced   time.Time `json:"synced,omitzero"`
-	Heard    time.Time `json:"heard,omitzero"`
-	Queued   int       `json:"queued"` // events that wait to be looked at
-	Counters Counters  `json:"counters"`
+	Synced time.Time `json:"synced,omitzero"`
+	Heard  time.Time `json:"heard,omitzero"`
+	Queued int       `json:"queued"` // events that wait to be looked at
+	// Hidden is how many apps Marathon does not show though their tasks run, and
+	// HiddenApps the first of them.
+	Hidden     int      `json:"hidden"`
+	HiddenApps []string `json:"hiddenApps,omitempty"`
+	Counters   Counters `json:"counters"`
 }
 
 // Counters only grow, from 0 at New.
@@ -31,7 +36,8 @@ type Counters struct {
 	Events    uint64 `json:"events"`    // made durable in the log
 	Connects  uint64 `json:"connects"`  // streams that were attached
 	Failures  uint64 `json:"failures"`  // attempts to connect, or streams, that failed
-	Malformed uint64 `json:"malformed"` // events that could not be decoded, or were too large
+	Malformed uint64 `json:"malformed"` // events and answers that could not be decoded, were too large, or not whole
+	Forbidden uint64 `json:"forbidden"` // single groups, apps and pods that we may not view
 	Unknown   uint64 `json:"unknown"`   // events of a type that means nothing to us
 	Retries   uint64 `json:"retries"`   // attempts to append that failed
 	// Dropped counts what was too large or too much to keep, by what it was:
@@ -56,6 +62,7 @@ func (b *board) read() Status {
 	defer b.mu.Unlock()
 	s := b.s
 	s.Counters.Dropped = maps.Clone(s.Counters.Dropped)
+	s.HiddenApps = slices.Clone(s.HiddenApps)
 	return s
 }
 

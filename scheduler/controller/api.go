@@ -81,6 +81,7 @@ type SourceStatus struct {
 	Peer      string    `json:"peer,omitempty"` // whom it is connected to
 	Since     time.Time `json:"since"`
 	Error     string    `json:"error,omitempty"`
+	Warning   string    `json:"warning,omitempty"` // what is wrong though it is connected
 }
 
 // ApplyRequest asks to put one policy change into the log.

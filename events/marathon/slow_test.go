@@ -1,0 +1,88 @@
+package marathon
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/taskwall/taskwall/events"
+)
+
+// A big cluster's apps are tens of megabytes, which a busy Marathon takes its
+// time to write: an answer that arrives, however slowly, is waited for.
+func TestALargeAnswerThatArrivesSlowlyIsTaken(t *testing.T) {
+	const apps = 1000
+	var list strings.Builder
+	for i := range apps {
+		if i > 0 {
+			list.WriteByte(',')
+		}
+		list.WriteString(app(fmt.Sprintf("/shop/app-%d", i), v1, `,"cmd2":"`+strings.Repeat("x", 1000)+`"`))
+	}
+	answer := group(list.String(), "")
+	if len(answer) < 1<<20 {
+		t.Fatalf("%d bytes fit into one read", len(answer))
+	}
+	f := newFake()
+	f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/groups" {
+			return false
+		}
+		const parts = 8
+		for i := range parts {
+			_, _ = io.WriteString(w, answer[i*len(answer)/parts:(i+1)*len(answer)/parts])
+			w.(http.Flusher).Flush()
+			time.Sleep(20 * time.Second)
+		}
+		return true
+	}
+	bubble(t, f, Config{Silence: time.Hour}, func(t *testing.T, l *log, s *Source) {
+		l.until(t, "all apps are known", func(c *events.Cluster) bool { return len(c.Apps) == apps })
+		if st := s.Status().Counters; st.Failures != 0 || st.Malformed != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// One that stops in its middle, or never ends, is given up.
+func TestAnAnswerThatStopsIsGivenUp(t *testing.T) {
+	for name, tt := range map[string]struct {
+		pause time.Duration // between bytes
+		most  time.Duration
+	}{
+		"it stops":    {time.Hour, time.Minute},
+		"it trickles": {20 * time.Second, 6 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var healed atomic.Bool
+			f := newFake()
+			shows(v1)(f)
+			f.before = func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/v2/groups" || healed.Load() {
+					return false
+				}
+				for {
+					_, _ = io.WriteString(w, " ")
+					w.(http.Flusher).Flush()
+					select {
+					case <-time.After(tt.pause):
+					case <-r.Context().Done():
+						return true
+					}
+				}
+			}
+			bubble(t, f, Config{Silence: 24 * time.Hour}, func(t *testing.T, l *log, s *Source) {
+				time.Sleep(tt.most)
+				if st := s.Status(); st.Counters.Failures == 0 || st.Connected {
+					t.Errorf("after %v: %+v", tt.most, st)
+				}
+				healed.Store(true)
+				l.until(t, "the app is known", appIs("/shop/web", v1))
+			})
+		})
+	}
+}
