@@ -14,28 +14,31 @@ import (
 func TestAnswersThatAreNoneTakeNoAppAway(t *testing.T) {
 	whole := group(app("/shop/web", v1, ""), "")
 	for name, answer := range map[string]string{
-		"an empty object":       `{}`,
-		"an empty list":         `[]`,
-		"nothing":               `null`,
-		"a message":             `{"message":"The server is not ready"}`,
-		"another group":         shopGroup("", ""),
-		"only an id":            `{"id":"/"}`,
-		"no lists":              `{"id":"/","version":"` + v1 + `","dependencies":[],"enforceRole":false}`,
-		"no apps":               `{"id":"/","version":"` + v1 + `","pods":[],"groups":[]}`,
-		"no pods":               `{"id":"/","version":"` + v1 + `","apps":[],"groups":[]}`,
-		"no groups":             `{"id":"/","version":"` + v1 + `","apps":[],"pods":[]}`,
-		"lists that are null":   `{"id":"/","version":"` + v1 + `","apps":null,"pods":null,"groups":null}`,
-		"a group without lists": `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[{"id":"/shop"}]}`,
-		"a deep one without":    `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[{"id":"/shop","apps":[],"pods":[],"groups":[{"id":"/shop/a","pods":[],"groups":[]}]}]}`,
-		"nothing may be viewed": `{"id":"/","apps":[],"pods":[],"groups":[],"dependencies":[]}`,
-		"apps are no list":      `{"id":"/","version":"` + v1 + `","apps":{},"pods":[],"groups":[]}`,
-		"groups are a message":  `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":"forbidden"}`,
-		"a group is no object":  `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[7]}`,
-		"a group without an id": `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[{"apps":[],"pods":[],"groups":[]}]}`,
-		"an app without an id":  `{"id":"/","version":"` + v1 + `","apps":[{"version":"x"}],"pods":[],"groups":[]}`,
-		"a pod without a spec":  `{"id":"/","version":"` + v1 + `","apps":[],"pods":[{"id":"/shop/db"}],"groups":[]}`,
-		"a page":                `<html>Welcome</html>`,
-		"half":                  whole[:len(whole)/2],
+		"an empty object":         `{}`,
+		"an empty list":           `[]`,
+		"nothing":                 `null`,
+		"a message":               `{"message":"The server is not ready"}`,
+		"another group":           shopGroup("", ""),
+		"only an id":              `{"id":"/"}`,
+		"no lists":                `{"id":"/","version":"` + v1 + `","dependencies":[],"enforceRole":false}`,
+		"no apps":                 `{"id":"/","version":"` + v1 + `","pods":[],"groups":[]}`,
+		"no pods":                 `{"id":"/","version":"` + v1 + `","apps":[],"groups":[]}`,
+		"no groups":               `{"id":"/","version":"` + v1 + `","apps":[],"pods":[]}`,
+		"lists that are null":     `{"id":"/","version":"` + v1 + `","apps":null,"pods":null,"groups":null}`,
+		"a group without lists":   `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[{"id":"/shop"}]}`,
+		"a deep one without":      `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[{"id":"/shop","apps":[],"pods":[],"groups":[{"id":"/shop/a","pods":[],"groups":[]}]}]}`,
+		"nothing may be viewed":   `{"id":"/","apps":[],"pods":[],"groups":[],"dependencies":[]}`,
+		"apps are no list":        `{"id":"/","version":"` + v1 + `","apps":{},"pods":[],"groups":[]}`,
+		"groups are a message":    `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":"forbidden"}`,
+		"a group is no object":    `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[7]}`,
+		"a group without an id":   `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[{"apps":[],"pods":[],"groups":[]}]}`,
+		"an app of another group": `{"id":"/","version":"` + v1 + `","apps":[` + app("/shop/foreign", v1, "") + `],"pods":[],"groups":[]}`,
+		"a relative id":           `{"id":"/","version":"` + v1 + `","apps":[` + app("web", v1, "") + `],"pods":[],"groups":[]}`,
+		"a group of another":      `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[` + `{"id":"/a/b","version":"` + v1 + `","apps":[` + app("/a/b/c", v1, "") + `],"pods":[],"groups":[]}` + `]}`,
+		"an app without an id":    `{"id":"/","version":"` + v1 + `","apps":[{"version":"x"}],"pods":[],"groups":[]}`,
+		"a pod without a spec":    `{"id":"/","version":"` + v1 + `","apps":[],"pods":[{"id":"/shop/db"}],"groups":[]}`,
+		"a page":                  `<html>Welcome</html>`,
+		"half":                    whole[:len(whole)/2],
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, l, s := shop(t)
@@ -46,8 +49,8 @@ func TestAnswersThatAreNoneTakeNoAppAway(t *testing.T) {
 				<-f.opened
 				f.drop()
 			}
-			if !appIs("/shop/web", v1)(l.folded()) {
-				t.Error("the app was taken for deleted")
+			if c := l.folded(); !appIs("/shop/web", v1)(c) || len(c.Apps) != 1 {
+				t.Errorf("the app was taken for deleted, or another taken in: %v", c.Apps)
 			}
 			f.set("/v2/groups", group("", ""))
 			f.drop()
@@ -146,7 +149,7 @@ func TestAnotherMarathonIsBelievedWhenTheKnownOneIsNoLongerActive(t *testing.T) 
 	l.until(t, "the app is known", appIs("/shop/web", v1))
 
 	f.set("/v2/info", `{"name":"marathon","version":"1.11.0","frameworkId":"fw-2","leader":"m9:8080"}`)
-	f.set("/v2/groups", group(app("/other", v1, ""), ""))
+	f.set("/v2/groups", group(app("/shop/other", v1, ""), ""))
 	was := s.Status().Counters.Failures
 	f.drop()
 	for s.Status().Counters.Failures < was+3 {
@@ -174,11 +177,11 @@ func TestAnotherMarathonIsBelievedWhenTheKnownOneIsNoLongerActive(t *testing.T) 
 		t.Errorf("a Marathon without a framework was believed: %+v, %v", c.Marathon, c.Apps)
 	}
 
-	f.set("/v2/groups", group(app("/other", v1, ""), ""))
+	f.set("/v2/groups", group(app("/shop/other", v1, ""), ""))
 	f.set("/v2/info", `{"name":"marathon","version":"1.11.0","frameworkId":"fw-2","leader":"m9:8080"}`)
 	ended.Store(true)
 	l.until(t, "the new Marathon is known", func(c *events.Cluster) bool {
-		return c.Marathon.Framework == "fw-2" && len(c.Apps) == 1 && c.Apps["/other"].ID != ""
+		return c.Marathon.Framework == "fw-2" && len(c.Apps) == 1 && c.Apps["/shop/other"].ID != ""
 	})
 }
 

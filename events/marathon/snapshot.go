@@ -162,22 +162,24 @@ func (s *session) gone(group string, found map[string]bool) {
 	}
 }
 
-// putGroup takes what is in a group and below it.
+// putGroup takes what is in a group and below it, but nothing that is elsewhere.
 func (s *session) putGroup(w *wireGroup, found map[string]bool) {
 	for i := range w.Apps {
-		if a, ok := s.limits.app(&w.Apps[i]); ok {
+		if a, ok := s.limits.app(&w.Apps[i]); ok && w.holds(a.ID) {
 			found[a.ID] = true
 			s.putApp(a)
 		}
 	}
 	for i := range w.Pods {
-		if a, ok := s.limits.pod(&w.Pods[i].Spec); ok {
+		if a, ok := s.limits.pod(&w.Pods[i].Spec); ok && w.holds(a.ID) {
 			found[a.ID] = true
 			s.putApp(a)
 		}
 	}
 	for i := range w.Groups {
-		s.putGroup(&w.Groups[i], found)
+		if w.holds(w.Groups[i].ID) {
+			s.putGroup(&w.Groups[i], found)
+		}
 	}
 }
 

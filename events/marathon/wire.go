@@ -3,6 +3,7 @@ package marathon
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -27,29 +28,37 @@ type wireGroup struct {
 	Groups  list[wireGroup] `json:"groups"`
 }
 
-// whole reports whether a group has all the lists that were asked for, its id,
-// and so has each below it. Marathon writes an empty list as [], at every
-// depth (CLUSTER-API 2): one that is not there says nothing of what is in it.
+// whole reports whether a group has all the lists that were asked for, and its
+// own names in them, and so has each below it. Marathon writes an empty list as
+// [], at every depth (CLUSTER-API 2): one that is not there says nothing of what
+// is in it.
 func (g *wireGroup) whole() bool {
-	if g.ID == "" || g.Apps == nil || g.Pods == nil || g.Groups == nil {
+	if g.Apps == nil || g.Pods == nil || g.Groups == nil {
 		return false
 	}
 	for i := range g.Apps {
-		if g.Apps[i].ID == "" {
+		if !g.holds(g.Apps[i].ID) {
 			return false
 		}
 	}
 	for i := range g.Pods {
-		if g.Pods[i].Spec.ID == "" {
+		if !g.holds(g.Pods[i].Spec.ID) {
 			return false
 		}
 	}
 	for i := range g.Groups {
-		if !g.Groups[i].whole() {
+		if !g.holds(g.Groups[i].ID) || !g.Groups[i].whole() {
 			return false
 		}
 	}
 	return true
+}
+
+// holds reports whether an id is one of something directly in the group.
+// Marathon's answers have absolute ids alone (CLUSTER-API 1.3).
+func (g *wireGroup) holds(id string) bool {
+	name, in := strings.CutPrefix(id, strings.TrimSuffix(absolute(g.ID), "/")+"/")
+	return in && name != "" && !strings.Contains(name, "/")
 }
 
 // list is one whose absence from an answer means something: what is no list
