@@ -12,12 +12,7 @@ import (
 
 // step does one thing to the cluster: what its users do, or what goes wrong.
 func (h *history) step(ctx context.Context) {
-	type op struct {
-		name   string
-		weight int
-		do     func()
-	}
-	ops := []op{
+	h.choose([]op{
 		{"create app", 8, func() { h.create(ctx, false) }},
 		{"create pod", 4, func() { h.create(ctx, true) }},
 		{"scale", 5, func() { h.change(ctx, fmt.Sprintf(`{"instances":%d}`, h.rng.IntN(5))) }},
@@ -47,7 +42,18 @@ func (h *history) step(ctx context.Context) {
 		{"the log fails", 3, func() { h.log.fail(h.rng.Float64() * 0.8) }},
 		{"the log is slow", 2, func() { h.log.slow(time.Duration(h.rng.Int64N(int64(time.Second)))) }},
 		{"the log recovers", 4, func() { h.log.fail(0); h.log.slow(0) }},
-	}
+	})
+}
+
+// op is something that may happen, the likelier the greater its weight.
+type op struct {
+	name   string
+	weight int
+	do     func()
+}
+
+// choose does one of the operations.
+func (h *history) choose(ops []op) {
 	total := 0
 	for _, o := range ops {
 		total += o.weight

@@ -53,7 +53,7 @@ func TestReconciliation(t *testing.T) {
 		t.Run(fmt.Sprint("history=", seed), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				h := &history{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 7))}
+				h := newHistory(t, seed)
 				h.play()
 				sum.add(h)
 			})
@@ -73,6 +73,8 @@ type history struct {
 	mesos    *mesos.Source
 	marathon *marathon.Source
 	began    time.Time
+	resync   time.Duration // between comparisons of the whole state
+	slack    int           // events that a stream may be behind before Marathon cuts it
 	ops      map[string]int
 	apps     map[string]bool // by path: pod
 
@@ -83,11 +85,17 @@ type history struct {
 	next int
 }
 
+func newHistory(t *testing.T, seed uint64) *history {
+	rng := rand.New(rand.NewPCG(seed, 7))
+	return &history{
+		t: t, seed: seed, rng: rng, began: time.Now(), resync: 500 * time.Millisecond, slack: 1 << (2 + rng.IntN(8)),
+		ops: map[string]int{}, apps: map[string]bool{}, gone: map[string]bool{}, dead: map[string]bool{},
+	}
+}
+
 func (h *history) play() {
 	ctx, cancel := context.WithTimeout(h.t.Context(), 3*time.Minute)
 	defer cancel()
-	h.began = time.Now()
-	h.ops, h.apps, h.gone, h.dead = map[string]int{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	if err := h.start(ctx); err != nil {
 		h.t.Errorf("history %d: %v", h.seed, err)
 		return
@@ -100,7 +108,7 @@ func (h *history) play() {
 		time.Sleep(h.pause())
 	}
 	h.calm(ctx)
-	h.settle(ctx)
+	h.settle(ctx, time.Minute)
 	seen()
 	stop()
 	for _, p := range h.log.troubles() {
@@ -129,7 +137,7 @@ func (h *history) start(ctx context.Context) (err error) {
 		LegacyTaskIDs: h.rng.IntN(4) == 0,
 		RootLag:       time.Duration(h.rng.IntN(20)) * time.Millisecond, AttachLag: time.Duration(h.rng.IntN(20)) * time.Millisecond,
 		KeepAlive: 200 * time.Millisecond, Heartbeat: 200 * time.Millisecond, PingTimeout: 300 * time.Millisecond,
-		NotReadyFor: time.Duration(h.rng.IntN(50)) * time.Millisecond, Outstanding: 1 << (2 + h.rng.IntN(8)),
+		NotReadyFor: time.Duration(h.rng.IntN(50)) * time.Millisecond, Outstanding: h.slack,
 		PaperIP: func(host string, n int) string {
 			return fmt.Sprintf("10.%s.%d.%d", strings.TrimPrefix(host, "h"), n>>8&0xff, n&0xff)
 		},
@@ -152,14 +160,14 @@ func (h *history) follow() (stop func()) {
 	}
 	ms, err := mesos.New(mesos.Config{
 		Masters: h.c.MasterURLs(), Encoding: encoding, CallTimeout: 2 * time.Second, Heartbeats: 2,
-		PollAgents: 200 * time.Millisecond, Resync: 500 * time.Millisecond, Linger: 500 * time.Millisecond,
+		PollAgents: 200 * time.Millisecond, Resync: h.resync, Linger: 500 * time.Millisecond,
 		RetryMin: 5 * time.Millisecond, RetryMax: 100 * time.Millisecond, Dial: h.net.DialContext,
 	}, h.log, nil)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	as, err := marathon.New(marathon.Config{
-		Members: h.c.MarathonURLs(), CallTimeout: 2 * time.Second, Silence: 10 * time.Second, Resync: 500 * time.Millisecond,
+		Members: h.c.MarathonURLs(), CallTimeout: 2 * time.Second, Silence: 10 * time.Second, Resync: h.resync,
 		Settle: 5 * time.Millisecond, RetryMin: 5 * time.Millisecond, RetryMax: 100 * time.Millisecond, Dial: h.net.DialContext,
 	}, h.log, nil)
 	if err != nil {
@@ -280,18 +288,18 @@ func (h *history) listed() map[string]bool {
 }
 
 // settle waits for the log to add up to the truth.
-func (h *history) settle(ctx context.Context) {
-	deadline := time.Now().Add(time.Minute)
+func (h *history) settle(ctx context.Context, patience time.Duration) bool {
+	deadline := time.Now().Add(patience)
 	for {
 		truth, err := h.truth(ctx)
 		told := h.log.picture()
 		h.orphans(truth, told)
 		switch {
 		case err == nil && reflect.DeepEqual(truth, told):
-			return
+			return true
 		case time.Now().After(deadline) || ctx.Err() != nil:
 			h.t.Errorf("history %d did not settle: %v\ntruth (-), log (+)\n%s\n%s", h.seed, err, cmp.Diff(truth, told), h.masterSays())
-			return
+			return false
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
