@@ -35,8 +35,8 @@ type Task struct {
 	Nested           bool      `json:"nested,omitempty"`
 	Networks         []Network `json:"networks,omitempty"`
 	ExecutorNetworks []Network `json:"executorNetworks,omitempty"`
-	Ports     []Port    `json:"ports,omitempty"`
-	Healthy   *bool     `json:"healthy,omitempty"`
+	Ports            []Port    `json:"ports,omitempty"`
+	Healthy          *bool     `json:"healthy,omitempty"`
 	// Reason and Message are those of the latest status, and Since is its time
 	// as the source gives it. A difference in Since alone is no new level.
 	Reason  string    `json:"reason,omitempty"`

@@ -21,7 +21,15 @@ type sourceMetrics struct {
 
 // counted is a source with counters: a struct whose uint64 fields only grow.
 type counted interface {
-	counters() (source string, connected bool, hidden int, counters any)
+	counters() (source string, connected bool, counters any)
+}
+
+// gauged is a source with levels of its own.
+type gauged interface{ gauges() []gauge }
+
+type gauge struct {
+	name, help string
+	value      int
 }
 
 // Describe implements prometheus.Collector. The counters are found when they
@@ -39,16 +47,19 @@ func (m *sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 		if !ok {
 			continue
 		}
-		source, connected, hidden, counters := c.counters()
+		source, connected, counters := c.counters()
 		up := 0.0
 		if connected {
 			up = 1
 		}
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_connected",
 			"Whether the source follows its leader.", []string{"source"}, nil), prometheus.GaugeValue, up, source)
-		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_hidden",
-			"Mesos agents on which more runs than is shown; Marathon apps that are not shown though their tasks run.",
-			[]string{"source"}, nil), prometheus.GaugeValue, float64(hidden), source)
+		if g, ok := s.(gauged); ok {
+			for _, gauge := range g.gauges() {
+				ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_"+gauge.name, gauge.help,
+					[]string{"source"}, nil), prometheus.GaugeValue, float64(gauge.value), source)
+			}
+		}
 		v := reflect.ValueOf(counters)
 		for i := range v.NumField() {
 			if v.Field(i).Kind() != reflect.Uint64 {
@@ -85,12 +96,24 @@ func snake(name string) string {
 	return b.String()
 }
 
-func (m mesosSource) counters() (string, bool, int, any) {
+func (m mesosSource) counters() (string, bool, any) {
 	st := m.s.Status()
-	return "mesos", st.Connected, st.Hidden, st.Counters
+	return "mesos", st.Connected, st.Counters
 }
 
-func (m marathonSource) counters() (string, bool, int, any) {
+func (m mesosSource) gauges() []gauge {
 	st := m.s.Status()
-	return "marathon", st.Connected, st.Hidden, st.Counters
+	return []gauge{
+		{"hidden_agents", "Mesos agents on which more runs than the master shows.", st.Hidden},
+		{"shared_hostnames", "Hostnames that more than one Mesos agent has.", len(st.Shared)},
+	}
+}
+
+func (m marathonSource) counters() (string, bool, any) {
+	st := m.s.Status()
+	return "marathon", st.Connected, st.Counters
+}
+
+func (m marathonSource) gauges() []gauge {
+	return []gauge{{"hidden_apps", "Apps whose tasks run and that Marathon does not show.", m.s.Status().Hidden}}
 }

@@ -127,11 +127,21 @@ func (m mesosSource) Run(ctx context.Context) error { return m.s.Run(ctx) }
 
 func (m mesosSource) Status() controller.SourceStatus {
 	st := m.s.Status()
-	out := controller.SourceStatus{Name: "mesos", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError}
+	return controller.SourceStatus{Name: "mesos", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError, Trouble: mesosTrouble(st)}
+}
+
+// mesosTrouble says what the masters do not show, and which hosts cannot be told
+// apart.
+func mesosTrouble(st mesos.Status) (trouble []string) {
 	if st.Hidden > 0 {
-		out.Warning = fmt.Sprintf("on %d Mesos agents more runs than the master shows: may the principal view all frameworks, tasks, executors and roles?", st.Hidden)
+		trouble = append(trouble, fmt.Sprintf("on %d Mesos agents more runs than the master shows: known tasks keep their networks, others get none; "+
+			"the principal must be allowed to view all frameworks, tasks, executors and roles", st.Hidden))
 	}
-	return out
+	for _, name := range st.Shared {
+		trouble = append(trouble, fmt.Sprintf("several Mesos agents have the hostname %s: they are one host, and only one of them gets networks for its tasks; "+
+			"give each a --hostname of its own", name))
+	}
+	return trouble
 }
 
 type marathonSource struct{ s *marathon.Source }
@@ -140,10 +150,14 @@ func (m marathonSource) Run(ctx context.Context) error { return m.s.Run(ctx) }
 
 func (m marathonSource) Status() controller.SourceStatus {
 	st := m.s.Status()
-	out := controller.SourceStatus{Name: "marathon", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError}
-	if st.Hidden > 0 {
-		out.Warning = fmt.Sprintf("tasks run of %d apps that Marathon does not show (%s): may the user view all groups, apps and pods?",
-			st.Hidden, strings.Join(st.HiddenApps, ", "))
+	return controller.SourceStatus{Name: "marathon", Connected: st.Connected, Peer: st.Leader, Since: st.Since, Error: st.LastError, Trouble: marathonTrouble(st)}
+}
+
+// marathonTrouble says what Marathon does not show.
+func marathonTrouble(st marathon.Status) []string {
+	if st.Hidden == 0 {
+		return nil
 	}
-	return out
+	return []string{fmt.Sprintf("tasks run of %d apps that Marathon does not show (%s): may the user view all groups, apps and pods?",
+		st.Hidden, strings.Join(st.HiddenApps, ", "))}
 }

@@ -56,9 +56,6 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 			state = "NOT CONNECTED: " + dash(plain(s.Error))
 		}
 		fmt.Fprintf(w, "Source %s: %s, for %s.\n", s.Name, state, age(now.Sub(s.Since)))
-		if s.Warning != "" {
-			fmt.Fprintf(w, "Source %s: WARNING: %s\n", s.Name, plain(s.Warning))
-		}
 	}
 	printKeeping(w, st.Log, now)
 	if st.Refusal != nil {
@@ -66,7 +63,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	}
 	endpoints := slices.Clone(st.Endpoints)
 	slices.SortStableFunc(endpoints, func(a, b scheduler.EndpointView) int { return strings.Compare(a.App, b.App) })
-	problems := hostProblems(st, now)
+	problems := append(sourceProblems(st), hostProblems(st, now)...)
 	refused := [][]string{{"REFUSED LABEL", "VALUE", "GUARD", "APP", "TASK"}}
 	for _, e := range endpoints {
 		for _, r := range e.Refused {
@@ -93,6 +90,16 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 		fmt.Fprintln(w, "  "+plain(p))
 	}
 	return nil
+}
+
+// sourceProblems are what the sources cannot see or tell apart.
+func sourceProblems(st controller.Status) (problems []string) {
+	for _, s := range st.Sources {
+		for _, t := range s.Trouble {
+			problems = append(problems, fmt.Sprintf("source %s: %s", s.Name, t))
+		}
+	}
+	return problems
 }
 
 // hostProblems are the agents of which nothing is heard, what is wrong on hosts, and

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskwall/taskwall/events/marathon"
+	"github.com/taskwall/taskwall/events/mesos"
 	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/controller"
 )
@@ -65,18 +67,27 @@ func TestStatusShowsSilentAgents(t *testing.T) {
 	}
 }
 
-// What a source does not see is said though it is connected.
-func TestStatusShowsWarningsOfSources(t *testing.T) {
-	now := time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC)
+// What a source cannot see stands in the status, though it is connected.
+func TestStatusShowsWhatSourcesDoNotSee(t *testing.T) {
 	st := controller.Status{Sources: []controller.SourceStatus{
-		{Name: "mesos", Connected: true, Peer: "m1:5050", Since: now},
-		{Name: "marathon", Connected: true, Peer: "m1:8080", Since: now, Warning: "tasks run of 1 apps (/a\x1b[2J)"},
+		{Name: "mesos", Connected: true, Peer: "m1:5050", Trouble: mesosTrouble(mesos.Status{Hidden: 3, Shared: []string{"node-1"}})},
+		{Name: "marathon", Connected: true, Peer: "m1:8080", Trouble: marathonTrouble(marathon.Status{Hidden: 1, HiddenApps: []string{"/a\x1b[2J"}})},
 	}}
 	var out strings.Builder
-	if err := printStatus(&out, st, now); err != nil {
+	if err := printStatus(&out, st, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if got := out.String(); !strings.Contains(got, "\nSource marathon: WARNING: tasks run of 1 apps (/a [2J)\n") || strings.Count(got, "WARNING") != 1 {
-		t.Errorf("it says\n%q", got)
+	for _, want := range []string{
+		"\nProblems:\n  source mesos: on 3 Mesos agents more runs than the master shows:",
+		"must be allowed to view all frameworks, tasks, executors and roles\n",
+		"\n  source mesos: several Mesos agents have the hostname node-1:",
+		"\n  source marathon: tasks run of 1 apps that Marathon does not show (/a [2J): ",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it lacks %q:\n%s", want, out.String())
+		}
+	}
+	if none := append(mesosTrouble(mesos.Status{Connected: true}), marathonTrouble(marathon.Status{})...); len(none) > 0 {
+		t.Errorf("trouble without cause: %q", none)
 	}
 }

@@ -234,7 +234,7 @@ func TestATaskOfTheRecordingInFull(t *testing.T) {
 				Nested:           true,
 				Networks:         []events.Network{{Name: "recnet", Labels: map[string]string{"net-app": "h1-own"}, Addresses: []string{"10.213.0.7"}}},
 				ExecutorNetworks: []events.Network{{Name: "recnet", Labels: map[string]string{"net-app": "group2"}}},
-				Reason:   "REASON_FRAMEWORK_REMOVED", Message: "Framework " + fw1 + " removed", Since: at(1795395783240498),
+				Reason:           "REASON_FRAMEWORK_REMOVED", Message: "Framework " + fw1 + " removed", Since: at(1795395783240498),
 			},
 		} {
 			got := c.Tasks[want.Key()]

@@ -202,6 +202,7 @@ func (s *Source) agents(w *wireAgents, skip map[string]bool, partial bool) {
 	if partial {
 		return
 	}
+	s.sayShared(w.Agents)
 	for _, id := range events.SortedKeys(s.mirror.Picture().Hosts) {
 		h := s.mirror.Picture().Hosts[id]
 		switch other := at[placeOf(h)]; {

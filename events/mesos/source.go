@@ -42,6 +42,7 @@ type Source struct {
 	touched map[string]bool
 	// heard is up to when the log has all that happened.
 	heard      time.Time
+	shared     []string     // the hostnames that several agents have
 	complained bool         // that the master does not show all
 	trouble    connect.Said // why there is no connection
 	doubt      string       // why the whole state should be compared soon

@@ -20,6 +20,9 @@ type Status struct {
 	Heard  time.Time `json:"heard,omitzero"`
 	// Hidden is on how many agents more runs than the master shows us.
 	Hidden int `json:"hidden,omitempty"`
+	// Shared are the hostnames that more than one registered agent has: to us
+	// they are one host.
+	Shared []string `json:"shared,omitempty"`
 	// Queued is the number of records that wait to be reduced.
 	Queued   int      `json:"queued"`
 	Counters Counters `json:"counters"`

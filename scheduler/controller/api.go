@@ -81,7 +81,9 @@ type SourceStatus struct {
 	Peer      string    `json:"peer,omitempty"` // whom it is connected to
 	Since     time.Time `json:"since"`
 	Error     string    `json:"error,omitempty"`
-	Warning   string    `json:"warning,omitempty"` // what is wrong though it is connected
+	// Trouble is what the source cannot see or tell apart now, though it is
+	// connected.
+	Trouble []string `json:"trouble,omitempty"`
 }
 
 // ApplyRequest asks to put one policy change into the log.
