@@ -30,6 +30,7 @@ type fakeMaster struct {
 	subs    int
 	calls   map[string]int
 	failing map[string]bool // GET calls that are answered 503
+	held    chan struct{}   // if not nil: answers to GET calls wait for its end
 	auths   []string        // Authorization headers seen
 	opened  chan struct{}
 }
@@ -96,7 +97,11 @@ func (m *fakeMaster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET_EXECUTORS":
 		resp = wireResponse{Type: call.Type, GetExecutors: &state.Executors}
 	}
+	held := m.held
 	m.mu.Unlock()
+	if held != nil && call.Type != "SUBSCRIBE" {
+		<-held
+	}
 	if status != 0 {
 		for k, v := range header {
 			w.Header()[k] = v

@@ -196,23 +196,31 @@ func TestATaskThatWasDroppedIsSoonGone(t *testing.T) {
 
 // TestAnAnswerIsNotBelievedAgainstTheStream: an agent that was added after
 // GET_AGENTS was asked is not missing from its answer.
+// An answer to GET_AGENTS is of some moment after it was asked for: of agents
+// that the stream has spoken of since, the stream is believed.
 func TestAnAnswerIsNotBelievedAgainstTheStream(t *testing.T) {
-	s, err := New(Config{Masters: []string{"m:1"}}, newLog(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := wAgent("a1", "h1")
-	s.agents(&wireAgents{Agents: []wireAgent{first}}, nil, false)
-	s.touched = map[string]bool{} // as when GET_AGENTS is asked
-	ev := agentAdded(wAgent("a2", "h2"))
-	s.record(&ev)
-	removed := wireEvent{AgentRemoved: &wireAgentRemoved{AgentID: value{"a1"}}}
-	s.record(&removed)
-	s.agents(&wireAgents{Agents: []wireAgent{first}}, s.touched, false) // of the moment before both
-	hosts := s.mirror.Picture().Hosts
-	if !hosts["a2"].Reachable || hosts["a1"].Name != "" {
-		t.Errorf("hosts %v", hosts)
-	}
+	story(t, Config{PollAgents: time.Minute}, func(m *fakeMaster, _ *Source, l *log) {
+		m.say(agentAdded(wAgent("a9", "h9")))
+		l.until(t, "an agent without tasks is known", func(c *events.Cluster) bool { return c.Hosts["a9"].Reachable })
+		held := make(chan struct{})
+		m.change(func(m *fakeMaster) {
+			m.held = held
+			m.state.Agents.Agents = append(m.state.Agents.Agents, wAgent("a9", "h9"))
+		})
+		time.Sleep(70 * time.Second) // it is asked, and the answer is of now
+		m.say(agentAdded(wAgent("a2", "h2")))
+		m.say(wireEvent{Type: "AGENT_REMOVED", AgentRemoved: &wireAgentRemoved{AgentID: value{"a9"}}})
+		l.until(t, "what the stream says is known", func(c *events.Cluster) bool { return c.Hosts["a2"].Reachable && c.Hosts["a9"].Agent == "" })
+		told := len(l.events())
+		m.change(func(m *fakeMaster) { m.held = nil })
+		close(held)
+		synctest.Wait()
+		if evs := l.events()[told:]; m.count("GET_AGENTS") != 1 || len(evs) > 0 {
+			t.Errorf("asked %d times, told %v", m.count("GET_AGENTS"), evs)
+		}
+		m.change(func(m *fakeMaster) { m.state.Agents.Agents = []wireAgent{wAgent("a1", "h1")} })
+		l.until(t, "a later answer is believed", func(c *events.Cluster) bool { return !c.Hosts["a2"].Reachable })
+	})
 }
 
 func TestEndedTasksLeaveThePictureAfterAWhile(t *testing.T) {
