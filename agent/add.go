@@ -312,5 +312,5 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 
 // alive says whether an attachment's interface is still in use.
 func (a *Agent) alive(at *attachment) bool {
-	return a.host.CheckTask(at.spec(a.cfg.MTU)) == nil
+	return a.host.HasAddress(at.spec(a.cfg.MTU)) == nil
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -75,40 +74,6 @@ func (h *Host) Check(spec Spec) error {
 		return err
 	}
 	return s.Check(spec)
-}
-
-// CheckTask says whether the task's side has its address and routes.
-func (h *Host) CheckTask(s Spec) error {
-	ns, err := os.Open(s.Namespace)
-	if err != nil {
-		return fmt.Errorf("opening %s: %w", s.Namespace, errors.Join(ErrNamespace, err))
-	}
-	defer ns.Close()
-	if own, err := isOwn(int(ns.Fd())); err != nil || own {
-		if err == nil {
-			err = fmt.Errorf("%w: %w", ErrDiffers, ErrHost)
-		}
-		return fmt.Errorf("entering %s: %w", s.Namespace, err)
-	}
-	nl, err := handle(int(ns.Fd()))
-	if err != nil {
-		return fmt.Errorf("entering %s: %w", s.Namespace, err)
-	}
-	defer nl.Close()
-	link, err := nl.LinkByName(s.Iface)
-	if err != nil {
-		return fmt.Errorf("interface %s in %s: %w", s.Iface, s.Namespace, errors.Join(ErrDiffers, err))
-	}
-	addrs, err := nl.AddrList(link, unix.AF_INET)
-	if err != nil {
-		return fmt.Errorf("listing the addresses of %s in %s: %w", s.Iface, s.Namespace, err)
-	}
-	for _, a := range addrs {
-		if a.IP.Equal(s.Address.AsSlice()) {
-			return nil
-		}
-	}
-	return fmt.Errorf("address %s on %s in %s: %w", s.Address, s.Iface, s.Namespace, ErrDiffers)
 }
 
 // Mend repairs the host's side: the interface up with its settings, neighbour and

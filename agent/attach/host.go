@@ -195,8 +195,8 @@ func taskSide(index int, s Spec) []step {
 		addNeighbour(index, Gateway, hostMAC),
 		route{index: index, to: netip.PrefixFrom(Gateway, 32)}.put(replace),
 	}
-	via := route{index: index, to: netip.PrefixFrom(netip.IPv4Unspecified(), 0), via: Gateway}
-	if s.Iface != "eth0" {
+	via := route{index: index, to: everywhere, via: Gateway}
+	if s.Iface != firstNetwork {
 		// What has the address as its source goes out by its own interface: by
 		// another the host would take it for forged.
 		back := via
@@ -208,6 +208,12 @@ func taskSide(index int, s Spec) []step {
 	byDefault.fine = unix.EEXIST
 	return append(steps, byDefault)
 }
+
+// firstNetwork is the task's interface on the first of its networks
+// (CLUSTER-API 5.1).
+const firstNetwork = "eth0"
+
+var everywhere = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 
 // furtherNetworks is the first metric and table of routes on a task's second
 // and later networks.

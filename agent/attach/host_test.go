@@ -170,6 +170,45 @@ func TestSecondNetwork(t *testing.T) {
 	})
 }
 
+// What the task's side lacks is found.
+func TestCheckTask(t *testing.T) {
+	h, ns := open(t), netlab.New(t)
+	first, second := spec(ns), spec(ns)
+	second.Veth, second.Iface, second.Address = attach.Name("fw/a", "other"), "eth1", netip.MustParseAddr("10.0.0.2")
+	defer h.Detach(first.Veth, second.Veth)
+	for _, tt := range []struct {
+		harm    string
+		first   bool // the first network is harmed, the second otherwise
+		address bool // the address is still there
+	}{
+		{"route del default dev eth0", true, true},
+		{"link set eth0 down", true, true},
+		{"addr flush dev eth0", true, false},
+		{"link del eth0", true, false},
+		{"route del default dev eth1", false, true},
+		{"route flush table all dev eth1 via 169.254.1.1", false, true},
+	} {
+		for _, s := range []attach.Spec{first, second} {
+			if err := enterAttach(h, s); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(h.CheckTask(s), h.HasAddress(s)); err != nil {
+				t.Fatalf("before %s: %v", tt.harm, err)
+			}
+		}
+		ns.Do(func() error { ip(t, strings.Fields(tt.harm)...); return nil })
+		for _, s := range []attach.Spec{first, second} {
+			harmed := (s == first) == tt.first
+			if err := h.CheckTask(s); errors.Is(err, attach.ErrDiffers) != harmed {
+				t.Errorf("%s: %s: %v", tt.harm, s.Iface, err)
+			}
+			if err := h.HasAddress(s); (err != nil) != (harmed && !tt.address) {
+				t.Errorf("%s: the address of %s: %v", tt.harm, s.Iface, err)
+			}
+		}
+	}
+}
+
 func TestMend(t *testing.T) {
 	for _, harm := range []string{"link set VETH down", "route del 10.0.0.1"} {
 		h, ns := open(t), netlab.New(t)
