@@ -194,6 +194,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.sweeps(ctx) })
 	g.Go(func() error { return a.leave(ctx) })
 	g.Go(func() error { return a.processes(ctx) })
+	g.Go(func() error { return a.endOfProcesses(ctx) })
 	for what, watch := range map[string]func(context.Context) error{
 		"logged packets":        a.listen,
 		"rules":                 func(ctx context.Context) error { return a.fw.Watch(ctx, a.hurry) },

@@ -40,7 +40,10 @@ func (a *Agent) Check(_ context.Context, c cni.Attachment) error {
 	return a.host.CheckTask(spec)
 }
 
-// GC detaches what is on the network and not in valid.
+// GC detaches what CNI attached to the network and is not in valid. Docker's
+// tasks were not attached by CNI, so its caller knows nothing of them; nor can an
+// interface be in valid whose container is still to be found out. The sweep looks
+// after both.
 func (a *Agent) GC(ctx context.Context, network string, valid []cni.Attachment) error {
 	keep := map[[2]string]bool{}
 	for _, v := range valid {
@@ -49,7 +52,8 @@ func (a *Agent) GC(ctx context.Context, network string, valid []cni.Attachment) 
 	a.mu.Lock()
 	var stale []*attachment
 	for _, at := range a.attachments {
-		if at.Network == network && !keep[[2]string{at.Container, at.Iface}] {
+		theirs := at.PID == 0 && at.Container != "" && !a.endpoints[at.Endpoint].Docker
+		if theirs && at.Network == network && !keep[[2]string{at.Container, at.Iface}] {
 			stale = append(stale, at)
 		}
 	}

@@ -29,24 +29,36 @@ const (
 	retryAfter = 2 * time.Second
 )
 
-// processes attaches and detaches the endpoints that Docker runs.
+// processes attaches the endpoints that Docker runs.
 func (a *Agent) processes(ctx context.Context) error {
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
 	w := waiting{container: map[string]string{}, after: map[string]time.Time{}, failed: map[string]string{}}
-	for {
+	return often(ctx, func() { w.round(ctx, a) })
+}
+
+// endOfProcesses detaches the endpoints whose process has ended. It asks the
+// kernel alone, and waits for no daemon that hangs.
+func (a *Agent) endOfProcesses(ctx context.Context) error {
+	return often(ctx, func() {
 		for _, at := range a.ofProcesses() {
-			if !attach.Alive(at.PID, at.Started) {
-				if err := a.detach(ctx, at, "its process has ended"); err != nil && ctx.Err() == nil {
-					a.log.Error("what is left of a task could not be removed; it will be tried again", "task", at.Endpoint, "error", err)
-				}
+			if attach.Alive(at.PID, at.Started) {
+				continue
+			}
+			if err := a.detach(ctx, at, "its process has ended"); err != nil && ctx.Err() == nil {
+				a.log.Error("what is left of a task could not be removed; it will be tried again", "task", at.Endpoint, "error", err)
 			}
 		}
-		w.round(ctx, a)
+	})
+}
+
+func often(ctx context.Context, look func()) error {
+	t := time.NewTicker(lookEvery)
+	defer t.Stop()
+	for {
+		look()
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-look.C:
+		case <-t.C:
 		}
 	}
 }
@@ -80,6 +92,7 @@ func (a *Agent) unattached() (eps []work.Endpoint) {
 type waiting struct {
 	container map[string]string    // Mesos container by endpoint
 	asked     time.Time            // when the Mesos agent was last asked
+	unknown   bool                 // it gave no answer then
 	after     map[string]time.Time // no attach before
 	failed    map[string]string    // why the last attach failed
 }
@@ -93,9 +106,10 @@ func (w *waiting) round(ctx context.Context, a *Agent) {
 	if slices.ContainsFunc(eps, func(ep work.Endpoint) bool { return w.container[ep.ID] == "" }) && time.Since(w.asked) >= askEvery {
 		w.asked = time.Now()
 		cs, err := a.mesos.List(ctx)
-		if err != nil {
-			a.log.Warn("the containers of Docker's tasks are not known", "error", err)
+		if err != nil && !w.unknown && ctx.Err() == nil {
+			a.log.Warn("the containers of Docker's tasks are not known; the Mesos agent is asked on", "error", err)
 		}
+		w.unknown = err != nil
 		for _, c := range cs {
 			w.container[c.Endpoint()] = c.ID
 			w.container[work.EndpointAt(a.cfg.Host, c.Endpoint(), "", 0)] = c.ID
@@ -107,7 +121,7 @@ func (w *waiting) round(ctx context.Context, a *Agent) {
 		}
 		started := time.Now()
 		found, err := a.attachProcess(ctx, ep.ID, w.container[ep.ID])
-		if !found && err == nil || ctx.Err() != nil {
+		if !found || ctx.Err() != nil {
 			continue // it does not run yet, or any more
 		}
 		report := events.Wiring{Endpoint: ep.ID, State: events.Attached, Took: time.Since(started), Address: addressText(ep)}
@@ -135,7 +149,7 @@ func (w *waiting) forget(still []work.Endpoint) {
 }
 
 // attachProcess attaches an endpoint to the process of its container. found is
-// false while there is none.
+// false while there is none, or the agent is not ready.
 func (a *Agent) attachProcess(ctx context.Context, id, container string) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.WaitTimeout)
 	defer cancel()
@@ -151,13 +165,13 @@ func (a *Agent) attachProcess(ctx context.Context, id, container string) (found 
 	defer release()
 	a.mu.Lock()
 	ep, ok := a.endpoints[id]
-	old, open := a.attachments[id], a.open()
+	old, open, tried := a.attachments[id], a.open(), a.notInForce != nil
 	a.mu.Unlock()
 	if !ok {
 		return false, nil // it ended meanwhile
 	}
 	if open != nil {
-		return true, open
+		return tried, open
 	}
 	if ep.Posture != "" && !a.fw.Ready(ep.Posture) {
 		return false, nil // its rules are still to be written
@@ -165,7 +179,13 @@ func (a *Agent) attachProcess(ctx context.Context, id, container string) (found 
 	if err := suits(ep, cni.Attachment{Network: ep.Network}); err != nil {
 		return true, err
 	}
-	if old != nil { // half made, or found without its record after a restart
+	namespace := fmt.Sprintf("/proc/%d/ns/net", p.PID)
+	if old != nil && old.Wired && old.Address == ep.Address && a.host.Holds(old.spec(a.cfg.MTU), p) == nil {
+		// It was found by its name, since its record was lost.
+		a.known(old, container, namespace, p)
+		return true, nil
+	}
+	if old != nil { // half made
 		if err := a.remove(old); err != nil {
 			return true, err
 		}
@@ -179,7 +199,7 @@ func (a *Agent) attachProcess(ctx context.Context, id, container string) (found 
 	}
 	defer in.Close()
 	at, err := a.attach(ep, attaching{
-		Attachment: cni.Attachment{Container: container, Network: ep.Network, Namespace: fmt.Sprintf("/proc/%d/ns/net", p.PID), Iface: "eth0"},
+		Attachment: cni.Attachment{Container: container, Network: ep.Network, Namespace: namespace, Iface: "eth0"},
 		process:    p,
 		enter:      func() (*attach.Inside, error) { return in, nil },
 	})
@@ -188,6 +208,20 @@ func (a *Agent) attachProcess(ctx context.Context, id, container string) (found 
 	}
 	a.log.Info("attached", "task", id, "address", ep.Address, "iface", at.Veth, "pid", p.PID)
 	return true, nil
+}
+
+// known puts the process of an attachment on record. The caller has claimed the
+// endpoint.
+func (a *Agent) known(old *attachment, container, namespace string, p *attach.Process) {
+	a.mu.Lock()
+	at := *old // others may still read the old one
+	at.Container, at.Namespace, at.PID, at.Started = container, namespace, p.PID, p.Started
+	a.attachments[at.Endpoint] = &at
+	a.mu.Unlock()
+	a.log.Info("found the process of an attachment", "task", at.Endpoint, "iface", at.Veth, "pid", p.PID)
+	if err := at.save(a.cfg.StateDir); err != nil {
+		a.log.Error("an attachment was found but cannot be kept", "error", err)
+	}
 }
 
 // processOf opens the process of a Docker container, or returns nil when it

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -11,7 +12,9 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/internal/netlab"
 	"github.com/taskwall/taskwall/events"
@@ -256,4 +259,65 @@ func TestDockerProcessIDGivenAgain(t *testing.T) {
 	if has(stranger) || !has(other) {
 		t.Errorf("the stranger has an interface: %v; the container: %v", has(stranger), has(other))
 	}
+}
+
+// The agent's records are lost while a Docker task runs: it keeps its interface
+// and loses no packet, and is known by its process again.
+func TestDockerTaskWithoutRecords(t *testing.T) {
+	d := newDockerDaemon(t)
+	l := newLab(t, inProcess, func(c *agent.Config) { c.Backend, c.DockerSocket = "nft", d.socket })
+	l.must(work.Item{Programs: []work.Program{open("open")}, Endpoints: []work.Endpoint{dockerEndpoint("img", "10.0.0.7", "open")}})
+	web := l.run("web", "10.0.0.1", "open")
+	img := l.dockerRun(d, "img", "none")
+	l.await("attached", attached("fw/img"))
+	img.Serve("udp", "10.0.0.7:80")
+	flow := startStream(t, web.hold("udp", "10.0.0.7:80"))
+	l.kill()
+	if err := os.RemoveAll(l.cfg.StateDir); err != nil {
+		t.Fatal(err)
+	}
+	before := kernel(t, "nft")
+	l.start()
+	l.post(*l.wanted.Item(l.cfg.Host)) // the reports of it and of what was found have no order
+	l.await("attached", attached("fw/img"))
+	if d := cmp.Diff(before, kernel(t, "nft")); d != "" {
+		t.Errorf("it was attached anew:\n%s", d)
+	}
+	if sent, lost := flow.end(); lost > 0 {
+		t.Errorf("lost %d of %d packets", lost, sent)
+	}
+	img.end()
+	l.await("detached", detached("fw/img"))
+}
+
+// The Docker daemon hangs while tasks wait for it: one that ends is detached all
+// the same.
+func TestDockerTaskEndsWhileTheDaemonHangs(t *testing.T) {
+	d := newDockerDaemon(t)
+	l := newLab(t, func(c *agent.Config) { c.Backend, c.DockerSocket, c.WaitTimeout = "nft", d.socket, time.Hour })
+	l.must(work.Item{Endpoints: []work.Endpoint{dockerEndpoint("img", "10.0.0.7", "")}})
+	img := l.dockerRun(d, "img", "none")
+	l.await("attached", attached("fw/img"))
+	hangs, over := make(chan string, 1), make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	d.mu.Lock()
+	d.said = func(name string) {
+		select {
+		case hangs <- name:
+		default:
+		}
+		<-over
+	}
+	d.mu.Unlock()
+	// Each is waited for for 2 s, longer than the test has patience in all.
+	var waits []work.Endpoint
+	for i := range 30 {
+		name := fmt.Sprint("waits", i)
+		l.mesos.add("c-"+name, name)
+		waits = append(waits, dockerEndpoint(name, fmt.Sprintf("10.0.1.%d", i), ""))
+	}
+	l.must(work.Item{Endpoints: waits})
+	<-hangs
+	img.end()
+	l.await("detached", detached("fw/img"))
 }

@@ -91,6 +91,24 @@ func startOf(pid int) (uint64, error) {
 	return strconv.ParseUint(string(fields[start]), 10, 64)
 }
 
+// Holds says whether the other end of the pair is in the process's namespace,
+// with its address: it was attached before. ErrDiffers says what is not so.
+func (h *Host) Holds(s Spec, p *Process) error {
+	id, err := h.nl.GetNetNsIdByFd(int(p.ns.Fd()))
+	if err != nil {
+		return fmt.Errorf("telling the namespace of process %d: %w", p.PID, err)
+	}
+	link, err := h.nl.LinkByName(s.Veth)
+	if err != nil {
+		return fmt.Errorf("looking at %s: %w", s.Veth, errors.Join(ErrDiffers, err))
+	}
+	if a := link.Attrs(); id < 0 || a.NetNsID != id {
+		return fmt.Errorf("the other end of %s is not with process %d: %w", s.Veth, p.PID, ErrDiffers)
+	}
+	s.Namespace = p.Path()
+	return h.HasAddress(s)
+}
+
 // Isolated says whether the process has a network namespace of its own with
 // nothing in it but loopback: what `docker run --net=none` makes. Anything else
 // would be a way around the firewall; that is ErrShared.
