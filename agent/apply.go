@@ -134,7 +134,7 @@ func (a *Agent) sayMore() {
 func (a *Agent) apply(ctx context.Context, c *change) (failed []work.Failure) {
 	if !a.synced {
 		// The first picture of this process: the kernel may hold anything.
-		a.setEndpoints(c)
+		a.setEndpoints(c, a.endEndpoints(c.ended, &failed))
 		failed, err := a.first(ctx)
 		if err != nil {
 			a.hurry()
@@ -144,13 +144,15 @@ func (a *Agent) apply(ctx context.Context, c *change) (failed []work.Failure) {
 		a.ended(c.ended)
 		return failed
 	}
+	freed := a.endEndpoints(c.ended, &failed) // to close waits for nothing
+	step("endpoints ended")
 	failed = append(failed, a.fw.PutSets(c.sets)...)
 	step("sets made")
 	failed = append(failed, a.fw.Edit(c.edits, false, a.wants)...)
 	step("members added")
-	failed = append(failed, a.programs(ctx, c.programs, nil)...)
+	gonePrograms := a.putPrograms(ctx, c, &failed)
 	step("rules written")
-	failed = append(failed, a.setEndpoints(c)...)
+	failed = append(failed, a.setEndpoints(c, freed)...)
 	step("endpoints moved")
 	a.putRoutes(c, &failed)
 	step("routes put")
@@ -169,7 +171,7 @@ func (a *Agent) apply(ctx context.Context, c *change) (failed []work.Failure) {
 	a.ended(c.ended)
 	failed = append(failed, a.fw.Edit(c.edits, true, a.wants)...)
 	step("members gone")
-	failed = append(failed, a.programs(ctx, nil, c.gonePrograms)...)
+	a.programs(ctx, nil, gonePrograms, &failed)
 	step("rules gone")
 	failed = append(failed, a.fw.DropSets(c.goneSets)...)
 	step("sets gone")
@@ -194,30 +196,48 @@ func (a *Agent) wants(set, member string) bool {
 	return ok
 }
 
-// tries is how often a batch of rules is offered to the kernel before it is
-// left to the check, which tries on.
-const tries = 3
-
-func (a *Agent) programs(ctx context.Context, put []work.Program, gone []string) []work.Failure {
-	if len(put) == 0 && len(gone) == 0 {
-		return nil
-	}
-	var err error
-	for range tries {
-		var failed []work.Failure
-		if failed, err = a.fw.Programs(ctx, put, gone); err == nil || ctx.Err() != nil {
-			return failed
+// endEndpoints closes endpoints that ended, and returns the addresses that this
+// frees.
+func (a *Agent) endEndpoints(ids []string, failed *[]work.Failure) (freed []netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var wires []firewall.Wire
+	for _, id := range ids {
+		freed = append(freed, a.endpoints[id].Address)
+		delete(a.endpoints, id)
+		if at := a.attachments[id]; at != nil && at.Wired {
+			wires = append(wires, a.wire(at))
 		}
-		a.log.Warn("rules were not taken; trying again", "error", err)
 	}
-	a.hurry()
-	return []work.Failure{{Key: "programs", Error: err.Error()}}
+	a.rewire(wires, failed)
+	if len(ids) > 0 {
+		a.tell()
+	}
+	return freed
 }
 
-// setEndpoints lets the attached endpoints change posture, closes those that
-// ended, and tells waiting attaches.
-func (a *Agent) setEndpoints(c *change) (failed []work.Failure) {
-	var taken, freed []netip.Addr
+// rewire tells the firewall of endpoints whose posture is another now. The
+// caller holds mu.
+func (a *Agent) rewire(wires []firewall.Wire, failed *[]work.Failure) {
+	if len(wires) == 0 || !a.synced {
+		return
+	}
+	if err := a.fw.Wire(wires...); err != nil {
+		*failed = append(*failed, work.Failure{Key: "endpoints", Error: err.Error()})
+		a.hurry()
+	}
+}
+
+// tell has waiting attaches look at the endpoints again. The caller holds mu.
+func (a *Agent) tell() {
+	close(a.changed)
+	a.changed = make(chan struct{})
+}
+
+// setEndpoints lets the attached endpoints change posture, and tells waiting
+// attaches. freed are the addresses of those that ended.
+func (a *Agent) setEndpoints(c *change, freed []netip.Addr) (failed []work.Failure) {
+	var taken []netip.Addr
 	defer func() {
 		a.bgp.Freed(freed...)
 		a.bgp.Taken(taken...)
@@ -236,22 +256,10 @@ func (a *Agent) setEndpoints(c *change) (failed []work.Failure) {
 			wires = append(wires, a.wire(at))
 		}
 	}
-	for _, id := range c.ended {
-		freed = append(freed, a.endpoints[id].Address)
-		delete(a.endpoints, id)
-		if at := a.attachments[id]; at != nil && at.Wired {
-			wires = append(wires, a.wire(at))
-		}
-	}
-	if len(wires) > 0 && a.synced {
-		if err := a.fw.Wire(wires...); err != nil {
-			failed = append(failed, work.Failure{Key: "endpoints", Error: err.Error()})
-			a.hurry()
-		}
-	}
-	if len(c.endpoints) > 0 || len(c.ended) > 0 {
-		close(a.changed)
-		a.changed = make(chan struct{})
+	a.fw.Moved()
+	a.rewire(wires, &failed)
+	if len(c.endpoints) > 0 {
+		a.tell()
 	}
 	return failed
 }

@@ -16,6 +16,7 @@ type change struct {
 	sets         []work.Set // new ones
 	edits        []work.SetEdit
 	programs     []work.Program
+	fresh        map[string]bool // those of them that the picture did not have, by ID
 	endpoints    []work.Endpoint
 	routes       []work.Route
 	goneRoutes   []work.Route // as they were
@@ -27,7 +28,7 @@ type change struct {
 
 // plan says what an item changes, without changing the picture.
 func plan(s *work.State, it *work.Item) *change {
-	c := &change{edits: it.Members}
+	c := &change{edits: it.Members, fresh: map[string]bool{}}
 	for _, set := range it.Sets {
 		old := s.Sets[set.ID]
 		if old == nil || old.Type != set.Type {
@@ -39,8 +40,12 @@ func plan(s *work.State, it *work.Item) *change {
 		}
 	}
 	for _, p := range it.Programs {
-		if old, ok := s.Programs[p.ID]; !ok || !reflect.DeepEqual(old, p) {
+		old, ok := s.Programs[p.ID]
+		if !ok || !reflect.DeepEqual(old, p) {
 			c.programs = append(c.programs, p)
+		}
+		if !ok {
+			c.fresh[p.ID] = true
 		}
 	}
 	for _, e := range it.Endpoints {
@@ -57,6 +62,9 @@ func plan(s *work.State, it *work.Item) *change {
 	var goneRoutes []netip.Prefix
 	if d := it.Delete; d != nil {
 		goneRoutes, c.ended, c.gonePrograms, c.goneSets = d.Routes, slices.Clone(d.Endpoints), d.Programs, d.Sets
+		// What is put and deleted is not in the picture.
+		c.endpoints = slices.DeleteFunc(c.endpoints, func(e work.Endpoint) bool { return slices.Contains(d.Endpoints, e.ID) })
+		c.programs = slices.DeleteFunc(c.programs, func(p work.Program) bool { return slices.Contains(d.Programs, p.ID) })
 	}
 	if it.Snapshot {
 		goneRoutes = missing(s.Routes, it.Routes, func(r work.Route) netip.Prefix { return r.Prefix })

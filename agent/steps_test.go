@@ -159,7 +159,7 @@ func TestKilledAtEachStepOfAnItem(t *testing.T) {
 			l.must(change)
 			want := kernel(t, backend)
 			for _, where := range []string{
-				"item on disk", "sets made", "members added", "rules written", "endpoints moved", "routes put",
+				"item on disk", "endpoints ended", "sets made", "members added", "rules written", "endpoints moved", "routes put",
 				"routes gone", "members gone", "rules gone", "sets gone",
 			} {
 				l.must(back)
@@ -181,6 +181,51 @@ func TestKilledAtEachStepOfAnItem(t *testing.T) {
 				if d := cmp.Diff(want, kernel(t, backend)); d != "" {
 					t.Errorf("killed with %s, after the snapshot:\n%s", where, d)
 				}
+			}
+		})
+	}
+}
+
+// The agent is killed while one posture takes the place of another, before and
+// after the endpoints' numbers have become the new one's.
+func TestKilledWhileAPostureIsReplaced(t *testing.T) {
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, inProcess, func(c *agent.Config) { c.Backend = backend })
+			db := func(i int, sets ...string) work.Program {
+				p := posture(fmt.Sprint("db", i), tier(), nil)
+				for _, s := range sets {
+					p.Ingress[0].Rules = append(p.Ingress[0].Rules, allow(6, s, 5432))
+				}
+				return p
+			}
+			l.must(work.Item{
+				Sets:     []work.Set{nets("web", "10.0.0.1"), nets("old", "10.0.0.3"), nets("new", "10.0.0.4")},
+				Programs: []work.Program{db(0, "web", "old"), posture("out", nil, tier(allow(0, "")))},
+			})
+			server := l.run("db", "10.0.0.2", "db0")
+			server.Serve("tcp", "10.0.0.2:5432")
+			web, old, young := l.run("web", "10.0.0.1", "out"), l.run("old", "10.0.0.3", "out"), l.run("young", "10.0.0.4", "out")
+			stays := web.hold("tcp", "10.0.0.2:5432")
+			replace := func(i int, sets ...string) work.Item {
+				return work.Item{
+					Programs: []work.Program{db(i, sets...)}, Endpoints: []work.Endpoint{endpoint("db", "10.0.0.2", fmt.Sprint("db", i))},
+					Delete: &work.Deletions{Programs: []string{fmt.Sprint("db", i-1)}},
+				}
+			}
+			for i, where := range []string{"members added", "rules written", "endpoints moved", "rules gone"} {
+				denied := old.hold("tcp", "10.0.0.2:5432")
+				l.dies(where, func() { l.post(replace(2*i+1, "web", "new")) })
+				awaitSynced(t, l, server)
+				eventually(t, "the cut of what is denied", func() bool { return netlab.Echo(denied, netlab.Wait) != nil })
+				if err := netlab.Echo(stays, 5*time.Second); err != nil {
+					t.Fatalf("killed with %s: the connection that was allowed all along: %v", where, err)
+				}
+				old.blocked("tcp", "10.0.0.2:5432")
+				young.reaches("tcp", "10.0.0.2:5432")
+				l.snapshot()
+				l.must(replace(2*i+2, "web", "old"))
+				young.blocked("tcp", "10.0.0.2:5432")
 			}
 		})
 	}

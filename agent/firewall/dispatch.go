@@ -45,6 +45,13 @@ func (p *postures) release(id string) {
 	}
 }
 
+// hand gives a posture's number to another that has none.
+func (p *postures) hand(from, to string) {
+	n := p.index[from]
+	delete(p.index, from)
+	p.index[to], p.used[n] = n, to
+}
+
 // leaf is what a tree's rule for one posture looks like when read back.
 var leaf = regexp.MustCompile(`^-m mark --mark 0x([0-9a-f]+)/0x3fff .*-g tw-e-([a-z0-9]+)$`)
 

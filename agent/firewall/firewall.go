@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,7 @@ type Firewall struct {
 	wroteSet map[string]uint64 // the last of them that changed a set, by its name
 	alone    bool              // nothing of the other iptables backend is left
 	drafts   map[string]draft  // programs rendered ahead of compile, by ID
+	inherits map[string]string // postures being written that take another's number: whose
 
 	lookMu sync.Mutex // guards reader
 	reader *ipset.Conn
@@ -54,7 +56,8 @@ type Firewall struct {
 
 	wiresMu  sync.Mutex // guards what follows
 	postures *postures
-	ready    map[string]bool // postures whose chains are in the kernel
+	ready    map[string]bool   // postures whose chains are in the kernel
+	heirs    map[string]string // postures that went while endpoints had them: who has their place
 	quick    *ipset.Conn
 }
 
@@ -161,7 +164,7 @@ func (f *Firewall) about(id string) string {
 func (f *Firewall) replant() {
 	used := make(map[uint16]string, len(f.programs))
 	for id := range f.programs {
-		if n, ok := f.postures.index[id]; ok {
+		if n, ok := f.postures.index[cmp.Or(f.inherits[id], id)]; ok {
 			used[n] = id
 		}
 	}

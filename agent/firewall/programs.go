@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,43 +37,95 @@ func (f *Firewall) failures(of []work.Program) (failures []work.Failure) {
 // install puts programs in force, takes others out, and writes whatever else
 // differs. On an error everything is wanted as it was before.
 func (f *Firewall) install(ctx context.Context, put []work.Program, gone []string) error {
-	staged := make([]*posture, len(put))
-	before := map[string]*posture{}
+	b := f.begin(put, gone)
+	if err := f.narrow(b.staged, func(ps []*posture) error { return f.try(ctx, b, ps) }); err != nil {
+		f.undo(b)
+		return err
+	}
+	f.settle(gone, nil)
+	return nil
+}
+
+// Replace is Programs for postures in gone that endpoints still have: heirs says
+// which posture in put, none that the host has, takes the place of each. Its number
+// goes over to the heir with the rules, so its endpoints are the heir's from the
+// same moment on; until Moved, they may still be called by the old. Replace writes all of it at once, or nothing: done is false
+// when the kernel refused some of it, and the caller has to go another way.
+func (f *Firewall) Replace(ctx context.Context, put []work.Program, gone []string, heirs map[string]string) (done bool, failures []work.Failure, err error) {
+	f.rulesMu.Lock()
+	defer f.rulesMu.Unlock()
+	f.writes++
+	for old, heir := range heirs {
+		if f.programs[old] == nil || f.programs[heir] != nil || f.postures.index[old] == 0 || !named(heir, maxPostureID) {
+			return false, nil, nil
+		}
+	}
+	b := f.begin(put, gone)
+	f.inherits = make(map[string]string, len(heirs))
+	for old, heir := range heirs {
+		f.inherits[heir] = old
+	}
+	err = f.try(ctx, b, b.staged)
+	f.inherits = nil
+	if err != nil {
+		f.undo(b)
+		if errors.Is(err, errUndecided) {
+			return false, nil, fmt.Errorf("replacing %d postures: %w", len(gone), err)
+		}
+		return false, nil, nil
+	}
+	f.settle(gone, heirs)
+	f.free()
+	return true, f.failures(put), nil
+}
+
+// batch is a change of programs under way.
+type batch struct {
+	staged []*posture
+	before map[string]*posture // what was wanted of each program that changes
+}
+
+// begin takes out what goes and compiles what comes.
+func (f *Firewall) begin(put []work.Program, gone []string) *batch {
+	b := &batch{make([]*posture, len(put)), map[string]*posture{}}
 	for _, id := range gone {
-		before[id] = f.programs[id]
+		b.before[id] = f.programs[id]
 		f.stage(id, nil)
 	}
 	for i, p := range put {
-		before[p.ID] = f.programs[p.ID]
-		staged[i] = f.compile(p)
+		b.before[p.ID] = f.programs[p.ID]
+		b.staged[i] = f.compile(p)
 	}
-	try := func(ps []*posture) error {
-		for _, p := range ps {
-			f.stage(p.program.ID, p)
-		}
-		f.number()
-		err := f.flush(ctx)
-		for _, p := range ps {
-			if err != nil {
-				f.stage(p.program.ID, before[p.program.ID])
-			} else {
-				before[p.program.ID] = p
-			}
-		}
+	return b
+}
+
+// try writes some of a batch. When the kernel does not take it, they are wanted
+// as they were.
+func (f *Firewall) try(ctx context.Context, b *batch, ps []*posture) error {
+	for _, p := range ps {
+		f.stage(p.program.ID, p)
+	}
+	f.number()
+	err := f.flush(ctx)
+	for _, p := range ps {
 		if err != nil {
-			f.number()
+			f.stage(p.program.ID, b.before[p.program.ID])
+		} else {
+			b.before[p.program.ID] = p
 		}
-		return err
 	}
-	if err := f.narrow(staged, try); err != nil {
-		for id, p := range before {
-			f.stage(id, p)
-		}
+	if err != nil {
 		f.number()
-		return err
 	}
-	f.settle(gone)
-	return nil
+	return err
+}
+
+// undo wants everything as it was before what of the batch the kernel did not take.
+func (f *Firewall) undo(b *batch) {
+	for id, p := range b.before {
+		f.stage(id, p)
+	}
+	f.number()
 }
 
 // narrow tries a batch as a whole, and when the kernel refuses it, by halves,
@@ -103,7 +156,7 @@ func (f *Firewall) number() {
 	f.wiresMu.Lock()
 	defer f.wiresMu.Unlock()
 	for id, p := range f.programs {
-		if !named(id, maxPostureID) {
+		if !named(id, maxPostureID) || f.inherits[id] != "" {
 			continue
 		}
 		if err := f.postures.assign(id); err != nil && p.failed == nil {
@@ -113,10 +166,15 @@ func (f *Firewall) number() {
 	f.replant()
 }
 
-// settle lets endpoints use the postures that the kernel now has.
-func (f *Firewall) settle(gone []string) {
+// settle lets endpoints use the postures that the kernel now has. Until Moved, who
+// has a posture that went has its heir.
+func (f *Firewall) settle(gone []string, heirs map[string]string) {
 	f.wiresMu.Lock()
 	defer f.wiresMu.Unlock()
+	f.heirs = heirs
+	for old, heir := range heirs {
+		f.postures.hand(old, heir)
+	}
 	for _, id := range gone {
 		delete(f.ready, id)
 	}
@@ -142,8 +200,18 @@ func (f *Firewall) free() {
 func (f *Firewall) Ready(posture string) bool {
 	f.wiresMu.Lock()
 	defer f.wiresMu.Unlock()
-	return f.ready[posture]
+	return f.ready[f.standing(posture)]
 }
+
+// Moved says that no endpoint is called by the posture that it had before a Replace.
+func (f *Firewall) Moved() {
+	f.wiresMu.Lock()
+	defer f.wiresMu.Unlock()
+	f.heirs = nil
+}
+
+// standing is the posture, or the heir that has its place. The caller holds wiresMu.
+func (f *Firewall) standing(posture string) string { return cmp.Or(f.heirs[posture], posture) }
 
 // Closed says whether a posture is closed because its program could not be
 // programmed, or is not there.

@@ -52,8 +52,8 @@ func (f *Firewall) edits(ws []Wire, remove bool) []ipset.Edit {
 
 func (f *Firewall) entry(w Wire, d direction) ipset.Entry {
 	e := ipset.Entry{Prefix: netip.PrefixFrom(w.Address, 32), Iface: w.Iface, Mask: d.mask()}
-	if f.ready[w.Posture] {
-		e.Mark = uint32(f.postures.index[w.Posture]) << d.shift
+	if p := f.standing(w.Posture); f.ready[p] {
+		e.Mark = uint32(f.postures.index[p]) << d.shift
 	}
 	return e
 }
