@@ -1,6 +1,6 @@
 // Command demo plays the story (package story) on this machine and shows what
 // Taskwall does with it: who can reach whom, a policy change, a scaling, a
-// kill, and the replay of the log. It needs root, for network namespaces, and
+// kill, and the proof of the log. It needs root, for network namespaces, and
 // the binaries beside it. Exit status 0 only if everything was as expected.
 //
 // With KEEP=1 in the environment it leaves everything running until Ctrl-C.
@@ -61,7 +61,7 @@ func run(ctx context.Context) (err error) {
 	say("controller and %d agents run; the cluster is simulated, the network is real", len(story.Hosts))
 
 	wrong := 0
-	for _, act := range []func(context.Context, *story.Stage) (int, error){launch, change, scaleAndKill, replay} {
+	for _, act := range []func(context.Context, *story.Stage) (int, error){launch, change, scaleAndKill, verify} {
 		n, err := act(ctx, stage)
 		if err != nil {
 			return err
@@ -168,14 +168,12 @@ func scaleAndKill(ctx context.Context, s *story.Stage) (int, error) {
 	return wrong + len(traces), nil
 }
 
-func replay(ctx context.Context, s *story.Stage) (int, error) {
-	title("Replay the log: does it make the same work items again?")
-	out, err := s.Taskwall(ctx, "audit", "replay")
+func verify(ctx context.Context, s *story.Stage) (int, error) {
+	title("The proof: all that the log says, that hosts were told, and that they hold")
+	say("taskwall audit verify --trust checkpoint.pub")
+	out, err := s.Verify(ctx)
 	fmt.Println(indent(out))
-	if err != nil {
-		return 1, err
-	}
-	return 0, nil
+	return 0, err
 }
 
 func keep(ctx context.Context, s *story.Stage, opt deploy.Options) {
@@ -184,6 +182,7 @@ func keep(ctx context.Context, s *story.Stage, opt deploy.Options) {
 		say("ip netns exec %s-%s iptables -S", opt.Prefix, h)
 	}
 	say("ip netns exec %s-ctl %s/taskwall status %s", opt.Prefix, opt.Bin, strings.Join(s.Credentials(), " "))
+	say("ip netns exec %s-ctl %s/taskwall audit timeline --app /shop/payments %s", opt.Prefix, opt.Bin, strings.Join(s.Auditor(), " "))
 	<-ctx.Done()
 }
 

@@ -5,7 +5,10 @@ package deploy
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -120,10 +123,39 @@ func (d *Deployment) StartController(ctx context.Context, hosts ...string) error
 	if err != nil {
 		return fmt.Errorf("making the keys of the message bus: %w", err)
 	}
+	if err := d.writeCheckpointKey(); err != nil {
+		return fmt.Errorf("making the key that signs checkpoints: %w", err)
+	}
 	return d.Start(ctx, d.Cluster.Control, "controller", "taskwall", "controller",
 		"--mesos", d.Cluster.MasterURL(), "--marathon", d.Cluster.MarathonURL(),
 		"--data-dir", filepath.Join(d.Dir, "controller"), "--address-hold", "5s",
-		"--nats-listen", ControlAddress+":4222", "--nats-users", users, "--nats-nkey", d.ControllerKey())
+		"--nats-listen", ControlAddress+":4222", "--nats-users", users, "--nats-nkey", d.ControllerKey(),
+		"--checkpoint-key", d.checkpointKey(), "--checkpoint-every", "1s")
+}
+
+func (d *Deployment) checkpointKey() string { return filepath.Join(d.Dir, "checkpoint.key") }
+
+// CheckpointPublic is the file of the public half of the key that signs the log.
+func (d *Deployment) CheckpointPublic() string { return filepath.Join(d.Dir, "checkpoint.pub") }
+
+// writeCheckpointKey makes the key as 'openssl genpkey -algorithm ed25519' does,
+// and its public half.
+func (d *Deployment) writeCheckpointKey() error {
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.checkpointKey(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		return err
+	}
+	if der, err = x509.MarshalPKIXPublicKey(public); err != nil {
+		return err
+	}
+	return os.WriteFile(d.CheckpointPublic(), pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o644)
 }
 
 // writeKeys gives everyone a key of their own: an agent can read its own host's
@@ -185,13 +217,18 @@ func (d *Deployment) Credentials() []string {
 	return []string{"--nats-url", d.NATS(), "--nats-nkey", d.key("operator")}
 }
 
+// Auditor are those with which the log is asked.
+func (d *Deployment) Auditor() []string {
+	return []string{"--nats-url", d.NATS(), "--nats-nkey", d.key("auditor")}
+}
+
 // Taskwall runs a taskwall command beside the controller, as an operator or, for
 // an audit, as the auditor, and returns what it printed on standard output.
 // Exit status 1 (the answer is no) is an error like any other.
 func (d *Deployment) Taskwall(ctx context.Context, args ...string) (string, error) {
 	credentials := d.Credentials()
 	if args[0] == "audit" {
-		credentials = []string{"--nats-url", d.NATS(), "--nats-nkey", d.key("auditor")}
+		credentials = d.Auditor()
 	}
 	return proc.Output(ctx, d.Cluster.Control, filepath.Join(d.Bin, "taskwall"), append(args, credentials...)...)
 }

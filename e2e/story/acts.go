@@ -3,6 +3,7 @@ package story
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/controller"
+	"github.com/taskwall/taskwall/scheduler/proof"
 )
 
 // Deploy creates the story's apps through Marathon and waits until they run.
@@ -317,14 +319,24 @@ func (s *Stage) Interfaces(ctx context.Context, host string) (int, error) {
 	return n, nil
 }
 
-// Replay folds the log again; see 'taskwall audit replay'.
-func (s *Stage) Replay(ctx context.Context) (scheduler.Replayed, error) {
-	var r scheduler.Replayed
-	out, err := s.Taskwall(ctx, "audit", "replay", "-o", "json")
-	if err != nil {
-		return r, err
-	}
-	return r, json.Unmarshal([]byte(out), &r)
+// Verify proves the log to its end; see 'taskwall audit verify'. A checkpoint
+// follows what it signs, and an answer the item, so that takes a moment: it
+// returns what was said last.
+func (s *Stage) Verify(ctx context.Context) (text string, err error) {
+	verify := []string{"audit", "verify", "--trust", s.CheckpointPublic()}
+	waited := s.Until(ctx, "the whole log to be signed and proven", func() (bool, error) {
+		out, err := s.Taskwall(ctx, append(verify, "-o", "json")...)
+		if err != nil {
+			return false, err
+		}
+		var r proof.Report
+		if err := json.Unmarshal([]byte(out), &r); err != nil {
+			return false, err
+		}
+		return r.Log.Signed == r.Log.Last && r.Items.Pending == 0 && r.Items.Equal > 0, nil
+	})
+	text, err = s.Taskwall(ctx, verify...)
+	return text, errors.Join(waited, err)
 }
 
 // First starts a task with the labels whose first act, before anything else,
