@@ -257,6 +257,11 @@ func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log,
 			return work.FollowReports(ctx, conn.JS, "controller", from, fn, log)
 		},
 	}
+	var kept bus.Retention
+	kept.MaxAge, _ = f.GetDuration("retention")
+	kept.MaxBytes, _ = f.GetInt64("retention-bytes")
+	replicas, _ := f.GetInt("replicas")
+	cfg.Mend = func(ctx context.Context) ([]string, error) { return bus.MendStreams(ctx, conn.JS, kept, replicas) }
 	cfg.Settings.Networks, _ = f.GetStringSlice("networks")
 	cfg.Settings.EnvironmentLabel, _ = f.GetString("environment-label")
 	cfg.Settings.Hold, _ = f.GetDuration("address-hold")
@@ -269,10 +274,12 @@ func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log,
 func lead(ctx context.Context, conn *bus.Conn, c *controller.Controller, o eventlog.Options) error {
 	// First the claim, then the last item, then the log: nobody else sends any
 	// more, so the log must have what all that was sent followed from.
+	begun := time.Now()
 	publisher, err := work.NewPublisher(ctx, conn.JS, o.Epoch)
 	if err != nil {
 		return err
 	}
+	claimed := time.Now()
 	if o.Caused, err = work.LastCause(ctx, conn.JS); err != nil {
 		return err
 	}
@@ -280,6 +287,7 @@ func lead(ctx context.Context, conn *bus.Conn, c *controller.Controller, o event
 	if err != nil {
 		return err
 	}
+	o.Logger.Info("took over", "epoch", o.Epoch, "claim_took", claimed.Sub(begun).Round(time.Millisecond), "log_took", time.Since(claimed).Round(time.Millisecond))
 	sent, err := publisher.Sent()
 	if err != nil {
 		return err

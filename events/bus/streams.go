@@ -28,13 +28,7 @@ const dedupeWindow = 2 * time.Minute
 // to this configuration. Nothing that a stream holds is lost by it, unless the
 // retention is shorter than before. Replicas is 1, or 3 on a cluster.
 func EnsureStreams(ctx context.Context, js jetstream.JetStream, r Retention, replicas int) error {
-	if r.MaxAge == 0 {
-		r.MaxAge = DefaultMaxAge
-	}
-	if r.MaxBytes == 0 {
-		r.MaxBytes = -1
-	}
-	for _, cfg := range streamConfigs(r, max(replicas, 1), js.Conn().ConnectedClusterName() != "") {
+	for _, cfg := range wantedStreams(js, r, replicas) {
 		if err := ensureStream(ctx, js, cfg); err != nil {
 			return fmt.Errorf("setting up stream %s: %w", cfg.Name, err)
 		}
@@ -42,15 +36,28 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, r Retention, rep
 	return nil
 }
 
+// wantedStreams are the configurations of the streams on the connected servers.
+func wantedStreams(js jetstream.JetStream, r Retention, replicas int) []jetstream.StreamConfig {
+	if r.MaxAge == 0 {
+		r.MaxAge = DefaultMaxAge
+	}
+	if r.MaxBytes == 0 {
+		r.MaxBytes = -1
+	}
+	return streamConfigs(r, max(replicas, 1), js.Conn().ConnectedClusterName() != "")
+}
+
 func ensureStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
 	ctx, cancel := Timeout(ctx)
 	defer cancel()
 	old, err := js.Stream(ctx, cfg.Name)
-	if err == nil { // what can't be changed stays as it is
-		if mode := old.CachedInfo().Config.PersistMode; mode != cfg.PersistMode {
-			cfg.PersistMode = mode
-			cfg.AllowAtomicPublish = mode != jetstream.AsyncPersistMode
+	if err == nil {
+		have := old.CachedInfo().Config
+		asItIs(&cfg, have)
+		if len(merge(&have, cfg)) > 0 {
+			_, err = js.UpdateStream(ctx, have)
 		}
+		return err
 	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	} else if cfg.Name == ReportsStream {
@@ -58,7 +65,9 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.Str
 			return err
 		}
 	}
-	_, err = js.CreateOrUpdateStream(ctx, cfg)
+	if _, err = js.CreateStream(ctx, cfg); errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return nil // another controller was faster
+	}
 	return err
 }
 

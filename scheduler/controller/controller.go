@@ -47,7 +47,10 @@ type Config struct {
 	Reports Reports
 	// Sources makes the sources, given where to append, what the log already
 	// says of the cluster, and up to when it does.
-	Sources  func(sink Sink, known *events.Cluster, since time.Time) ([]Source, error)
+	Sources func(sink Sink, known *events.Cluster, since time.Time) ([]Source, error)
+	// Mend brings the streams back to their configuration, if somebody changed it,
+	// and says what was wrong; nil: nobody looks.
+	Mend     func(ctx context.Context) (found []string, err error)
 	NATS     *nats.Conn // on which requests are answered and controllers announce themselves
 	Settings events.Settings
 	// SnapshotEvery is the least number of entries between two snapshots of the

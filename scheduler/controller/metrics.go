@@ -21,6 +21,7 @@ type Metrics struct {
 	limit   *prometheus.GaugeVec
 	first   *prometheus.GaugeVec
 	warned  prometheus.Gauge
+	mended  prometheus.Counter
 	delay   prometheus.Histogram
 	took    prometheus.Histogram
 	failed  *prometheus.CounterVec
@@ -56,6 +57,8 @@ func newMetrics() *Metrics {
 			Help: "Sequence of the oldest record that a stream still holds: what is before, retention has removed."}, []string{"stream"}),
 		warned: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "retention_warnings",
 			Help: "Limits of retention that are near: records will be removed."}),
+		mended: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "stream_settings_mended_total",
+			Help: "Settings of streams that somebody had changed, and that the leader changed back."}),
 		delay: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: ns, Name: "fold_delay_seconds",
 			Help:    "From an event's receipt to the publication of what it causes.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}),
@@ -85,7 +88,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCo
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range []prometheus.Collector{m.events, m.items, m.seq, m.behind, m.leading, m.signed, m.bytes, m.limit, m.first,
-		m.warned, m.delay, m.took, m.failed, m.drifted, m.wrong, m.silent,
+		m.warned, m.mended, m.delay, m.took, m.failed, m.drifted, m.wrong, m.silent,
 		m.sessions, m.changes, m.refusals} {
 		c.Collect(ch)
 	}
