@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	faults    = flag.Int("faults", 3, "faults that TestControllers makes")
+	faults    = flag.Int("faults", 5, "faults that TestControllers makes")
 	faultSeed = flag.Uint64("fault-seed", 1, "seed of the faults")
 )
 
@@ -18,14 +18,14 @@ var (
 const takeoverBound = 30 * time.Second
 
 // TestControllers kills the leader, stops and resumes it, and cuts it off from
-// NATS, while tasks and policies change: another takes over, nothing is lost or
+// NATS, both ways or one, while tasks and policies change: another takes over, nothing is lost or
 // doubled, and the old leader's late words are refused.
 func TestControllers(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, 1, 3, *faultSeed)
-	kinds := []func() func(*contender) (mend func()){p.killed, p.stopped, p.cutOff}
-	names := []string{"killed", "stopped", "cut off"}
-	made := map[string]int{}
+	kinds := []func(*contender) (mend func()){killed, stopped, cutOff(toServer, toClient), cutOff(toClient), cutOff(toServer)}
+	names := []string{"killed", "stopped", "cut off", "made deaf", "made mute"}
+	made, takeovers := map[string]int{}, map[string][]time.Duration{}
 	var mend []func() // what is still wrong
 	for i := range *faults {
 		kind := i
@@ -35,12 +35,11 @@ func TestControllers(t *testing.T) {
 		kind %= len(kinds)
 		time.Sleep(time.Duration(p.rng.IntN(1000)) * time.Millisecond) // at any moment
 		old, epoch := p.leader(takeoverBound)
-		fault := kinds[kind]()
 		begin := time.Now()
-		mend = append(mend, fault(old))
+		mend = append(mend, kinds[kind](old))
 		_, next := p.leaderAfter(epoch, takeoverBound)
 		took := time.Since(begin)
-		p.takeovers = append(p.takeovers, took)
+		p.takeovers, takeovers[names[kind]] = append(p.takeovers, took), append(takeovers[names[kind]], took)
 		made[names[kind]]++
 		t.Logf("the leader of term %d was %s; term %d after %s", epoch, names[kind], next, took.Round(time.Millisecond))
 		// Sometimes at once, sometimes when the next is in trouble too: of three
@@ -61,6 +60,10 @@ func TestControllers(t *testing.T) {
 			t.Errorf("host %s asked %d times for its whole picture", h.name, h.joins)
 		}
 	}
+	for name, took := range takeovers {
+		slices.Sort(took)
+		t.Logf("%s %d times: takeover p50 %s, max %s", name, len(took), took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+	}
 	slices.Sort(p.takeovers)
 	lost := 0
 	for _, c := range p.controllers {
@@ -70,23 +73,21 @@ func TestControllers(t *testing.T) {
 		p.takeovers[len(p.takeovers)/2].Round(time.Millisecond), p.takeovers[len(p.takeovers)-1].Round(time.Millisecond), lost)
 }
 
-func (p *place) killed() func(*contender) func() {
-	return func(c *contender) func() {
-		c.kill()
-		return c.start
-	}
+func killed(c *contender) func() {
+	c.kill()
+	return c.start
 }
 
-func (p *place) stopped() func(*contender) func() {
-	return func(c *contender) func() {
-		c.signal(syscall.SIGSTOP)
-		return func() { c.signal(syscall.SIGCONT) }
-	}
+func stopped(c *contender) func() {
+	c.signal(syscall.SIGSTOP)
+	return func() { c.signal(syscall.SIGCONT) }
 }
 
-func (p *place) cutOff() func(*contender) func() {
+// cutOff cuts the network between a controller and NATS. One that is deaf has
+// stored what it believes not to be.
+func cutOff(ways ...int) func(*contender) func() {
 	return func(c *contender) func() {
-		c.net.cut()
+		c.net.cut(ways...)
 		return c.net.mend
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,15 +14,15 @@ import (
 	"github.com/taskwall/taskwall/events/bus"
 )
 
-var losses = flag.Int("losses", 1, "NATS servers that TestNodes kills, one after the other")
+var losses = flag.Int("losses", 3, "faults of NATS servers that TestNodes makes, one after the other")
 
 // nodeBound is what a slow machine may need until a cluster of two servers
 // works again: they wait four to nine seconds before they elect a leader.
 const nodeBound = 90 * time.Second
 
 // TestNodes kills one of three NATS servers after the other, first the one that
-// leads the log, while tasks and policies change: the controllers go on, and
-// nothing is lost or doubled.
+// leads the log, stops and resumes one, and kills all at once, while tasks and
+// policies change: the controllers go on, and nothing is lost or doubled.
 func TestNodes(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, 3, 2, *faultSeed)
@@ -29,15 +30,15 @@ func TestNodes(t *testing.T) {
 	for i := range *losses {
 		time.Sleep(time.Duration(p.rng.IntN(1000)) * time.Millisecond) // at any moment
 		victim := p.nodes[p.rng.IntN(len(p.nodes))]
-		if i%2 == 0 {
+		if p.rng.IntN(2) == 0 || i == 0 {
 			victim = p.leads(bus.EventsStream)
 		}
 		begin := time.Now()
-		victim.kill()
+		what, mend := p.strike(i, victim)
 		stall := p.awaitProgress(begin)
 		stalls = append(stalls, stall)
-		t.Logf("%s was killed; the longest stall of the fold was %s", victim.name, stall.Round(time.Millisecond))
-		victim.start()
+		t.Logf("%s; the longest stall of the fold was %s", what, stall.Round(time.Millisecond))
+		mend()
 		p.awaitReplicas()
 	}
 	p.check()
@@ -46,8 +47,28 @@ func TestNodes(t *testing.T) {
 		joins += h.joins
 	}
 	slices.Sort(stalls)
-	t.Logf("%d servers killed; stalls p50 %s, max %s; hosts asked %d times for their whole picture", len(stalls),
+	t.Logf("%d faults; stalls p50 %s, max %s; hosts asked %d times for their whole picture", len(stalls),
 		stalls[len(stalls)/2].Round(time.Millisecond), stalls[len(stalls)-1].Round(time.Millisecond), joins)
+}
+
+// strike does something to a server, or to all.
+func (p *place) strike(i int, victim *process) (what string, mend func()) {
+	switch i % 3 {
+	case 0:
+		victim.kill()
+		return victim.name + " was killed", victim.start
+	case 1: // its connections stay open, and nobody answers
+		victim.signal(syscall.SIGSTOP)
+		return victim.name + " was stopped", func() { victim.signal(syscall.SIGCONT) }
+	default:
+		for _, n := range p.nodes {
+			n.kill()
+		}
+		for _, n := range p.nodes {
+			n.start()
+		}
+		return "all were killed", func() {}
+	}
 }
 
 // leads is the server that leads a stream.

@@ -6,18 +6,24 @@ import (
 	"testing"
 )
 
-// proxy is a network between a client and a server that can be cut: nothing
-// goes through any more, and nobody is told. What was under way arrives when it
-// is mended, as TCP would have it.
+// proxy is a network between a client and a server that can be cut, both ways
+// or one: nothing goes through any more, and nobody is told. What was under way
+// arrives when it is mended, as TCP would have it.
 type proxy struct {
 	listener net.Listener
 	target   string
 
 	mu    sync.Mutex
-	open  chan struct{} // closed while the network works
+	open  [2]chan struct{} // by way, closed while it works
 	conns map[net.Conn]struct{}
 	work  sync.WaitGroup
 }
+
+// The ways through a proxy.
+const (
+	toServer = iota
+	toClient
+)
 
 func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
@@ -25,8 +31,11 @@ func newProxy(t *testing.T, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, target: target, open: make(chan struct{}), conns: map[net.Conn]struct{}{}}
-	close(p.open)
+	p := &proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}}
+	for way := range p.open {
+		p.open[way] = make(chan struct{})
+		close(p.open[way])
+	}
 	p.work.Go(p.accept)
 	t.Cleanup(p.close)
 	return p
@@ -34,26 +43,30 @@ func newProxy(t *testing.T, target string) *proxy {
 
 func (p *proxy) url() string { return "nats://" + p.listener.Addr().String() }
 
-func (p *proxy) cut() {
+func (p *proxy) cut(ways ...int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.open = make(chan struct{})
+	for _, way := range ways {
+		p.open[way] = make(chan struct{})
+	}
 }
 
 func (p *proxy) mend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	select {
-	case <-p.open:
-	default:
-		close(p.open)
+	for _, open := range p.open {
+		select {
+		case <-open:
+		default:
+			close(open)
+		}
 	}
 }
 
-// whole waits while the network is cut.
-func (p *proxy) whole() {
+// whole waits while a way is cut.
+func (p *proxy) whole(way int) {
 	p.mu.Lock()
-	open := p.open
+	open := p.open[way]
 	p.mu.Unlock()
 	<-open
 }
@@ -65,15 +78,15 @@ func (p *proxy) accept() {
 			return
 		}
 		p.work.Go(func() {
-			p.whole()
+			p.whole(toServer)
 			server, err := net.Dial("tcp", p.target)
 			if err != nil {
 				client.Close() //nolint:errcheck // nothing was sent
 				return
 			}
 			p.keep(client, server)
-			p.work.Go(func() { p.pipe(client, server) })
-			p.pipe(server, client)
+			p.work.Go(func() { p.pipe(client, server, toClient) })
+			p.pipe(server, client, toServer)
 		})
 	}
 }
@@ -86,11 +99,11 @@ func (p *proxy) keep(conns ...net.Conn) {
 	}
 }
 
-func (p *proxy) pipe(to, from net.Conn) {
+func (p *proxy) pipe(to, from net.Conn, way int) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		p.whole()
+		p.whole(way)
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {
 				break
