@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/taskwall/taskwall/events/bus"
@@ -64,6 +65,10 @@ func connectBy(dial func(context.Context, bus.Options) (*bus.Conn, error), cmd *
 		return nil, err
 	case err != nil && cmd.Context().Err() != nil:
 		return nil, cmd.Context().Err() // nobody waits any more
+	case err != nil && ctx.Err() == nil: // a file of a key or certificate: nothing was tried
+		return nil, usageError{err}
+	case errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) || errors.Is(err, nats.ErrAuthRevoked):
+		return nil, fmt.Errorf("the NATS server at %s does not let this user in: %w; is the key right, and among the server's users?", strings.Join(o.URLs, ", "), err)
 	case err != nil:
 		return nil, fmt.Errorf("no NATS server at %s: %w; is --nats-url right?", strings.Join(o.URLs, ", "), err)
 	}

@@ -54,8 +54,8 @@ For the past see 'taskwall audit who'. Exit status 1 when nobody has it.`,
 				w.NameTask(e.Task, e.ID)
 			}
 			found, err := w.Find(args[0])
-			if err != nil {
-				return err
+			if err != nil && !asJSON { // there it is an empty list
+				return refused{err}
 			}
 			views := viewsOf(st.Endpoints, found)
 			if asJSON {

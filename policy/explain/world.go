@@ -23,7 +23,7 @@ import (
 
 // Errors that Explain's errors wrap.
 var (
-	ErrNobody = errors.New("there is no such endpoint, app or address")
+	ErrNobody = errors.New("there is no such endpoint, app, label, address or network set")
 	ErrPort   = errors.New("not a port")
 )
 

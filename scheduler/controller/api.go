@@ -126,7 +126,7 @@ func Call[Answer any](ctx context.Context, conn *bus.Conn, subject string, reque
 	msg, err := conn.Ask(ctx, &nats.Msg{Subject: subject, Data: body})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return answer, fmt.Errorf("%w at %s: is one running, and does it lead?", ErrNoController, conn.NATS.ConnectedUrlRedacted())
+		return answer, fmt.Errorf("%w at %s: is one running, does it lead, and is the key an operator's or a viewer's?", ErrNoController, conn.NATS.ConnectedUrlRedacted())
 	case errors.Is(err, bus.ErrDenied):
 		return answer, fmt.Errorf("this key may not make the request %s: %w; operators may, see docs/nats.md", subject, bus.ErrDenied)
 	case err != nil:
