@@ -25,7 +25,7 @@ func (l *limits) app(w *wireApp) (events.App, bool) {
 		ports = w.Container.PortMappings
 	}
 	for _, p := range ports {
-		a.Ports = l.port(a.Ports, p.Name, max(p.ContainerPort, p.Port), strings.Split(p.Protocol, ","))
+		a.Ports = l.port(a.Ports, p.Name, max(p.ContainerPort, p.Port), mirror.Protocols(p.Protocol))
 	}
 	return a, l.ID(a.ID)
 }
@@ -45,7 +45,7 @@ func (l *limits) pod(w *wirePod) (events.App, bool) {
 			if number == 0 && !slices.ContainsFunc(w.Networks, wireNetwork.own) {
 				number = e.HostPort
 			}
-			a.Ports = l.port(a.Ports, e.Name, number, e.Protocol)
+			a.Ports = l.port(a.Ports, e.Name, number, mirror.Protocols(e.Protocol...))
 		}
 	}
 	return a, l.ID(a.ID)
@@ -60,23 +60,7 @@ func (l *limits) port(ps []events.Port, name string, number int, protocols []str
 	if number <= 0 || number > math.MaxUint16 {
 		return ps
 	}
-	var protos []string
 	for _, p := range protocols {
-		switch p = strings.ToLower(strings.TrimSpace(p)); p {
-		case "":
-			p = "tcp"
-			fallthrough
-		case "tcp", "udp":
-			if !slices.Contains(protos, p) {
-				protos = append(protos, p)
-			}
-		}
-	}
-	if len(protocols) == 0 {
-		protos = []string{"tcp"}
-	}
-	slices.Sort(protos)
-	for _, p := range protos {
 		if len(ps) == mirror.MaxPorts {
 			l.Drop("ports")
 			break

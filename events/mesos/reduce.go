@@ -194,10 +194,10 @@ func (l *limits) ports(ws []wirePort, maps []wirePortMapping) []events.Port {
 		for _, lb := range w.Labels.Labels {
 			inside = inside || lb.Key == "network-scope" && lb.Value == "container"
 		}
-		for _, proto := range protocols(w.Protocol) {
+		for _, proto := range mirror.Protocols(w.Protocol) {
 			number := w.Number
 			for _, m := range maps {
-				if !inside && m.Host == w.Number && (m.Protocol == "" || slices.Contains(protocols(m.Protocol), proto)) {
+				if !inside && m.Host == w.Number && (m.Protocol == "" || slices.Contains(mirror.Protocols(m.Protocol), proto)) {
 					number = m.Container
 					break
 				}
@@ -213,22 +213,6 @@ func (l *limits) ports(ws []wirePort, maps []wirePortMapping) []events.Port {
 			ps = append(ps, events.Port{Name: l.Name(w.Name), Number: int(number), Protocol: proto})
 		}
 	}
-	return ps
-}
-
-// protocols are those of a port: "tcp", "udp" or both as "udp,tcp"; tcp when
-// it does not say. Others have no ports.
-func protocols(s string) []string {
-	if s == "" {
-		return []string{"tcp"}
-	}
-	var ps []string
-	for p := range strings.SplitSeq(strings.ToLower(s), ",") {
-		if p = strings.TrimSpace(p); (p == "tcp" || p == "udp") && !slices.Contains(ps, p) {
-			ps = append(ps, p)
-		}
-	}
-	slices.Sort(ps)
 	return ps
 }
 
