@@ -101,6 +101,7 @@ func postSpec(t *testing.T, c *sim.Cluster, kind string, body []byte) (int, stri
 type picture struct {
 	changed chan map[string]events.App
 	cluster *events.Cluster
+	source  *marathon.Source
 }
 
 // follow runs the source of Marathon until the test ends.
@@ -111,6 +112,7 @@ func follow(t *testing.T, member string) *picture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.source = s
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = s.Run(ctx) }()

@@ -100,6 +100,7 @@ func TestOnlyMarathonsOwn404IsBelieved(t *testing.T) {
 			t.Error("the app was taken for deleted")
 		}
 	}
+	f.set("/v2/groups/shop", shopGroup("", ""))
 	f.send("app_terminated_event", `{"eventType":"app_terminated_event","appId":"/shop/web"}`)
 	l.until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 })
 }

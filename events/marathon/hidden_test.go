@@ -103,3 +103,38 @@ func TestWhatMayNotBeViewedCostsNoSession(t *testing.T) {
 		t.Errorf("said %d times:\n%s", n, out.String())
 	}
 }
+
+// TestA404MayBeOfWhatIsHidden: of a group, an app or a pod that may not be
+// viewed Marathon says that there is none; only a whole answer about what holds
+// it is believed.
+func TestA404MayBeOfWhatIsHidden(t *testing.T) {
+	f := newFake()
+	shows(v1)(f)
+	f.set("/v2/groups", group(app("/shop/web", v1, ""), podStatus("/shop/db", v1)))
+	both := func(c *events.Cluster) bool { return len(c.Apps) == 2 }
+	bubble(t, f, Config{Silence: time.Hour, Resync: 24 * time.Hour}, func(t *testing.T, l *log, s *Source) {
+		l.until(t, "both are known", both)
+		hidden := `{"id":"/","apps":[],"pods":[],"groups":[],"dependencies":[]}`
+		f.mu.Lock()
+		f.answers["/v2/groups"] = hidden
+		delete(f.answers, "/v2/groups/shop")
+		delete(f.answers, "/v2/apps/shop/web")
+		f.mu.Unlock()
+		for range 3 {
+			changed(f)
+			sends("app_terminated_event", `"appId":"/shop/web"`)(f)
+			sends("pod_deleted_event", `"uri":"/v2/pods/shop/db"`)(f)
+			time.Sleep(time.Minute)
+		}
+		if c := l.folded(); !both(c) || s.Status().Counters.Failures != 0 {
+			t.Errorf("apps %v, %+v", c.Apps, s.Status())
+		}
+		reads := s.Status().Counters.Reads
+		if reads > 60 {
+			t.Errorf("nine events cost %d reads", reads)
+		}
+		f.set("/v2/groups", group("", podStatus("/shop/db", v1)))
+		sends("app_terminated_event", `"appId":"/shop/web"`)(f)
+		l.until(t, "the app is gone, once the root says so", func(c *events.Cluster) bool { return len(c.Apps) == 1 && c.Apps["/shop/db"].Pod })
+	})
+}

@@ -114,7 +114,8 @@ func (s *session) readInfo(ctx context.Context) error {
 }
 
 // readGroup compares a group and all below it. An app is taken for deleted only
-// by an answer that is about this group and whole.
+// by an answer that is about a group that holds it, and whole: of what a user
+// may not view Marathon says that there is none.
 func (s *session) readGroup(ctx context.Context, id string) error {
 	var w wireGroup
 	path := "/v2/groups"
@@ -124,7 +125,9 @@ func (s *session) readGroup(ctx context.Context, id string) error {
 	err := s.get(ctx, path+embed, &w)
 	switch {
 	case errors.Is(err, errNotFound) && id != "/":
-		s.gone(id, nil) // with all that was in it
+		if len(s.below(id)) > 0 { // deleted, or hidden: the root tells
+			s.wants.all = true
+		}
 		return nil
 	case errors.Is(err, errForbidden) && id != "/":
 		return s.forbidden(err)
@@ -154,11 +157,29 @@ func (s *session) readGroup(ctx context.Context, id string) error {
 
 // gone takes it that of a group Marathon shows only what was found.
 func (s *session) gone(group string, found map[string]bool) {
-	below := strings.TrimSuffix(group, "/") + "/"
-	for _, app := range events.SortedKeys(s.mirror.Picture().Apps) {
-		if strings.HasPrefix(app, below) && !found[app] {
+	for _, app := range s.below(group) {
+		if !found[app] {
 			s.appGone(app)
 		}
+	}
+}
+
+// below are the known apps and pods of a group and of the groups in it, in order.
+func (s *session) below(group string) (apps []string) {
+	prefix := strings.TrimSuffix(group, "/") + "/"
+	for _, app := range events.SortedKeys(s.mirror.Picture().Apps) {
+		if strings.HasPrefix(app, prefix) {
+			apps = append(apps, app)
+		}
+	}
+	return apps
+}
+
+// missed takes it that Marathon says of an app or a pod that there is none. It
+// says so too of what we may not view; a whole answer about its group tells.
+func (s *session) missed(id string) {
+	if _, known := s.mirror.Picture().Apps[id]; known {
+		want(&s.wants.groups, cmp.Or(id[:strings.LastIndexByte(id, '/')], "/"))
 	}
 }
 
@@ -260,7 +281,7 @@ func (s *session) readApp(ctx context.Context, id string) error {
 		if a, had := s.mirror.Picture().Apps[id]; had && a.Pod {
 			return s.readPod(ctx, id)
 		}
-		s.appGone(id)
+		s.missed(id)
 		return nil
 	}
 	if errors.Is(err, errForbidden) {
@@ -274,7 +295,7 @@ func (s *session) readPod(ctx context.Context, id string) error {
 	var w wirePod
 	err := s.get(ctx, "/v2/pods"+escape(id), &w)
 	if errors.Is(err, errNotFound) {
-		s.appGone(id)
+		s.missed(id)
 		return nil
 	}
 	if errors.Is(err, errForbidden) {

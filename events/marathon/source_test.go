@@ -125,7 +125,8 @@ func TestEventsSayWhatToReadAnew(t *testing.T) {
 			func(c *events.Cluster) bool { return len(c.Apps) == 0 },
 		},
 		"a group was deleted": {
-			"group_change_success", `{"groupId":"/shop"}`, nil,
+			"group_change_success", `{"groupId":"/shop"}`,
+			map[string]string{"/v2/groups": `{"id":"/","version":"` + v2 + `","apps":[],"pods":[],"groups":[]}`},
 			func(c *events.Cluster) bool { return len(c.Apps) == 0 },
 		},
 		"the root group changed": {
@@ -137,7 +138,8 @@ func TestEventsSayWhatToReadAnew(t *testing.T) {
 			map[string]string{"/v2/apps/shop/web": `{"app":` + app("/shop/web", v2, "") + `}`}, appIs("/shop/web", v2),
 		},
 		"an app has terminated": {
-			"app_terminated_event", `{"appId":"/shop/web"}`, nil,
+			"app_terminated_event", `{"appId":"/shop/web"}`,
+			map[string]string{"/v2/groups/shop": shopGroup("", "")},
 			func(c *events.Cluster) bool { return len(c.Apps) == 0 },
 		},
 		"a pod was updated": {

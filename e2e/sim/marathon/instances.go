@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -336,7 +335,7 @@ func addresses(s mesos.TaskStatus) []ipAddress {
 // taskID is a task's id: <instance>._app.<n> or <instance>.<container>.<n>; of
 // old, <safe>.<uuid> and then <safe>.<uuid>.<n>.
 func taskID(i *instance, container string) string {
-	if name, uuid, ok := strings.Cut(i.id, legacyMark); ok {
+	if name, uuid := cutInstance(i.id); i.id == name+legacyMark+uuid {
 		if i.attempt == 1 {
 			return name + "." + uuid
 		}

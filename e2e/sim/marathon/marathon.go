@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
@@ -88,6 +89,10 @@ type Marathon struct {
 	held      []mesos.Offer
 	acksHeld  bool // faults: see HoldAcks
 	unacked   []*scheduler.Call
+
+	// filters: see Overload and Hide
+	overloaded atomic.Bool
+	hidden     []string
 }
 
 // New makes a Marathon cluster without members; see AddMember.

@@ -94,6 +94,10 @@ func (b *Member) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !b.m.authenticate(w, r) {
 		return
 	}
+	if b.m.overloaded.Load() {
+		http.Error(w, "Too many concurrent requests!", http.StatusServiceUnavailable)
+		return
+	}
 	leader := b.m.awaitLeader(r)
 	if leader == nil {
 		fail(w, http.StatusBadGateway, "Could not determine the current leader")

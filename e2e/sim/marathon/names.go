@@ -1,57 +1,60 @@
 package marathon
 
 import (
-	"strconv"
+	"regexp"
 	"strings"
 )
 
+// The patterns of task ids in the order in which Marathon tries them: an app's
+// or a pod's, those without an incarnation, and the two of before 1.4.
+var taskIDs = []*regexp.Regexp{
+	regexp.MustCompile(`^(.+)\.(instance-|marathon-)([^_\.]+)[\._]([^\.]+)\.(\d+)$`),
+	regexp.MustCompile(`^(.+)\.(instance-|marathon-)([^_\.]+)[\._]([^\.]+)$`),
+	regexp.MustCompile(`^(.+)([\._])([^_\.]+)(\.)(\d+)$`),
+	regexp.MustCompile(`^(.+)([\._])([^_\.]+)$`),
+}
+
 // instanceOf is the instance id within a task id (CLUSTER-API 2.3).
 func instanceOf(taskID string) string {
-	i := strings.LastIndex(taskID, ".instance-")
-	if i < 0 {
-		return legacyInstanceOf(taskID)
+	for n, p := range taskIDs {
+		switch m := p.FindStringSubmatch(taskID); {
+		case m == nil:
+		case n < 2:
+			return m[1] + "." + m[2] + m[3]
+		default:
+			return m[1] + legacyMark + m[3]
+		}
 	}
-	rest := taskID[i+len(".instance-"):]
-	if j := strings.IndexAny(rest, "._"); j >= 0 {
-		rest = rest[:j]
-	}
-	return taskID[:i] + ".instance-" + rest
+	return taskID
 }
 
 // AppOf is the path of the app or pod that a task id names.
 func AppOf(taskID string) string { return pathOf(instanceOf(taskID)) }
 
-// legacyInstanceOf reads the task ids of Marathon before 1.4: <safe>.<uuid>,
-// and <safe>.<uuid>.<n>.
-func legacyInstanceOf(taskID string) string {
-	rest := taskID
-	if i := strings.LastIndexByte(rest, '.'); i >= 0 {
-		if _, err := strconv.Atoi(rest[i+1:]); err == nil {
-			rest = rest[:i]
-		}
-	}
-	i := strings.LastIndexByte(rest, '.')
-	if i < 0 {
-		return taskID
-	}
-	return rest[:i] + legacyMark + rest[i+1:]
-}
-
-// legacyMark is in the instance ids that were made of such task ids.
+// legacyMark is in the instance ids that were made of task ids of before 1.4:
+// <safe>.<uuid>, and <safe>.<uuid>.<n>.
 const legacyMark = ".marathon-"
 
-// pathOf is the app or pod of an instance id.
+// pathOf is the app or pod of an instance id, which ends in its mark and a uuid.
 func pathOf(instanceID string) string {
-	name, _, ok := strings.Cut(instanceID, ".instance-")
-	if !ok {
-		name, _, _ = strings.Cut(instanceID, legacyMark)
-	}
+	name, _ := cutInstance(instanceID)
 	return "/" + strings.ReplaceAll(name, "_", "/")
+}
+
+// cutInstance is what stands before and after the mark of an instance id: an
+// app's own name may look like one as well.
+func cutInstance(id string) (safe, uuid string) {
+	i := max(strings.LastIndex(id, ".instance-"), strings.LastIndex(id, legacyMark))
+	if i < 0 {
+		return id, ""
+	}
+	_, uuid, _ = strings.Cut(id[i:], "-")
+	return id[:i], uuid
 }
 
 // executorID is a pod's executor: instance-<safe>.<uuid>.
 func executorID(instanceID string) string {
-	name, uuid, _ := strings.Cut(instanceID, ".instance-")
+	name, uuid := cutInstance(instanceID)
 	return "instance-" + name + "." + uuid
 }
 

@@ -118,6 +118,9 @@ func (m *Marathon) routes() http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
+		if m.forbids(w, r) {
+			return
+		}
 		held := &heldAnswer{header: w.Header(), status: http.StatusOK}
 		mux.ServeHTTP(held, r)
 		w.WriteHeader(held.status)

@@ -28,7 +28,7 @@ func (m *Marathon) listApps(w http.ResponseWriter, r *http.Request) {
 	apps := []object{}
 	for _, id := range sortedKeys(m.root) {
 		s := m.root[id]
-		if s.pod || !strings.Contains(id, q.Get("id")) || !strings.Contains(s.app.Cmd, q.Get("cmd")) || !matchesLabels(s, q.Get("label")) {
+		if s.pod || !m.mayView(id) || !strings.Contains(id, q.Get("id")) || !strings.Contains(s.app.Cmd, q.Get("cmd")) || !matchesLabels(s, q.Get("label")) {
 			continue
 		}
 		apps = append(apps, m.appModel(s, slices.Contains(q["embed"], "apps.tasks")))
@@ -208,7 +208,7 @@ func (m *Marathon) getApp(w http.ResponseWriter, r *http.Request, id string) {
 	if group, ok := strings.CutSuffix(id, "/*"); ok {
 		apps := []object{}
 		for _, k := range sortedKeys(m.root) {
-			if s := m.root[k]; !s.pod && strings.HasPrefix(k, group+"/") {
+			if s := m.root[k]; !s.pod && m.mayView(k) && strings.HasPrefix(k, group+"/") {
 				apps = append(apps, m.appModel(s, true))
 			}
 		}

@@ -31,6 +31,10 @@ func (m *Marathon) getGroup(w http.ResponseWriter, r *http.Request, id string) {
 		fail(w, http.StatusNotFound, "Group '"+id+"' does not exist")
 		return
 	}
+	if id == "/" && !m.mayView(id) { // an empty group, and not even its version
+		reply(w, r, http.StatusOK, object{"id": "/", "apps": []any{}, "pods": []any{}, "groups": []any{}, "dependencies": []any{}})
+		return
+	}
 	embed := r.URL.Query()["embed"]
 	has := func(what string) bool { return len(embed) == 0 || slices.Contains(embed, what) }
 	reply(w, r, http.StatusOK, m.groupModel(id, has("group.apps") || slices.Contains(embed, "group.apps.tasks"), has("group.pods"),
@@ -41,7 +45,7 @@ func within(id, group string) bool { return group == "/" || strings.HasPrefix(id
 
 func (m *Marathon) groupExists(id string) bool {
 	for k := range m.root {
-		if within(k, id) {
+		if within(k, id) && m.mayView(k) {
 			return true
 		}
 	}
@@ -53,7 +57,7 @@ func (m *Marathon) groupModel(id string, apps, pods, groups, tasks bool) object 
 	appList, podList, groupList := []object{}, []object{}, []object{}
 	var children []string
 	for _, k := range sortedKeys(m.root) {
-		if !within(k, id) {
+		if !within(k, id) || !m.mayView(k) {
 			continue
 		}
 		s := m.root[k]

@@ -2,6 +2,7 @@ package marathon
 
 import (
 	"net/http"
+	"slices"
 )
 
 // MarathonVersion is the release that the simulator imitates.
@@ -56,6 +57,9 @@ func (m *Marathon) getDeployments(w http.ResponseWriter, r *http.Request) {
 	defer m.mu.Unlock()
 	out := []object{}
 	for _, d := range m.deployments {
+		if affected := slices.Concat(d.apps, d.pods); len(affected) > 0 && !slices.ContainsFunc(affected, m.mayView) {
+			continue
+		}
 		current := []action{}
 		if d.current > 0 {
 			current = d.plan.Steps[d.current-1].Actions

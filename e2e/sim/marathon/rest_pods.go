@@ -16,7 +16,7 @@ func (m *Marathon) pods(w http.ResponseWriter, r *http.Request) {
 		defer m.mu.Unlock()
 		out := []object{}
 		for _, id := range sortedKeys(m.root) {
-			if m.root[id].pod {
+			if m.root[id].pod && m.mayView(id) {
 				out = append(out, m.root[id].model())
 			}
 		}
@@ -155,7 +155,7 @@ func (m *Marathon) podStatus(w http.ResponseWriter, r *http.Request, id string) 
 	if id == "" {
 		out := []object{}
 		for _, k := range sortedKeys(m.root) {
-			if m.root[k].pod {
+			if m.root[k].pod && m.mayView(k) {
 				out = append(out, m.podModel(m.root[k]))
 			}
 		}
