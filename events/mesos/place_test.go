@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,30 @@ func TestAFormerIdIsNoHost(t *testing.T) {
 		}
 		if puts != 1 {
 			t.Errorf("former ids were put %d times", puts)
+		}
+	})
+}
+
+// After a failover thousands of agents come back that the log knows by name
+// only: the list of all agents is not asked for with each.
+func TestReturningAgentsAreNotLookedForOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := running(t)
+		for n := range 50 {
+			m.state.Agents.Recovered = append(m.state.Agents.Recovered, wAgent(fmt.Sprint("r", n), fmt.Sprint("h", n+10)).Info)
+		}
+		_, l := one(t, Config{PollAgents: time.Hour}, m, nil)
+		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		for n := range 50 {
+			id := fmt.Sprint("r", n)
+			m.say(added(wTask("t."+id, id, "TASK_RUNNING")))
+			synctest.Wait()
+			m.say(agentAdded(wAgent(id, fmt.Sprint("h", n+10))))
+			synctest.Wait()
+		}
+		c := l.folded()
+		if len(c.Tasks) != 51 || !c.Hosts["r49"].Reachable || m.count("GET_AGENTS") != 1 {
+			t.Errorf("%d tasks, last agent %+v, asked %d times", len(c.Tasks), c.Hosts["r49"], m.count("GET_AGENTS"))
 		}
 	})
 }

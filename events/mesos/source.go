@@ -36,7 +36,8 @@ type Source struct {
 	// doomed agents were marked gone by an operator.
 	doomed map[string]bool
 	// asked are the agents that this session has looked for by name.
-	asked map[string]bool
+	asked    map[string]bool
+	lookedAt time.Time
 	// touched are the agents that the stream spoke of since GET_AGENTS was
 	// asked; nil when it is not under way.
 	touched map[string]bool

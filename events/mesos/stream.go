@@ -60,13 +60,17 @@ func (s *Source) taskAdded(w *wireTask) {
 // unplaced are the agents of new tasks whose address is not known: the record
 // that tells of them was lost, or is yet to come. A task of an agent that nobody
 // could place would stay for ever after the machine had lost the agent's id.
-// Each is looked for once in a session.
+// Each is looked for once in a session. Those that a new master had only
+// recovered come back by the thousand, and say their address next: for them
+// alone it is not asked more than once a second.
 func (s *Source) unplaced(recs []wireEvent) map[string]bool {
 	var ids map[string]bool
+	lately := s.cfg.Now().Sub(s.lookedAt) < time.Second
 	for i := range recs {
 		if a := recs[i].TaskAdded; a != nil {
 			id := a.Task.Agent.Value
-			if s.mirror.Picture().Hosts[id].Address == "" && !s.asked[id] {
+			h, known := s.mirror.Picture().Hosts[id]
+			if h.Address == "" && !s.asked[id] && !(known && lately) {
 				if ids == nil {
 					ids = map[string]bool{}
 				}
@@ -78,7 +82,7 @@ func (s *Source) unplaced(recs []wireEvent) map[string]bool {
 		}
 	}
 	for id := range ids {
-		s.asked[id] = true
+		s.asked[id], s.lookedAt = true, s.cfg.Now()
 	}
 	return ids
 }
