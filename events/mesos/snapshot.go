@@ -33,7 +33,7 @@ func (s *Source) snapshot(w *wireState, partial bool) {
 		// One whose agent nobody knows can be nowhere: the agent was replaced
 		// or marked gone. Nor can one whose agent is back without it.
 		t := &w.Tasks.Unreachable[i]
-		if s.mirror.Picture().HostName(t.Agent.Value) != "" && !registered[t.Agent.Value] {
+		if s.knows(t.Agent.Value) && !registered[t.Agent.Value] {
 			s.listTask(t, listed, known)
 		}
 	}
@@ -110,10 +110,9 @@ func (s *Source) unlisted(w *wireState, listed, registered, unseen map[string]bo
 			// it may be among what the master does not show
 		case registered[t.Agent]:
 			s.taskGone(key, "its agent no longer has it")
-		case recovered[t.Agent]:
-			// its agent may bring it back
-		case s.mirror.Picture().HostName(t.Agent) != "":
-			// unreachable: it may go on running until the agent is known to be gone
+		case s.knows(t.Agent):
+			// recovered or unreachable: it may go on running, and be brought back,
+			// until the agent is known to be gone
 		default:
 			s.taskGone(key, "its agent is gone")
 		}
@@ -230,6 +229,12 @@ type place struct {
 func placeOf(h events.Host) place { return place{h.Name, h.Address, h.Port} }
 
 func nameOf(h events.Host) place { return place{name: h.Name, port: h.Port} }
+
+// knows reports whether an agent is in the picture, and so not known to be gone.
+func (s *Source) knows(agent string) bool {
+	_, known := s.mirror.Picture().Hosts[agent]
+	return known
+}
 
 // busy reports whether an agent has tasks that have not ended.
 func (s *Source) busy(agent string) bool {

@@ -455,3 +455,23 @@ func TestFrameworksComeAndGo(t *testing.T) {
 		l.until(t, "it and its tasks are gone", func(c *events.Cluster) bool { return len(c.Frameworks) == 0 && len(c.Tasks) == 0 })
 	})
 }
+
+// What an agent calls itself does not say whether it is gone.
+func TestTheTasksOfAnAgentWithoutANameAreKept(t *testing.T) {
+	for name, recovered := range map[string]bool{"unreachable": false, "recovered": true} {
+		t.Run(name, func(t *testing.T) {
+			nameless := wAgent("a1", "h1")
+			nameless.Info.Hostname = ""
+			reconnect(t, func(m *fakeMaster) { m.state.Agents.Agents[0] = nameless }, func(m *fakeMaster) {
+				m.state = wireState{}
+				if recovered {
+					m.state.Agents.Recovered = []wireAgentInfo{nameless.Info}
+				}
+			}, Config{}, func(t *testing.T, l *log) {
+				if reason, yes := gone(l, events.TaskGone, "fw/t1"); yes {
+					t.Errorf("gone: %s", reason)
+				}
+			})
+		})
+	}
+}

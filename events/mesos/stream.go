@@ -46,7 +46,7 @@ func (s *Source) taskAdded(w *wireTask) {
 	if !ok {
 		return
 	}
-	if _, known := s.mirror.Picture().Hosts[t.Agent]; !known && !events.Terminal(t.State) {
+	if !s.knows(t.Agent) && !events.Terminal(t.State) {
 		// The master does not list it (any more). It may come back, and be told of
 		// again; until then nobody could say where the task is, or whether its
 		// agent is gone.
