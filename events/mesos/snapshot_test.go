@@ -385,12 +385,24 @@ func TestASnapshotOfManyMegabytes(t *testing.T) {
 
 // TestASnapshotReadInPartEndsNothing: one task's id is not a text.
 func TestASnapshotReadInPartEndsNothing(t *testing.T) {
+	for name, left := range map[string]func(*wireState){
+		"nothing":                  func(w *wireState) { *w = wireState{Frameworks: w.Frameworks} },
+		"the agent, without tasks": func(w *wireState) { w.Tasks.Tasks = nil },
+		"the agent, no framework":  func(w *wireState) { *w = wireState{Agents: w.Agents} },
+	} {
+		t.Run(name, func(t *testing.T) { readInPart(t, left) })
+	}
+}
+
+// readInPart is a source's life with a master whose second snapshot has what left
+// leaves of the first, and something that cannot be read.
+func readInPart(t *testing.T, left func(*wireState)) {
 	synctest.Test(t, func(t *testing.T) {
 		n, l := newNetwork(), newLog()
 		m := running(t)
 		m.state.Tasks.Tasks = append(m.state.Tasks.Tasks, wTask("t2", "a1", "TASK_RUNNING"))
 		whole := frame(encode(t, wireEvent{Type: "SUBSCRIBED", Subscribed: &wireSubscribed{State: &m.state}}))
-		m.state.Tasks.Tasks, m.state.Agents.Agents = nil, nil
+		left(&m.state)
 		part := encode(t, wireEvent{Type: "SUBSCRIBED", Subscribed: &wireSubscribed{State: &m.state}})
 		part = frame(strings.Replace(part, `"unreachable_tasks":null`, `"unreachable_tasks":[{"task_id":{"value":7}}]`, 1))
 		subs := 0
@@ -406,8 +418,8 @@ func TestASnapshotReadInPartEndsNothing(t *testing.T) {
 		}))
 		s := start(t, Config{Masters: []string{"m1:5050"}, Encoding: JSON, Dial: n.dial}, l, nil)
 		time.Sleep(15 * time.Second)
-		if c := l.folded(); len(c.Tasks) != 2 || !c.Hosts["a1"].Reachable {
-			t.Errorf("tasks %v, hosts %v", c.Tasks, c.Hosts)
+		if c := l.folded(); len(c.Tasks) != 2 || !c.Hosts["a1"].Reachable || len(c.Frameworks) != 1 {
+			t.Errorf("tasks %v, hosts %v, frameworks %v", c.Tasks, c.Hosts, c.Frameworks)
 		}
 		if st := s.Status(); st.Counters.Malformed == 0 || st.Counters.Doubts == 0 || st.Counters.Resyncs == 0 {
 			t.Errorf("it was not doubted: %+v", st)

@@ -77,6 +77,22 @@ func TestATaskThatComesBackKeepsItsContainerAndAddress(t *testing.T) {
 	})
 }
 
+// An address is a container's: the next one of the same task has not got it.
+func TestAnotherContainerHasNotTheAddressOfTheFormer(t *testing.T) {
+	story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+		w := wTask("t2", "a1", "TASK_RUNNING")
+		w.Container = &wireContainer{Type: "MESOS", Networks: []wireNetwork{{Name: "taskwall"}}}
+		m.say(added(withStatus(w, 1500, "10.1.0.2")))
+		next := withStatus(w, 2000, "")
+		next.State, next.Statuses[0].State, next.Statuses[0].Container.ID.Value = "TASK_STARTING", "TASK_STARTING", "another"
+		m.say(added(next))
+		l.until(t, "it starts again", taskIs("fw/t2", "TASK_STARTING"))
+		if got := l.folded().Tasks["fw/t2"]; got.Container != "another" || len(got.Networks[0].Addresses) > 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 func TestAReturningAgentBringsItsTasksBack(t *testing.T) {
 	story(t, Config{PollAgents: 30 * time.Second}, func(m *fakeMaster, _ *Source, l *log) {
 		m.change(func(m *fakeMaster) { m.state.Agents.Agents = nil })
