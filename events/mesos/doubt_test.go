@@ -44,3 +44,22 @@ func TestDoubtsAreAnsweredEverMoreRarely(t *testing.T) {
 		}
 	})
 }
+
+// A doubt after a long time without any is looked into at once, however many
+// there were before.
+func TestAfterACalmADoubtIsTheFirst(t *testing.T) {
+	story(t, Config{PollAgents: time.Hour, Resync: 24 * time.Hour}, func(m *fakeMaster, _ *Source, _ *log) {
+		<-m.opened
+		for range 8 {
+			m.say(updated("nobody's", "TASK_RUNNING", 2000))
+			<-m.opened
+		}
+		time.Sleep(2 * calm)
+		began := time.Now()
+		m.say(updated("nobody's", "TASK_RUNNING", 2000))
+		<-m.opened
+		if d := time.Since(began); d > 2*time.Second {
+			t.Errorf("the whole state was compared after %v", d)
+		}
+	})
+}
