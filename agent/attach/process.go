@@ -98,11 +98,11 @@ func (h *Host) Holds(s Spec, p *Process) error {
 	if err != nil {
 		return fmt.Errorf("telling the namespace of process %d: %w", p.PID, err)
 	}
-	link, err := h.nl.LinkByName(s.Veth)
+	link, err := h.rt.do(getLink(s.Veth))
 	if err != nil {
-		return fmt.Errorf("looking at %s: %w", s.Veth, errors.Join(ErrDiffers, err))
+		return errors.Join(ErrDiffers, err)
 	}
-	if a := link.Attrs(); id < 0 || a.NetNsID != id {
+	if id < 0 || link.away != id {
 		return fmt.Errorf("the other end of %s is not with process %d: %w", s.Veth, p.PID, ErrDiffers)
 	}
 	s.Namespace = p.Path()

@@ -2,6 +2,7 @@ package attach_test
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -64,5 +65,51 @@ func TestProcess(t *testing.T) {
 	defer own.Close()
 	if err := h.Isolated(own); !errors.Is(err, attach.ErrShared) {
 		t.Errorf("the host's own namespace: %v", err)
+	}
+}
+
+// A process holds the other end of a pair when its namespace has it, and not
+// when it only has an interface of the same name and address.
+func TestHolds(t *testing.T) {
+	h := open(t)
+	sleep := func() *attach.Process {
+		cmd := exec.Command("sleep", "1000")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: syscall.CLONE_NEWNET}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+		p, err := attach.OpenProcess(cmd.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(p.Close)
+		return p
+	}
+	its, other := sleep(), sleep()
+	s := attach.Spec{Veth: attach.Name("fw/a", "taskwall"), Namespace: its.Path(), Iface: "eth0", Address: netip.MustParseAddr("10.0.0.1")}
+	lookalike := s
+	lookalike.Veth, lookalike.Namespace = attach.Name("fw/b", "taskwall"), other.Path()
+	for _, s := range []attach.Spec{s, lookalike} {
+		if err := enterAttach(h, s); err != nil {
+			t.Fatal(err)
+		}
+		defer h.Detach(s.Veth)
+	}
+	if err := h.Holds(s, its); err != nil {
+		t.Error(err)
+	}
+	if err := h.Holds(s, other); !errors.Is(err, attach.ErrDiffers) {
+		t.Errorf("another process's interface of the same name and address: %v", err)
+	}
+	s.Address = netip.MustParseAddr("10.0.0.2")
+	if err := h.Holds(s, its); !errors.Is(err, attach.ErrDiffers) {
+		t.Errorf("another address: %v", err)
+	}
+	if err := h.Detach(s.Veth); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Holds(s, its); !errors.Is(err, attach.ErrDiffers) {
+		t.Errorf("an interface that is gone: %v", err)
 	}
 }
