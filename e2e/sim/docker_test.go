@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"net"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	mesosmaster "github.com/mesos/mesos-go/api/v1/lib/master"
 
+	"github.com/taskwall/taskwall/e2e/netns"
 	"github.com/taskwall/taskwall/e2e/sim"
 )
 
@@ -36,6 +39,15 @@ func TestDockerTask(t *testing.T) {
 	var host string
 	if err := c.Host(tasks[0].Host).NS.Do(func() (err error) { host, err = os.Readlink("/proc/thread-self/ns/net"); return }); err != nil || host == inside {
 		t.Errorf("in %s, host %s: %v", inside, host, err)
+	}
+	if err := netns.Do(tasks[0].Netns, func() error {
+		lo, err := net.InterfaceByName("lo")
+		if err == nil && lo.Flags&net.FlagUp == 0 {
+			err = errors.New("Docker sets loopback up, and it is down")
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 	entries, err := os.ReadDir(c.logs[tasks[0].Host])
 	if err != nil || len(entries) != 0 {

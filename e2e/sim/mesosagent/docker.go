@@ -10,7 +10,8 @@ import (
 )
 
 // A task of the Docker containerizer never touches CNI. Its wiring would be
-// libnetwork's; here it has a namespace with loopback only, or the host's.
+// libnetwork's; here it has a namespace with loopback only, which is up as Docker
+// leaves it, or the host's.
 
 // dockerNetwork is the network of docker run: a parameter comes after what the
 // network says, and wins.

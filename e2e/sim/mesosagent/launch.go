@@ -194,6 +194,12 @@ func (a *Agent) isolate(c *container, info *mesos.ContainerInfo, command *mesos.
 	a.mu.Lock()
 	c.proc = p
 	a.mu.Unlock()
+	if fresh && c.docker {
+		if err := loopbackUp(netns.OfPid(p.pid())); err != nil {
+			a.cleanUp(c)
+			return failed(err)
+		}
+	}
 	if len(networks) == 0 {
 		return nil
 	}

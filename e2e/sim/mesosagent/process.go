@@ -146,7 +146,11 @@ func bind(pid int, dir string) error {
 	if err := unix.Mount(fmt.Sprintf("/proc/%d/ns/net", pid), handle, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("mount network handle: %w", err)
 	}
-	return netns.Do(handle, func() error {
+	return loopbackUp(handle)
+}
+
+func loopbackUp(ns string) error {
+	return netns.Do(ns, func() error {
 		lo, err := netlink.LinkByName("lo")
 		if err != nil {
 			return fmt.Errorf("find loopback: %w", err)
