@@ -257,14 +257,18 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	}
 	a.mu.Lock()
 	old := a.attachments[ep.ID]
+	var was attachment // the sweep may learn more of it meanwhile
+	if old != nil {
+		was = *old
+	}
 	a.mu.Unlock()
 	if old != nil {
-		same := old.Container == at.Container && old.Iface == at.Iface && old.Namespace == at.Namespace && old.Address == at.Address
-		if same && old.Wired && a.host.Check(old.spec(a.cfg.MTU)) == nil && a.host.CheckTask(old.spec(a.cfg.MTU)) == nil {
+		same := was.Container == at.Container && was.Iface == at.Iface && was.Namespace == at.Namespace && was.Address == at.Address
+		if same && was.Wired && a.host.Check(was.spec(a.cfg.MTU)) == nil && a.host.CheckTask(was.spec(a.cfg.MTU)) == nil {
 			return old, nil // the plugin was killed, or the agent, and asks again
 		}
-		if old.Container != at.Container && a.alive(old) {
-			return nil, fmt.Errorf("%w: %s, whose network is still there", ErrElsewhere, old.Container)
+		if was.Container != at.Container && a.alive(&was) {
+			return nil, fmt.Errorf("%w: %s, whose network is still there", ErrElsewhere, was.Container)
 		}
 		if err := a.remove(old); err != nil {
 			return nil, err

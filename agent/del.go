@@ -27,7 +27,10 @@ func (a *Agent) Del(ctx context.Context, c cni.Attachment) error {
 // Check says whether an attachment is still whole.
 func (a *Agent) Check(_ context.Context, c cni.Attachment) error {
 	at := a.find(c.Container, c.Iface)
-	if at == nil || !at.Wired {
+	a.mu.Lock()
+	wired := at != nil && at.Wired
+	a.mu.Unlock()
+	if !wired {
 		return fmt.Errorf("container %s has no interface %s from this agent", c.Container, c.Iface)
 	}
 	spec := at.spec(a.cfg.MTU)
