@@ -54,3 +54,42 @@ func TestRunbookRemovesItAll(t *testing.T) {
 		})
 	}
 }
+
+// What an image waits with, by the docs, is over when the task has its way out, and
+// not when there is only an interface.
+func TestImageWaitsForItsWayOut(t *testing.T) {
+	doc, err := os.ReadFile("../docs/agent.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, ok := strings.Cut(string(doc), "  `until ")
+	script, _, ok2 := strings.Cut(script, " exec …`")
+	if !ok || !ok2 {
+		t.Fatal("docs/agent.md has no such script any more")
+	}
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	l.must(work.Item{Endpoints: []work.Endpoint{endpoint("a", "10.0.0.1", "")}})
+	tk := l.container("a")
+	waits := func(seconds string) (ended bool) {
+		cmd := exec.Command("nsenter", "--net="+tk.Path, "timeout", seconds, "sh", "-c", "until "+script)
+		out, err := cmd.CombinedOutput()
+		if err != nil && cmd.ProcessState.ExitCode() != 124 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return err == nil
+	}
+	inside := func(args string) {
+		run(t, append([]string{"nsenter", "--net=" + tk.Path, "ip"}, strings.Fields(args)...)...)
+	}
+	inside("link add eth0 type veth peer name other")
+	inside("addr add 10.0.0.1/32 dev eth0")
+	inside("link set eth0 up")
+	if waits("0.2") {
+		t.Error("it is over with an interface that has no way out")
+	}
+	inside("link del eth0")
+	tk.mustAdd()
+	if !waits("60") {
+		t.Error("it does not end")
+	}
+}
