@@ -1,11 +1,9 @@
 package agent_test
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
@@ -432,93 +430,4 @@ func BenchmarkPlugin(b *testing.B) {
 		l.must2(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + name}}})
 	}
 	m.report(b, "add", "")
-}
-
-// BenchmarkFlow: a connection between two tasks through the policies in force:
-// the time to open it (each meets the rules), of a round trip once it is
-// established, and what it carries. Raw: the same between two namespaces that
-// are routed by the same host and are no tasks, in turn with it. The ratios to
-// raw should be those of ten policies with five thousand too.
-func BenchmarkFlow(b *testing.B) {
-	for _, backend := range bothBackends {
-		for _, n := range []int{10, 5000} {
-			b.Run(fmt.Sprintf("backend=%s/policies=%d", backend, n), func(b *testing.B) { flow(b, backend, n) })
-		}
-	}
-}
-
-func flow(b *testing.B, backend string, n int) {
-	l := newLab(b, func(c *agent.Config) { c.Backend, c.Logger = backend, slog.New(slog.NewTextHandler(io.Discard, nil)) })
-	all := work.Rule{Action: work.Allow, Policy: "NetworkPolicy production/flow"}
-	l.must2(work.Item{Programs: []work.Program{posture("flow", tier(all), tier(all))}})
-	client, server := l.run("client", "10.1.0.1", "flow"), l.run("server", "10.1.0.2", "flow")
-	l.must2(policies(n))
-	server.Serve("tcp", "10.1.0.2:80")
-	plain, far := netlab.New(b), netlab.New(b)
-	netlab.Join(b, "raw0", "10.2.0.1/24", plain, "eth0", "10.2.0.2/24")
-	netlab.Join(b, "raw1", "10.2.1.1/24", far, "eth0", "10.2.1.2/24")
-	for ns, gw := range map[*netlab.Namespace]string{plain: "10.2.0.1", far: "10.2.1.1"} {
-		ns.Do(func() error { return exec.Command("ip", "route", "add", "default", "via", gw).Run() })
-	}
-	far.Serve("tcp", "10.2.1.2:80")
-	paths := []struct {
-		name string
-		from *netlab.Namespace
-		to   string
-		conn net.Conn
-	}{{"", client.Namespace, "10.1.0.2:80", nil}, {"raw-", plain, "10.2.1.2:80", nil}}
-	for i := range paths {
-		c, err := paths[i].from.Dial("tcp", paths[i].to)
-		if err != nil {
-			b.Fatal(err)
-		}
-		defer c.Close()
-		paths[i].conn = c
-	}
-	m := medians{}
-	for b.Loop() {
-		for _, p := range paths {
-			m.time(p.name+"rtt", func() {
-				if err := netlab.Echo(p.conn, time.Second); err != nil {
-					b.Fatal(err)
-				}
-			})
-			m.time(p.name+"open", func() {
-				c, err := p.from.Dial("tcp", p.to)
-				if err != nil {
-					b.Fatal(err)
-				}
-				c.Close()
-			})
-			m.time(p.name+"bulk", func() { carry(b, p.conn) })
-		}
-	}
-	for _, k := range []string{"rtt", "open"} {
-		b.ReportMetric(float64(m.median(k).Nanoseconds())/1000, k+"-us")
-		b.ReportMetric(float64(m.median("raw-"+k).Nanoseconds())/1000, "raw-"+k+"-us")
-		b.ReportMetric(float64(m.median(k))/float64(m.median("raw-"+k)), k+"-x-raw")
-	}
-	for _, k := range []string{"", "raw-"} {
-		b.ReportMetric(bulk/1e6/m.median(k+"bulk").Seconds(), k+"MB/s")
-	}
-	b.ReportMetric(0, "ns/op")
-}
-
-// bulk is what goes each way at once, in bytes.
-const bulk = 8 << 20
-
-// carry sends bulk over a connection whose other end sends all back.
-func carry(b *testing.B, c net.Conn) {
-	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		b.Fatal(err)
-	}
-	sent := make(chan error, 1)
-	go func() {
-		_, err := c.Write(make([]byte, bulk))
-		sent <- err
-	}()
-	_, err := io.CopyN(io.Discard, c, bulk)
-	if err := errors.Join(err, <-sent); err != nil {
-		b.Fatal(err)
-	}
 }

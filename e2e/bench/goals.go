@@ -49,6 +49,13 @@ var goals = map[string]goal{
 	"Memory heap-MB":    {target: 50},   // 10,000 prefixes, 50 peers
 	"SessionToRoute ms": {target: 2000}, // the engine dials after 1.5-2 s, its peer after 1 s
 
+	"Flow/backend=nft rtt-x-10":     {target: 1.05},
+	"Flow/backend=nft open-x-10":    {target: 1.05},
+	"Flow/backend=nft bulk-x-10":    {target: 1.05},
+	"Flow/backend=legacy rtt-x-10":  {target: 1.05},
+	"Flow/backend=legacy open-x-10": {target: 1.05},
+	"Flow/backend=legacy bulk-x-10": {target: 1.05},
+
 	"Burst worst-ms": {target: 20, peer: "Felix 665 ms"},
 
 	"Fanout/hosts=1000 us-p99":         {target: 2000},
