@@ -43,6 +43,7 @@ type Firewall struct {
 	sets     map[string]work.SetType
 	bulk     *ipset.Conn
 	writes   uint64            // calls so far that changed rules or sets
+	sums     map[string]sum    // of what each set should hold, by its name, where it is known
 	wroteSet map[string]uint64 // the last of them that changed a set, by its name
 	alone    bool              // nothing of the other iptables backend is left
 	drafts   map[string]draft  // programs rendered ahead of compile, by ID
@@ -101,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 		filter:   newTable("filter", filterBase(cfg.HostPorts)),
 		mangle:   newTable("mangle", mangleBase()),
 		filter6:  newTable("filter", filterBase6()),
-		programs: map[string]*posture{}, shared: map[string]int{}, sets: map[string]work.SetType{}, wroteSet: map[string]uint64{},
+		programs: map[string]*posture{}, shared: map[string]int{}, sets: map[string]work.SetType{}, wroteSet: map[string]uint64{}, sums: map[string]sum{},
 		postures: newPostures(), ready: map[string]bool{}, reasons: map[string]Reason{},
 	}, nil
 }

@@ -15,13 +15,14 @@ type Look struct {
 	writes uint64
 	v4, v6 map[string]saved
 	sets   map[string]ipset.Set
+	sums   map[string]sum // of the sets' elements
 }
 
 // Look reads the kernel's tables and the named sets, while others go on
 // programming.
 func (f *Firewall) Look(ctx context.Context, sets []string) (*Look, error) {
 	f.rulesMu.Lock()
-	l := &Look{writes: f.writes, sets: make(map[string]ipset.Set, len(sets))}
+	l := &Look{writes: f.writes, sets: make(map[string]ipset.Set, len(sets)), sums: make(map[string]sum, len(sets))}
 	f.rulesMu.Unlock()
 	if err := f.tables(ctx, l); err != nil {
 		return nil, err
@@ -37,6 +38,11 @@ func (f *Firewall) Look(ctx context.Context, sets []string) (*Look, error) {
 			return nil, err
 		}
 		l.sets[s.Name] = s
+		var of sum
+		for _, e := range s.Entries {
+			of.add(e)
+		}
+		l.sums[s.Name] = of
 	}
 	return l, nil
 }

@@ -78,23 +78,18 @@ func elements(t work.SetType, members func(func(string) bool)) (map[ipset.Entry]
 	return out, nil
 }
 
-// spellings are the other members that stand for the same elements as m does:
-// while a set has one of them, removing m must not remove the element.
-func spellings(t work.SetType, m string) []string {
-	if t != work.Nets {
-		return nil
+// spellings are the members that stand for an element, alone or with another: while
+// a set has one of them, the element stays.
+func spellings(e ipset.Entry) []string {
+	if e.Port != 0 || e.Proto != 0 {
+		return nil // there is one way to say it
 	}
-	switch m {
-	case "0.0.0.0/0":
-		return []string{"0.0.0.0/1", "128.0.0.0/1"}
-	case "0.0.0.0/1", "128.0.0.0/1":
-		return []string{"0.0.0.0/0"}
+	all := []string{e.Prefix.String()}
+	switch e.Prefix.Bits() {
+	case 1:
+		all = append(all, "0.0.0.0/0")
+	case 32:
+		all = append(all, e.Prefix.Addr().String())
 	}
-	if a, ok := strings.CutSuffix(m, "/32"); ok {
-		return []string{a}
-	}
-	if !strings.Contains(m, "/") {
-		return []string{m + "/32"}
-	}
-	return nil
+	return all
 }

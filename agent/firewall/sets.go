@@ -45,13 +45,34 @@ func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool
 	if err != nil {
 		return replaced, err
 	}
+	delete(f.sums, name)
 	changed, err = f.equal(name, typ, want, l)
 	changed += replaced
 	if err != nil {
 		return changed, err
 	}
 	f.sets[id] = t
+	var of sum
+	for e := range want {
+		of.add(e)
+	}
+	f.sums[name] = of
 	return changed, nil
+}
+
+// unchangedSet says that the kernel's set is as it should be, without going
+// through its elements. false: it may be or not.
+func (f *Firewall) unchangedSet(id string, s *work.SetState, l *Look) bool {
+	typ, err := setType(s.Type)
+	name := SetName(id)
+	if err != nil || !named(id, maxSetID) || !f.untouched(name, len(s.Members), l) {
+		return false
+	}
+	if f.bulk.Create(name, typ) != nil { // one of another type or other settings
+		return false
+	}
+	f.sets[id] = s.Type
+	return true
 }
 
 // create makes a set unless it is there. One of that name that somebody made
@@ -141,26 +162,42 @@ func (f *Firewall) Edit(edits []work.SetEdit, remove bool, still func(set, membe
 			members = e.Remove
 		}
 		edit := ipset.Edit{Set: SetName(e.ID), Type: typ, Remove: remove}
+		whole := true
 		for _, m := range members {
-			if remove && slices.ContainsFunc(spellings(t, m), func(o string) bool { return still(e.ID, o) }) {
-				continue
-			}
 			es, err := entries(t, m)
 			if err != nil {
 				failures = append(failures, work.Failure{Key: "set " + e.ID, Error: err.Error()})
+				whole = false
 				continue
 			}
+			if remove {
+				es = slices.DeleteFunc(es, func(el ipset.Entry) bool {
+					return slices.ContainsFunc(spellings(el), func(o string) bool { return still(e.ID, o) })
+				})
+			}
 			edit.Entries = append(edit.Entries, es...)
+		}
+		if !whole {
+			delete(f.sums, edit.Set) // the check is to say it too
 		}
 		if len(edit.Entries) > 0 {
 			f.writing(edit.Set)
 			batch = append(batch, edit)
 		}
 	}
-	if len(batch) > 0 {
-		if err := f.bulk.Apply(batch...); err != nil {
-			failures = append(failures, work.Failure{Key: "sets", Error: err.Error()})
+	if len(batch) == 0 {
+		return failures
+	}
+	err := f.bulk.Apply(batch...)
+	for _, e := range batch {
+		if err == nil {
+			f.changed(e)
+		} else {
+			delete(f.sums, e.Set)
 		}
+	}
+	if err != nil {
+		failures = append(failures, work.Failure{Key: "sets", Error: err.Error()})
 	}
 	return failures
 }
@@ -173,6 +210,7 @@ func (f *Firewall) DropSets(ids []string) []work.Failure {
 	for _, id := range ids {
 		f.writing(SetName(id))
 		delete(f.sets, id)
+		delete(f.sums, SetName(id))
 		if err := f.bulk.Destroy(SetName(id)); err != nil {
 			failures = append(failures, work.Failure{Key: "set " + id, Error: err.Error()})
 		}

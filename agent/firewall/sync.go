@@ -66,6 +66,9 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	clear(f.sets)
 	for _, id := range sortedKeys(p.Sets) {
 		s := p.Sets[id]
+		if look != nil && f.unchangedSet(id, s, look) {
+			continue
+		}
 		n := 0
 		want, err := elements(s.Type, maps.Keys(s.Members))
 		if err == nil {
