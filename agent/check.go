@@ -88,7 +88,7 @@ func (a *Agent) check(ctx context.Context) error {
 			return err
 		}
 		a.applyMu.Lock()
-		if a.fw.Fresh(look) {
+		if a.fw.Fresh(look, a.state.Sets) {
 			defer a.applyMu.Unlock()
 			return a.compare(ctx, look)
 		}

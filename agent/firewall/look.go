@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/taskwall/taskwall/agent/ipset"
+	"github.com/taskwall/taskwall/events/work"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -60,15 +61,15 @@ func (l *Look) set(name string, wrote uint64) (s ipset.Set, ok bool) {
 // milliseconds.
 const fewMembers = 5000
 
-// Fresh says whether a look spares Sync the reading: else large sets were
-// written since.
-func (f *Firewall) Fresh(l *Look) bool {
+// Fresh says whether a look spares Sync the reading of these sets: else large
+// ones were written since, or made.
+func (f *Firewall) Fresh(l *Look, sets map[string]*work.SetState) bool {
 	f.rulesMu.Lock()
 	defer f.rulesMu.Unlock()
 	n := 0
-	for name, s := range l.sets {
-		if f.wroteSet[name] > l.writes {
-			n += len(s.Entries)
+	for id, s := range sets {
+		if f.wroteSet[SetName(id)] > l.writes {
+			n += len(s.Members)
 		}
 	}
 	return n <= fewMembers

@@ -48,7 +48,7 @@ func TestLook(t *testing.T) {
 			run(t, "iptables-"+string(b), "-F", "tw-i-db")
 			run(t, "ipset", "del", "tw-s-web", "10.0.0.1")
 			l := look()
-			if !f.Fresh(l) {
+			if !f.Fresh(l, p.Sets) {
 				t.Error("a look is old though we programmed nothing")
 			}
 			if d := sync(l); !strings.Contains(d, "tw-i-db") || !strings.Contains(d, "tw-s-web") {
@@ -70,7 +70,7 @@ func TestLook(t *testing.T) {
 			if _, err := f.Programs(ctx, []work.Program{changed}, nil); err != nil {
 				t.Fatal(err)
 			}
-			if !f.Fresh(l) {
+			if !f.Fresh(l, p.Sets) {
 				t.Error("after small changes the whole kernel would be read again")
 			}
 			d := sync(l)
@@ -108,9 +108,20 @@ func TestLookAtLargeSets(t *testing.T) {
 			t.Fatal(err)
 		}
 		f.Edit([]work.SetEdit{{ID: set, Add: []string{"10.9.9.9"}}}, false, nil)
-		if f.Fresh(l) != fresh {
+		if f.Fresh(l, p.Sets) != fresh {
 			t.Errorf("after a change of %s the look is fresh: %v", set, !fresh)
 		}
+	}
+	l, err := f.Look(context.Background(), slices.Collect(maps.Keys(p.Sets)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Sets["made"] = &work.SetState{Type: work.Nets, Members: members}
+	if failures := f.PutSets([]work.Set{{ID: "made", Type: work.Nets, Members: slices.Collect(maps.Keys(members))}}); len(failures) > 0 {
+		t.Fatal(failures)
+	}
+	if f.Fresh(l, p.Sets) {
+		t.Error("a look from before a large set was made is fresh")
 	}
 }
 

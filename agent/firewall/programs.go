@@ -37,6 +37,9 @@ func (f *Firewall) failures(of []work.Program) (failures []work.Failure) {
 // install puts programs in force, takes others out, and writes whatever else
 // differs. On an error everything is wanted as it was before.
 func (f *Firewall) install(ctx context.Context, put []work.Program, gone []string) error {
+	if len(put)+len(gone) == 0 && f.filter.want[egress.name] != nil {
+		return f.flush(ctx) // the trees are as they were
+	}
 	b := f.begin(put, gone)
 	if err := f.narrow(b.staged, func(ps []*posture) error { return f.try(ctx, b, ps) }); err != nil {
 		f.undo(b)
