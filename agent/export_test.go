@@ -1,6 +1,10 @@
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/taskwall/taskwall/events/work"
+)
 
 // Tracking is the kernel's connection tracking, as a test may stand in front of it.
 type Tracking = tracking
@@ -28,3 +32,18 @@ func (a *Agent) CheckedLast(at time.Time) { a.checked.Store(at.UnixNano()) }
 
 // Clip is clip.
 var Clip = clip
+
+// Tally is tally.
+type Tally struct{ *tally }
+
+// NewTally is newTally.
+func NewTally() Tally { return Tally{newTally()} }
+
+// Add is add.
+func (t Tally) Add(l work.Logged) { t.add(l) }
+
+// Take is take.
+func (t Tally) Take() []work.Logged { return t.take() }
+
+// Left is left.
+func (t Tally) Left(now time.Time) int { return t.left(now) }

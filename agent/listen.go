@@ -1,13 +1,10 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -24,10 +21,10 @@ func (a *Agent) listen(ctx context.Context) error {
 		return fmt.Errorf("packets are not reported: the log group cannot be had: %w", err)
 	}
 	defer c.Close()
-	t := tally{seen: map[work.Logged]int{}}
+	t := newTally()
 	var teller sync.WaitGroup
 	ctx, stop := context.WithCancel(ctx)
-	teller.Go(func() { t.tell(ctx, a) })
+	teller.Go(func() { a.tellLogged(ctx, t) })
 	defer teller.Wait()
 	defer stop()
 	for {
@@ -49,25 +46,8 @@ func (a *Agent) listen(ctx context.Context) error {
 	}
 }
 
-// tally counts what was seen since it was last told.
-type tally struct {
-	mu   sync.Mutex
-	seen map[work.Logged]int
-}
-
-// maxKinds bounds how many kinds of packets are told at a time; a port scan
-// has many.
-const maxKinds = 50
-
-func (t *tally) add(l work.Logged) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, ok := t.seen[l]; ok || len(t.seen) < maxKinds {
-		t.seen[l]++
-	}
-}
-
-func (t *tally) tell(ctx context.Context, a *Agent) {
+// tellLogged tells each second of what was seen.
+func (a *Agent) tellLogged(ctx context.Context, t *tally) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -76,22 +56,15 @@ func (t *tally) tell(ctx context.Context, a *Agent) {
 			return
 		case <-tick.C:
 		}
-		t.mu.Lock()
-		seen := t.seen
-		t.seen = map[work.Logged]int{}
-		t.mu.Unlock()
-		if len(seen) == 0 {
-			continue
-		}
 		names := a.names()
-		for _, l := range slices.SortedFunc(maps.Keys(seen), func(x, y work.Logged) int {
-			return cmp.Or(x.Source.Compare(y.Source), x.Dest.Compare(y.Dest), cmp.Compare(x.Port, y.Port))
-		}) {
-			n := seen[l]
-			l.Count, l.SourceTask, l.DestTask = n, names[l.Source], names[l.Dest]
+		for _, l := range t.take() {
+			l.SourceTask, l.DestTask = names[l.Source], names[l.Dest]
 			a.log.Info("packets logged", "action", l.Action, "direction", l.Direction, "policy", l.Policy, "rule", l.Index,
-				"source", l.Source, "dest", l.Dest, "protocol", l.Protocol, "port", l.Port, "from", l.SourceTask, "to", l.DestTask, "count", n)
+				"source", l.Source, "dest", l.Dest, "protocol", l.Protocol, "port", l.Port, "from", l.SourceTask, "to", l.DestTask, "count", l.Count)
 			a.report.logged(l)
+		}
+		if n := t.left(time.Now()); n > 0 {
+			a.log.Warn("packets of further kinds were logged that are not told one by one", "packets", n)
 		}
 	}
 }

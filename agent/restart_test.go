@@ -24,7 +24,8 @@ import (
 func kernel(t *testing.T, backend string) string {
 	t.Helper()
 	script := `iptables-B-save -t filter; iptables-B-save -t mangle; ip6tables-B-save -t filter; ipset save | sed 's/ initval.*//' | sort
-		ip -o link | sed 's/@.*//' | grep tw; ip route show proto 84; ip neigh show nud permanent`
+		ip -o link | sed 's/@.*//' | grep tw; ip route show proto 84; ip neigh show nud permanent
+		cd /proc/sys/net/ipv4; for f in ip_forward conf/tw*/proxy_arp conf/tw*/forwarding; do [ ! -e $f ] || echo $f: $(cat $f); done`
 	out, err := exec.Command("sh", "-c", strings.ReplaceAll(script, "B", backend)).Output()
 	if err != nil {
 		t.Fatal(err)
