@@ -122,18 +122,33 @@ func (w *wire) ip(packet []byte) { w.t.Helper(); w.send(ethernet(w.peer, w.mac, 
 // until returns the IPv4 packets that come in up to one that last matches.
 func (w *wire) until(last func(packet []byte) bool) (seen [][]byte) {
 	w.t.Helper()
+	for _, f := range w.frames(func(f []byte) bool { return isIPv4(f) && last(f[14:]) }) {
+		if isIPv4(f) {
+			seen = append(seen, f[14:])
+		}
+	}
+	return seen
+}
+
+func isIPv4(frame []byte) bool {
+	return len(frame) >= 34 && binary.BigEndian.Uint16(frame[12:]) == etherIPv4
+}
+
+// frames returns what comes in up to a frame that last matches.
+func (w *wire) frames(last func(frame []byte) bool) (seen [][]byte) {
+	w.t.Helper()
 	b := make([]byte, 4096)
-	for limit := time.Now().Add(5 * time.Second); time.Now().Before(limit); {
+	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); {
 		n, from, err := unix.Recvfrom(w.fd, b, 0)
 		if err != nil {
 			continue // nothing came for a while
 		}
-		if ll, ok := from.(*unix.SockaddrLinklayer); !ok || ll.Pkttype == unix.PACKET_OUTGOING || n < 34 || binary.BigEndian.Uint16(b[12:]) != etherIPv4 {
+		if ll, ok := from.(*unix.SockaddrLinklayer); !ok || ll.Pkttype == unix.PACKET_OUTGOING || n < 14 {
 			continue
 		}
-		p := append([]byte{}, b[14:n]...)
-		seen = append(seen, p)
-		if last(p) {
+		f := append([]byte{}, b[:n]...)
+		seen = append(seen, f)
+		if last(f) {
 			return seen
 		}
 	}

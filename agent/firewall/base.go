@@ -18,17 +18,26 @@ type base struct {
 	chains chains
 }
 
-// mangleBase writes the postures of a packet's sender and receiver in its mark.
+// mangleBase drops what a task sends with an address that is not its own, before the
+// kernel looks for a way: what has none, is too large or has gone too far the
+// kernel answers itself, and the answer would go to the address's owner with a part of the
+// packet in it. Then it writes the postures of a packet's sender and receiver in its mark.
 func mangleBase() base {
 	zero := fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", ourBits)
 	return base{
-		hooks: []hook{{"FORWARD", chainMark}, {"INPUT", chainMark}},
-		chains: chains{chainMark: {
-			"-i " + tasks + " " + zero,
-			"-o " + tasks + " " + zero,
-			"-i " + tasks + " -j SET --map-set " + setSrc + " src,src --map-mark",
-			"-o " + tasks + " -j SET --map-set " + setDst + " dst,dst --map-mark",
-		}},
+		hooks: []hook{{"PREROUTING", chainSource}, {"FORWARD", chainMark}, {"INPUT", chainMark}},
+		chains: chains{
+			chainSource: {
+				"-i " + tasks + " -m set ! --match-set " + setSrc + " src,src" + comment("not the address of this interface") + " -g " + chainClosed,
+			},
+			chainMark: {
+				"-i " + tasks + " " + zero,
+				"-o " + tasks + " " + zero,
+				"-i " + tasks + " -j SET --map-set " + setSrc + " src,src --map-mark",
+				"-o " + tasks + " -j SET --map-set " + setDst + " dst,dst --map-mark",
+			},
+			chainClosed: unvouched(),
+		},
 	}
 }
 
@@ -44,12 +53,21 @@ func filterBase(hostPorts []uint16) base {
 	holds := "-m conntrack --ctstate ESTABLISHED" + comment("the verdict on this connection holds")
 	// Only errors are related without being asked about: the connections that
 	// a helper (FTP) expects are opened by what a task says, and no policy allowed them.
-	errorOf := "-p icmp -m conntrack --ctstate RELATED" + comment("an error of a connection that is allowed")
+	errorOf := "! -i " + tasks + " -p icmp -m conntrack --ctstate RELATED" + comment("an error of a connection that is allowed")
+	// Connection tracking knows which connection an error is about, not whether its
+	// sender takes part in it. A task is no router: of others' connections it has
+	// nothing to say, and of its own that nobody listens.
+	unreachable := func(code int) string {
+		return fmt.Sprintf("-i %s -p icmp -m icmp --icmp-type 3/%d -m conntrack --ctstate RELATED", tasks, code) +
+			comment("nobody listens, on a connection that is allowed") + " -g " + chainAccept
+	}
+	const noProtocol, noPort = 2, 3
 	invalid := "-m conntrack --ctstate INVALID -g " + chainInvalid
 	host := rules{
 		"-m set ! --match-set " + setSrc + " src,src" + comment("not the address of this interface") + " -g " + chainClosed,
 		holds + " -g " + chainAccept,
-		errorOf + " -g " + chainAccept,
+		unreachable(noPort),
+		unreachable(noProtocol),
 		invalid,
 	}
 	for len(hostPorts) > 0 {
@@ -77,6 +95,8 @@ func filterBase(hostPorts []uint16) base {
 			chainTask: {
 				holds + " -g " + chainAccept,
 				errorOf + " -g " + chainAccept,
+				unreachable(noPort),
+				unreachable(noProtocol),
 				invalid,
 				"-i " + tasks + " -g " + egress.name,
 				"-g " + ingress.name,
@@ -98,15 +118,20 @@ func filterBase(hostPorts []uint16) base {
 				fmt.Sprintf("-j MARK --set-xmark 0x0/%#x", ourBits),
 				"-j ACCEPT",
 			},
-			chainClosed: {
-				logLimit[1:] + comment("closed endpoint, or not its address") + fmt.Sprintf(` -j NFLOG --nflog-prefix "tw:deny:c closed" --nflog-group %d`, LogGroup),
-				"-j DROP",
-			},
+			chainClosed: unvouched(),
 			chainInvalid: {
 				logLimit[1:] + comment("belongs to no connection") + fmt.Sprintf(` -j NFLOG --nflog-prefix "tw:deny:n invalid" --nflog-group %d`, LogGroup),
 				"-j DROP",
 			},
 		},
+	}
+}
+
+// unvouched logs and drops what nobody vouched for.
+func unvouched() rules {
+	return rules{
+		logLimit[1:] + comment("closed endpoint, or not its address") + fmt.Sprintf(` -j NFLOG --nflog-prefix "tw:deny:c closed" --nflog-group %d`, LogGroup),
+		"-j DROP",
 	}
 }
 

@@ -2,7 +2,8 @@
 // chain: it is one element in each of two IP sets, and its posture (the set of
 // policies that apply to it) is a chain that all of an app's instances share.
 //
-//	packet ─▶ mangle  tw-mark: (source, interface)      ─ set tw-src ─▶ mark bits 0-13  = the sender's posture
+//	packet ─▶ mangle  tw-source: (source, interface) not in set tw-src? dropped, before the kernel routes it
+//	                  tw-mark: (source, interface)      ─ set tw-src ─▶ mark bits 0-13  = the sender's posture
 //	                           (destination, interface) ─ set tw-dst ─▶ mark bits 14-27 = the receiver's posture
 //	       ─▶ filter  tw-forward: a task's source (set tw-own), not from a task's interface? dropped
 //	                              bits empty? nobody vouched for it: dropped

@@ -25,6 +25,7 @@ const (
 	setDst = Prefix + "dst" // the same, with its ingress posture
 	setOwn = Prefix + "own" // the address of each endpoint, to know it when it comes from elsewhere
 
+	chainSource  = Prefix + "source"
 	chainMark    = Prefix + "mark"
 	chainForward = Prefix + "forward"
 	chainInput   = Prefix + "input"
