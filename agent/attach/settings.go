@@ -18,8 +18,8 @@ var hostSettings = []struct {
 	value  uint32
 }{
 	{"forwarding", 1, 1},
-	{"proxy_arp", 3, 1}, // answers for the gateway
-	{"rp_filter", 8, 1}, // drops forged sources a second time
+	{"proxy_arp", 3, 1},            // answers for the gateway
+	{"rp_filter", confRPFilter, 1}, // drops forged sources a second time
 	{"accept_redirects", 4, 0},
 	{"send_redirects", 6, 0},
 	{"accept_source_route", 9, 0},
@@ -30,6 +30,9 @@ const (
 	inetConf    = 1  // IFLA_INET_CONF: a number for each IPv4 setting, from the first on
 	inet6Conf   = 2  // IFLA_INET6_CONF: the same for IPv6, from zero on
 	disableIPv6 = 26 // DEVCONF_DISABLE_IPV6
+
+	confRPFilter = 8 // IPV4_DEVCONF_RP_FILTER
+	rpLoose      = 2 // what systemd sets on each new interface
 )
 
 // face is what the kernel says of an interface.
@@ -82,7 +85,10 @@ func differing(spec []byte) (name string) {
 			case name != "":
 			case family == unix.AF_INET && t == inetConf:
 				for _, s := range hostSettings {
-					if is, said := at(int(s.number) - 1); said && is != s.value {
+					is, said := at(int(s.number) - 1)
+					// With the loose check the firewall still drops what is forged, before
+					// it is routed.
+					if said && is != s.value && !(s.number == confRPFilter && is == rpLoose) {
 						name = s.name
 						return
 					}
