@@ -9,6 +9,7 @@ import (
 	"flag"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -227,9 +228,34 @@ func TestTheReportShowsNamesAsText(t *testing.T) {
 	if n := strings.Count(text, "alert("); n < 5 {
 		t.Fatalf("the names are not in the report: %d", n)
 	}
-	for _, bad := range []string{"<script", "<img", "</title><"} {
-		if strings.Contains(strings.Replace(text, "</title>", "", 1), bad) {
+	for _, bad := range []string{"<script", "<img", "</title></title>", hostile, hostile[:len("</title><s")]} {
+		if strings.Contains(text, bad) {
 			t.Errorf("the report holds %s", bad)
+		}
+	}
+}
+
+// An assessor prints it, on a machine without a network: nothing is fetched or
+// run, and what differs between names is seen also when they are long.
+func TestTheReportNeedsNothingBesideItself(t *testing.T) {
+	t.Parallel()
+	p := pasttest.New(t)
+	p.Policy("ann", pasttest.Pool, pasttest.WebToDB, pasttest.DBFromWeb)
+	p.Host("h1", "192.168.50.1")
+	p.Task("db.1", "db", "h1", "TASK_RUNNING", map[string]string{"app": "db"})
+	for _, n := range []string{"1", "2"} {
+		p.Task("web."+n, "checkout-service-of-the-shop-with-a-name-that-is-long-"+n, "h1", "TASK_RUNNING", map[string]string{"app": "web"})
+	}
+	data := write(t, p, Question{Systems: []string{"marathon:db"}, From: pasttest.Begin, To: p.Now.Add(time.Hour)}, nil)
+	text := string(unpack(t, data)[reportFile])
+	for _, bad := range []string{"<script", "<link", "<img", "<iframe", "src=", "href=", "@import", "http:", "https:", "url(h", "<details"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("the report holds %s", bad)
+		}
+	}
+	for _, n := range []string{"1", "2"} {
+		if want := regexp.MustCompile(`<text [^>]*>marathon:checkout-se\S*…\S*-long-` + n + `</text>`); len(want.FindAllString(text, -1)) != 2 {
+			t.Errorf("the charts do not tell %s:\n%s", want, text)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"html/template"
 	"slices"
@@ -29,6 +30,13 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 		return fmt.Sprintf("%s, rule %d", r.Policy, r.Index)
 	},
 	"hours": func(h float64) string { return fmt.Sprintf("%.1f", h) },
+	"text": func(body json.RawMessage) string {
+		var out bytes.Buffer
+		if json.Indent(&out, body, "", "  ") != nil {
+			return string(body)
+		}
+		return out.String()
+	},
 }).Parse(page))
 
 // HTML is the answer as a page that needs nothing beside itself. Equal answers
@@ -48,48 +56,63 @@ func HTML(q *Question, a *Answer) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// chart is who could reach whom, and when: parties left and right, a line for
-// each flow, and under it a bar for each stretch of time.
+// chart is who could reach whom, and when: parties left and right with a line
+// for each flow, and a bar for each stretch of time.
 type chart struct {
-	Width, Height int
+	Width, Height int // of the first drawing
 	Left, Right   []node
 	Lines         []line
-	Rows          []row
-	More          int // flows that are in the tables alone
+
+	RowsHeight, BarsLeft, BarsWidth int // of the second
+	Ticks                           []tick
+	Rows                            []row
+
+	More int // flows that are in the tables alone
 }
 
 type node struct {
 	X, Y, Width int
-	Text        string
+	Text, Name  string // as it fits, and whole
 }
 
 type line struct{ X1, Y1, X2, Y2 int }
 
 type row struct {
-	Y    int
-	Text string
-	Bars []bar
+	Y           int
+	Text, Ports string // as they fit
+	Name        string // whole
+	Bars        []bar
 }
 
 type bar struct{ X, Y, Width int }
 
+// tick is a time that is written over the bars.
+type tick struct {
+	X      int
+	Anchor string
+	Text   string
+}
+
 const (
 	chartWidth = 960
-	nodeWidth  = 300
-	nodeHeight = 30
-	rowHeight  = 24
-	barsLeft   = 400
+	nodeWidth  = 340
+	nodeHeight = 26 // with the space between two
+	boxHeight  = 20
+	rowHeight  = 20
+	rowsTop    = 22
+	barsLeft   = 470
+	barsWidth  = chartWidth - barsLeft
 	// maxRows bounds a chart: beyond it nobody can read one.
 	maxRows = 60
-	// maxText is how many letters fit a node, and a row's name.
-	maxText = 40
+	// So many letters fit a node, and the name and the ports of a row.
+	nodeText, rowText, portsText = 42, 40, 20
 )
 
 func draw(q *Question, flows []whatif.Reach, in bool) *chart {
 	if len(flows) == 0 {
 		return nil
 	}
-	c := &chart{Width: chartWidth}
+	c := &chart{Width: chartWidth, BarsLeft: barsLeft, BarsWidth: barsWidth}
 	if len(flows) > maxRows {
 		c.More = len(flows) - maxRows
 		flows = flows[:maxRows]
@@ -106,21 +129,21 @@ func draw(q *Question, flows []whatif.Reach, in bool) *chart {
 			}
 		}
 	}
-	c.Left, c.Right = column(from, 0), column(to, chartWidth-nodeWidth)
+	c.Height = max(len(from), len(to)) * nodeHeight
+	c.Left, c.Right = column(from, 0, c.Height), column(to, chartWidth-nodeWidth, c.Height)
 	drawn := map[line]bool{}
 	for i := range flows {
 		a, b := slices.Index(from, flows[i].From.String()), slices.Index(to, flows[i].To.String())
-		l := line{nodeWidth, c.Left[a].Y + nodeHeight/2 - 3, chartWidth - nodeWidth - 8, c.Right[b].Y + nodeHeight/2 - 3}
+		l := line{nodeWidth, c.Left[a].Y + boxHeight/2, chartWidth - nodeWidth - 6, c.Right[b].Y + boxHeight/2}
 		if !drawn[l] {
 			drawn[l] = true
 			c.Lines = append(c.Lines, l)
 		}
 	}
-	top := (max(len(from), len(to))+1)*nodeHeight + 10
 	whole := q.To.Sub(q.From).Seconds()
 	place := func(t time.Time) int {
 		part := t.Sub(q.From).Seconds() / whole
-		return barsLeft + int(min(max(part, 0), 1)*(chartWidth-barsLeft))
+		return barsLeft + int(min(max(part, 0), 1)*barsWidth)
 	}
 	for i := range flows {
 		f := &flows[i]
@@ -128,28 +151,59 @@ func draw(q *Question, flows []whatif.Reach, in bool) *chart {
 		if !in {
 			other = f.To.String()
 		}
-		r := row{Y: top + (i+1)*rowHeight, Text: short(other + "  " + f.Ports)}
+		r := row{Y: rowsTop + i*rowHeight, Text: short(other, rowText), Ports: short(f.Ports, portsText), Name: other + "  " + f.Ports}
 		for _, t := range f.Times {
-			x := place(t.From)
-			r.Bars = append(r.Bars, bar{x, r.Y, max(place(t.To)-x, 1)})
+			x := min(place(t.From), chartWidth-2) // so that a short one is seen
+			r.Bars = append(r.Bars, bar{x, r.Y, max(place(t.To)-x, 2)})
 		}
 		c.Rows = append(c.Rows, r)
 	}
-	c.Height = top + (len(flows)+2)*rowHeight
+	c.Ticks = ticks(q)
+	c.RowsHeight = rowsTop + len(flows)*rowHeight
 	return c
 }
 
-func column(names []string, x int) []node {
-	list := make([]node, len(names))
-	for i, n := range names {
-		list[i] = node{x, i*nodeHeight + 8, nodeWidth, short(n)}
+// ticks are the ends of the period and three times between them.
+func ticks(q *Question) []tick {
+	const parts = 4
+	form := "2006-01-02"
+	switch whole := q.To.Sub(q.From); {
+	case whole < 10*time.Minute:
+		form = "15:04:05"
+	case whole < 10*24*time.Hour:
+		form = "01-02 15:04"
+	}
+	var list []tick
+	for i := range parts + 1 {
+		t := tick{X: barsLeft + i*barsWidth/parts, Anchor: "middle"}
+		switch i {
+		case 0:
+			t.Anchor = "start"
+		case parts:
+			t.Anchor = "end"
+		}
+		t.Text = q.From.Add(q.To.Sub(q.From) / parts * time.Duration(i)).UTC().Format(form)
+		list = append(list, t)
 	}
 	return list
 }
 
-func short(s string) string {
-	if letters := []rune(s); len(letters) > maxText {
-		return string(letters[:maxText-1]) + "…"
+// column places names below each other, in the middle of the height.
+func column(names []string, x, height int) []node {
+	list := make([]node, len(names))
+	top := (height-len(names)*nodeHeight)/2 + (nodeHeight-boxHeight)/2
+	for i, n := range names {
+		list[i] = node{x, top + i*nodeHeight, nodeWidth, short(n, nodeText), n}
 	}
-	return s
+	return list
+}
+
+// short leaves out the middle: names of like things differ at their ends.
+func short(s string, most int) string {
+	letters := []rune(s)
+	if len(letters) <= most {
+		return s
+	}
+	head := most / 2
+	return string(letters[:head]) + "…" + string(letters[len(letters)-(most-1-head):])
 }
