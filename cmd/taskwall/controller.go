@@ -114,6 +114,8 @@ func runController(cmd *cobra.Command, _ []string) error {
 	group.Go(func() error { return work.ServeCatchup(ctx, conn, log) })
 	c := controller.New(controllerConfig(cmd, conn, history, sources, log))
 	registry.MustRegister(c.Metrics())
+	leads := c.Leads
+	shown.leads.Store(&leads)
 	group.Go(func() error { return c.Follow(ctx) })
 	group.Go(func() error {
 		return contend(ctx, cmd, conn, history, func(ctx context.Context, epoch uint64) error {

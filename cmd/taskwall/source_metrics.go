@@ -14,9 +14,32 @@ import (
 )
 
 // sourceMetrics shows the counters of the current term's sources to Prometheus,
-// as taskwall_source_<counter>_total, and whether each is connected.
+// as taskwall_source_<counter>_total, and whether each is connected. Who does not
+// lead has no sources: those of its last term say nothing.
 type sourceMetrics struct {
 	current atomic.Pointer[[]controller.Source]
+	leads   atomic.Pointer[func() bool] // nil: it does
+}
+
+// counterHelp says what each counter counts.
+var counterHelp = map[string]string{
+	"Bytes":     "Bytes that the source read from its streams.",
+	"Records":   "Records that the source read from its streams, heartbeats included.",
+	"Received":  "Events that the source read from its streams.",
+	"Snapshots": "Whole states that the source compared with the log.",
+	"Reads":     "REST calls that were answered.",
+	"Events":    "Events that the source put into the log.",
+	"Connects":  "Streams that the source came to follow.",
+	"Failures":  "Attempts to connect, or streams, that failed. Growing while the source is not connected: its peer is away or refuses it.",
+	"Resyncs":   "Subscriptions made anew on a timer or on doubt.",
+	"Forbidden": "Single groups, apps and pods that this user may not view.",
+	"Doubts":    "Records that did not fit what was known, and made the source compare everything anew.",
+	"Malformed": "Records that could not, or only in part, be decoded.",
+	"Unknown":   "Records of a type that means nothing here.",
+	"Stale":     "Records about what had already ended.",
+	"Polls":     "Questions between streams that were answered.",
+	"PollFails": "Questions between streams that were not answered.",
+	"Retries":   "Attempts to put events into the log that failed. Growing: NATS does not store.",
 }
 
 // counted is a source with counters: a struct whose uint64 fields only grow.
@@ -39,7 +62,7 @@ func (m *sourceMetrics) Describe(chan<- *prometheus.Desc) {}
 // Collect implements prometheus.Collector.
 func (m *sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 	sources := m.current.Load()
-	if sources == nil {
+	if leads := m.leads.Load(); sources == nil || leads != nil && !(*leads)() {
 		return
 	}
 	for _, s := range *sources {
@@ -53,7 +76,7 @@ func (m *sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 			up = 1
 		}
 		ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_connected",
-			"Whether the source follows its leader.", []string{"source"}, nil), prometheus.GaugeValue, up, source)
+			"1 if the source follows the leader of its cluster, 0 if not. Only the leading controller has sources.", []string{"source"}, nil), prometheus.GaugeValue, up, source)
 		if g, ok := s.(gauged); ok {
 			for _, gauge := range g.gauges() {
 				ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_"+gauge.name, gauge.help,
@@ -67,7 +90,7 @@ func (m *sourceMetrics) Collect(ch chan<- prometheus.Metric) {
 			}
 			name := v.Type().Field(i).Name
 			ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("taskwall_source_"+snake(name)+"_total",
-				"Counter "+name+" of the source; see its package's documentation.", []string{"source"}, nil),
+				counterHelp[name], []string{"source"}, nil),
 				prometheus.CounterValue, float64(v.Field(i).Uint()), source)
 		}
 	}

@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"encoding/json"
 	"flag"
 	"slices"
 	"strings"
@@ -15,7 +16,10 @@ var (
 )
 
 // takeoverBound is what a slow machine may need; the aim is five seconds.
-const takeoverBound = 30 * time.Second
+const (
+	takeoverBound = 30 * time.Second
+	takeoverAim   = 5 * time.Second
+)
 
 // TestControllers kills the leader, stops and resumes it, and cuts it off from
 // NATS, both ways or one, while tasks and policies change: another takes over, nothing is lost or
@@ -42,6 +46,9 @@ func TestControllers(t *testing.T) {
 		p.takeovers, takeovers[names[kind]] = append(p.takeovers, took), append(takeovers[names[kind]], took)
 		made[names[kind]]++
 		t.Logf("the leader of term %d was %s; term %d after %s", epoch, names[kind], next, took.Round(time.Millisecond))
+		if took > takeoverAim {
+			t.Logf("what the controllers said meanwhile:\n%s", p.saidSince(begin))
+		}
 		// Sometimes at once, sometimes when the next is in trouble too: of three
 		// at least one must be well.
 		if len(mend) == 2 || p.rng.IntN(2) == 0 {
@@ -71,6 +78,21 @@ func TestControllers(t *testing.T) {
 	}
 	t.Logf("%d faults %v; takeover p50 %s, max %s; old leaders were refused or saw it themselves %d times", len(p.takeovers), made,
 		p.takeovers[len(p.takeovers)/2].Round(time.Millisecond), p.takeovers[len(p.takeovers)-1].Round(time.Millisecond), lost)
+}
+
+// saidSince is what the controllers logged since a moment, in order.
+func (p *place) saidSince(begin time.Time) string {
+	var lines []string
+	for _, c := range p.controllers {
+		for line := range strings.Lines(c.said()) {
+			var said struct{ Time time.Time }
+			if json.Unmarshal([]byte(line), &said) == nil && said.Time.After(begin) && !strings.Contains(line, "checkpoint of the event log") {
+				lines = append(lines, said.Time.UTC().Format("15:04:05.000")+" "+c.name+" "+strings.TrimSpace(line))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }
 
 func killed(c *contender) func() {

@@ -82,6 +82,7 @@ type Controller struct {
 	others  map[string]Peer // by id, as they announced themselves
 	hearing hearing
 	keeping Keeping
+	read    uint64         // the last report of a host that was read in this term; 0: none
 	changes []policyChange // the latest, oldest first
 	changed chan struct{}  // closed and replaced when any of these change
 }
@@ -105,7 +106,7 @@ func New(cfg Config) *Controller {
 		cfg.CheckpointEvery = 10 * time.Minute
 	}
 	return &Controller{
-		cfg: cfg, id: nuid.Next(), log: cfg.Logger, started: time.Now().UTC(), metrics: newMetrics(),
+		cfg: cfg, id: nuid.Next(), log: cfg.Logger, started: time.Now().UTC(), metrics: newMetrics(cfg.Version, cfg.NATS.IsConnected),
 		state: scheduler.NewState(), agents: map[string]AgentStatus{}, others: map[string]Peer{},
 		changed: make(chan struct{}),
 	}

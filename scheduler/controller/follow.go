@@ -62,6 +62,7 @@ func (c *Controller) Follow(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
+			c.metrics.broken.Inc()
 			c.log.Error("the log can't be folded; beginning again with the latest snapshot", "error", err)
 			c.endTerm(err)
 			if pause.Wait(ctx) != nil {

@@ -103,5 +103,10 @@ func (c *Controller) lookAtLog(ctx context.Context, t *term, wrong string) {
 	c.metrics.kept(k)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, u := range k.Streams {
+		if u.Stream == bus.ReportsStream && c.read > 0 {
+			c.metrics.unread.Set(float64(u.Last - min(u.Last, c.read)))
+		}
+	}
 	c.keeping = k
 }

@@ -78,10 +78,12 @@ func (c *Controller) Lead(ctx context.Context, t Term) error {
 	}
 	lead := &term{Term: t, ctx: ctx, end: end, since: now}
 	c.mu.Lock()
-	c.term = lead
+	c.term, c.read = lead, 0
 	c.last = max(c.last, seq)
 	c.wake()
 	c.mu.Unlock()
+	c.metrics.terms.Inc()
+	defer c.metrics.ended()
 	defer c.finish(lead, nil)
 
 	if err := c.wait(ctx, func() bool { return c.settled >= seq }); err != nil {
@@ -185,6 +187,13 @@ func (c *Controller) finish(t *term, err error) {
 		c.term, c.sources = nil, nil
 		c.wake()
 	}
+}
+
+// Leads tells whether this controller leads.
+func (c *Controller) Leads() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.term != nil
 }
 
 // endTerm ends the term under way, if any.

@@ -16,7 +16,13 @@ type Metrics struct {
 	seq     prometheus.Gauge
 	behind  prometheus.Gauge
 	leading prometheus.Gauge
+	terms   prometheus.Counter
+	broken  prometheus.Counter
+	online  prometheus.GaugeFunc
+	build   prometheus.Gauge
+	unread  prometheus.Gauge
 	signed  prometheus.Gauge
+	signing prometheus.Gauge
 	bytes   *prometheus.GaugeVec
 	limit   *prometheus.GaugeVec
 	first   *prometheus.GaugeVec
@@ -34,9 +40,9 @@ type Metrics struct {
 	refusals *prometheus.CounterVec
 }
 
-func newMetrics() *Metrics {
+func newMetrics(version string, online func() bool) *Metrics {
 	const ns = "taskwall"
-	return &Metrics{
+	m := &Metrics{
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "events_folded_total",
 			Help: "Entries of the log folded, by kind."}, []string{"kind"}),
 		items: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "items_total",
@@ -47,6 +53,23 @@ func newMetrics() *Metrics {
 			Help: "Entries of the log that are not yet folded and published."}),
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "leading",
 			Help: "1 if this controller leads, 0 if it folds along."}),
+		terms: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "terms_total",
+			Help: "Terms that this controller began as the leader. Several in a few minutes: the lease is lost again and again."}),
+		broken: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "fold_failures_total",
+			Help: "Times that the log could not be folded on, and was begun again from a snapshot. The controller's log says why."}),
+		online: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: ns, Name: "bus_connected",
+			Help: "1 if this controller is connected to NATS, 0 if not: then its other measurements stand still."}, func() float64 {
+			if online() {
+				return 1
+			}
+			return 0
+		}),
+		build: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "build_info",
+			Help: "Always 1; the label says which version runs.", ConstLabels: prometheus.Labels{"version": version}}),
+		unread: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "reports_lag",
+			Help: "Reports of hosts that are stored and that the leader has not read, as of the last minute."}),
+		signing: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "checkpoint_timestamp_seconds",
+			Help: "When the last checkpoint was signed, as its leader sees it, in Unix time; 0: none is known."}),
 		signed: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "checkpoint_seq",
 			Help: "Log sequence of the last signed checkpoint, as its leader sees it."}),
 		bytes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_bytes",
@@ -80,18 +103,29 @@ func newMetrics() *Metrics {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_routes_refused_total",
 			Help: "Routes that a peer offered and a host did not take."}, []string{"host"}),
 	}
+	m.build.Set(1)
+	return m
 }
 
 // Describe implements prometheus.Collector.
-func (m *Metrics) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, ch) }
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.all() {
+		c.Describe(ch)
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range []prometheus.Collector{m.events, m.items, m.seq, m.behind, m.leading, m.signed, m.bytes, m.limit, m.first,
-		m.warned, m.mended, m.delay, m.took, m.failed, m.drifted, m.wrong, m.silent,
-		m.sessions, m.changes, m.refusals} {
+	for _, c := range m.all() {
 		c.Collect(ch)
 	}
+}
+
+func (m *Metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.events, m.items, m.seq, m.behind, m.leading, m.terms, m.broken, m.online, m.build,
+		m.unread, m.signed, m.signing, m.bytes, m.limit, m.first,
+		m.warned, m.mended, m.delay, m.took, m.failed, m.drifted, m.wrong, m.silent,
+		m.sessions, m.changes, m.refusals}
 }
 
 // Metrics are the controller's measurements.
@@ -125,6 +159,17 @@ func (m *Metrics) kept(k Keeping) {
 	m.warned.Set(float64(len(k.Warnings)))
 	if k.Checkpoint != nil {
 		m.signed.Set(float64(k.Checkpoint.Seq))
+		m.signing.Set(float64(k.Checkpoint.Time.Unix()))
+	}
+}
+
+// ended forgets what only a leader knows, so that nobody takes it for what is.
+func (m *Metrics) ended() {
+	for _, v := range []*prometheus.GaugeVec{m.bytes, m.limit, m.first, m.wrong} {
+		v.Reset()
+	}
+	for _, g := range []prometheus.Gauge{m.warned, m.unread, m.signed, m.signing} {
+		g.Set(0)
 	}
 }
 

@@ -27,7 +27,15 @@ func (c *Controller) report(ctx context.Context, rs []work.Report) error {
 		}
 		evs = append(evs, ev)
 	}
-	return c.record(ctx, evs)
+	if err := c.record(ctx, evs); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range rs {
+		c.read = max(c.read, r.Seq)
+	}
+	return nil
 }
 
 // recordRetry is the pause before appending again what could not be.
