@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/taskwall/taskwall/events/bus"
 )
@@ -108,21 +109,37 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Log, error) 
 
 // findEnd reads the last record, and checks that a writer may go on from it.
 func (l *Log) findEnd(ctx context.Context) (jetstream.StreamState, error) {
+	// All at once: who takes over is waited for.
+	var seen traces
+	var looking errgroup.Group
+	if l.o.Epoch > 0 {
+		looking.Go(func() error { return seen.findSigned(ctx, l) })
+		looking.Go(func() error { return seen.findSaved(ctx, l) })
+	}
+	state, last, err := l.findLast(ctx)
+	if err = errors.Join(err, looking.Wait()); err != nil || l.o.Epoch == 0 {
+		return state, err
+	}
+	return state, l.checkWriter(ctx, last, &seen)
+}
+
+// findLast reads the last record; nil if none is kept.
+func (l *Log) findLast(ctx context.Context) (jetstream.StreamState, *Record, error) {
 	state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
 	if err != nil {
-		return state, err
+		return state, nil, err
 	}
 	l.last = state.LastSeq
 	var last *Record
 	if state.Msgs > 0 {
 		for r, err := range l.records(ctx, state.LastSeq, state.LastSeq) {
 			if err != nil {
-				return state, err
+				return state, nil, err
 			}
 			l.last, l.hash, last = r.Seq, r.Hash(), r
 		}
 	}
-	return state, l.checkWriter(ctx, last)
+	return state, last, nil
 }
 
 // Last is the sequence of the last record, 0 of an empty log.

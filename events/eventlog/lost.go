@@ -27,24 +27,37 @@ func (e *LostError) Error() string {
 // Is makes a LostError an ErrMissing.
 func (e *LostError) Is(target error) bool { return target == ErrMissing }
 
+// traces are what is known of records that the log must have.
+type traces struct {
+	signed uint64   // the last record that a checkpoint of a trusted key signed
+	saved  []uint64 // the records after which there is a snapshot
+}
+
+// findSigned looks at the last checkpoint. Those of others prove nothing.
+func (t *traces) findSigned(ctx context.Context, l *Log) error {
+	if len(l.o.Trust) == 0 {
+		return nil
+	}
+	c, err := l.lastTrusted(ctx, func(*Checkpoint) bool { return true })
+	if c != nil {
+		t.signed = c.Seq
+	}
+	return err
+}
+
+func (t *traces) findSaved(ctx context.Context, l *Log) (err error) {
+	t.saved, err = l.Snapshots(ctx)
+	return err
+}
+
 // checkWriter refuses a writer whose epoch is not the latest, and one of a log
 // that has lost its end. What Options.AcceptLost gives up is no loss; then the
 // snapshots of what is lost go, too.
-func (l *Log) checkWriter(ctx context.Context, last *Record) error {
-	if l.o.Epoch == 0 {
-		return nil
-	}
+func (l *Log) checkWriter(ctx context.Context, last *Record, seen *traces) error {
 	if last != nil && last.Epoch > l.o.Epoch {
 		return fmt.Errorf("%w: record %d is of epoch %d, this writer has %d", ErrFenced, last.Seq, last.Epoch, l.o.Epoch)
 	}
-	signed, err := l.lastSigned(ctx)
-	if err != nil {
-		return err
-	}
-	seqs, err := l.Snapshots(ctx)
-	if err != nil {
-		return err
-	}
+	signed, seqs := seen.signed, seen.saved
 	var saved uint64
 	if len(seqs) > 0 {
 		saved = slices.Max(seqs)
@@ -82,19 +95,6 @@ func (l *Log) checkWriter(ctx context.Context, last *Record) error {
 
 // Recovered tells whether the log was opened although it had lost its end.
 func (l *Log) Recovered() bool { return l.recovered }
-
-// lastSigned is the last record that a checkpoint of a trusted key signed.
-// Checkpoints of others prove nothing.
-func (l *Log) lastSigned(ctx context.Context) (last uint64, err error) {
-	if len(l.o.Trust) == 0 {
-		return 0, nil
-	}
-	_, err = l.lastTrusted(ctx, func(c *Checkpoint) bool {
-		last = max(last, c.Seq)
-		return true
-	})
-	return last, err
-}
 
 // checkEnd fails when the log ends before a record that was read from it. A
 // replica that has just begun to lead may need a moment to have all.

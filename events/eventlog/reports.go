@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -118,7 +119,7 @@ func (l *Log) tallyReports(ctx context.Context) error {
 	return nil
 }
 
-// checkpointWindow is how many checkpoints are looked at at a time.
+// checkpointWindow is how many checkpoints are looked at at a time, at most.
 const checkpointWindow = 256
 
 // lastReportsMark is that of the last checkpoint with one that a trusted key
@@ -133,27 +134,29 @@ func (l *Log) lastReportsMark(ctx context.Context) (*ReportsMark, error) {
 }
 
 // lastTrusted is the latest checkpoint that a trusted key signed and that is
-// wanted, or nil. It looks from the end on, some at a time: wanted is asked of
-// all of the last that have any.
+// wanted, or nil. It looks from the end on, at more and more at a time.
 func (l *Log) lastTrusted(ctx context.Context, wanted func(*Checkpoint) bool) (*Checkpoint, error) {
 	state, err := bus.StreamState(ctx, l.js, bus.CheckpointsStream)
 	if err != nil {
 		return nil, err
 	}
-	for to := state.LastSeq; to > 0; {
-		from := to - min(to, checkpointWindow) + 1
-		var found *Checkpoint
+	window := uint64(8)
+	for to := state.LastSeq; to > 0; window = min(4*window, checkpointWindow) {
+		from := to - min(to, window) + 1
+		var some []*Checkpoint
 		for msg, err := range bus.Fetch(ctx, l.js, bus.CheckpointsStream, "", from, to) {
 			if err != nil {
 				return nil, err
 			}
 			c := new(Checkpoint)
-			if json.Unmarshal(msg.Data, c) == nil && c.check(l.o.Trust) == nil && wanted(c) {
-				found = c
+			if json.Unmarshal(msg.Data, c) == nil && wanted(c) {
+				some = append(some, c)
 			}
 		}
-		if found != nil {
-			return found, nil
+		for _, c := range slices.Backward(some) {
+			if c.check(l.o.Trust) == nil {
+				return c, nil
+			}
 		}
 		to = from - 1
 	}

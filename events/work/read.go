@@ -91,7 +91,7 @@ func ReadItems(ctx context.Context, js jetstream.JetStream, from uint64) iter.Se
 	}
 }
 
-// lastWindow is how many of the last messages are looked at at a time.
+// lastWindow is how many of the last messages are looked at at a time, at most.
 const lastWindow = 256
 
 // LastCause is the log's record because of which the last item was sent, 0 if
@@ -102,8 +102,9 @@ func LastCause(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading the last work item: %w", err)
 	}
-	for to := state.LastSeq; to >= max(state.FirstSeq, 1); {
-		from := to - min(to, lastWindow) + 1
+	window := uint64(8) // among them is an item, unless many took over without sending any
+	for to := state.LastSeq; to >= max(state.FirstSeq, 1); window = min(4*window, lastWindow) {
+		from := to - min(to, window) + 1
 		var cause uint64
 		for msg, err := range bus.Fetch(ctx, js, bus.WorkStream, "", from, to) {
 			if err != nil {
