@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -26,23 +25,29 @@ func onHangup(ctx context.Context, do func()) error {
 	}
 }
 
-// reloadUsers reads the users file of the embedded server again: hosts and
-// people come and go, and the log goes on. A file that is wrong changes nothing.
+// reloadUsers reads the users file of the embedded server, and its certificates,
+// again: hosts and people come and go, certificates end, and the log goes on. A
+// file that is wrong changes nothing.
 func reloadUsers(server *bus.Server, file string, log *slog.Logger) {
 	users, err := usersOf(file)
 	if err == nil {
 		err = server.SetUsers(users)
 	}
 	if err != nil {
-		log.Error("the users of the message bus stay as they were", "error", err)
+		log.Error("the users and certificates of the message bus stay as they were", "error", err)
 		return
 	}
-	log.Info("users of the message bus read again", "file", file, "agents", len(users.Agents))
+	if users == nil {
+		log.Info("certificates of the message bus read again; users are not told apart, since --nats-users was not given")
+		return
+	}
+	log.Info("users and certificates of the message bus read again", "file", file, "agents", len(users.Agents))
 }
 
+// usersOf are those of the file, nil if there is none.
 func usersOf(file string) (*bus.Users, error) {
 	if file == "" {
-		return nil, errors.New("no users file to read again: --nats-users was not given")
+		return nil, nil
 	}
 	return bus.LoadUsers(file)
 }

@@ -78,8 +78,9 @@ func (s *Server) URL() string {
 	return "nats://" + net.JoinHostPort(host, fmt.Sprint(addr.Port))
 }
 
-// SetUsers replaces the users of a running server. Connections of users that
-// are gone or changed are closed, the others stay.
+// SetUsers replaces the users of a running server, and reads its certificates
+// again. Connections of users that are gone or changed are closed, the others
+// stay; new ones see the new certificates.
 func (s *Server) SetUsers(u *Users) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -137,3 +137,68 @@ func TestTLS(t *testing.T) {
 		}
 	}
 }
+
+// Certificates are renewed while the server runs and its clients are connected.
+func TestCertificatesAreRenewed(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := certificate(t, dir, "server")
+	seed, public, err := bus.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	users := &bus.Users{Controller: public}
+	s := bustest.Server(t, func(o *bus.ServerOptions) {
+		o.Users, o.TLS = users, &bus.TLSFiles{Cert: cert, Key: key}
+	})
+	trusted := filepath.Join(dir, "trusted.crt")
+	trust := func() {
+		t.Helper()
+		text, err := os.ReadFile(cert)
+		if err == nil {
+			err = os.WriteFile(trusted, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	trust()
+	connect := func() (*bus.Conn, error) {
+		ctx, cancel := contextWithin(t, 2*time.Second)
+		defer cancel()
+		return bus.Connect(ctx, bus.Options{URLs: []string{s.URL()}, NKeySeed: seed, TLS: &bus.TLSFiles{CA: trusted}})
+	}
+	old, err := connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+
+	certificate(t, dir, "server") // the same files
+	if err := s.SetUsers(users); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := connect(); err == nil {
+		c.Close()
+		t.Error("the server still shows the old certificate")
+	}
+	if _, err := old.JS.AccountInfo(bustest.Context(t)); err != nil {
+		t.Errorf("who was connected: %v", err)
+	}
+	trust()
+	c, err := connect()
+	if err != nil {
+		t.Fatalf("with the new certificate: %v", err)
+	}
+	c.Close()
+	// Who was connected reads its files again when it reconnects.
+	back := make(chan struct{}, 1)
+	defer old.OnReconnect(func() { back <- struct{}{} })()
+	if err := old.NATS.ForceReconnect(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-back:
+	case <-time.After(30 * time.Second):
+		t.Error("who was connected does not come back")
+	}
+}
