@@ -14,7 +14,8 @@ import (
 const MaxBatch = 1000
 
 // PublishAtomic stores all messages or none, in order and without others in
-// between, and returns the stream sequence of the last. Expectations are set
+// between, and returns the stream sequence of the last. (A server whose storage
+// ends in the middle keeps the first of them, and does not answer.) Expectations are set
 // as headers (Nats-Expected-…) by the caller. A failed expectation is
 // ErrFenced, a message id that is stored already ErrDuplicate. After any other
 // error it is not known whether the messages were stored.
@@ -35,6 +36,9 @@ func PublishAtomic(ctx context.Context, js jetstream.JetStream, msgs []*nats.Msg
 		return ack.Sequence, nil
 	}
 	ack, err := jetstreamext.PublishMsgBatch(ctx, js, msgs, jetstreamext.BatchFlowControl{})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return 0, fmt.Errorf("no word within %s that %d messages are stored; a server that is full, or very slow, does not answer: %w", requestTimeout, len(msgs), err)
+	}
 	if err != nil {
 		return 0, publishError(err)
 	}

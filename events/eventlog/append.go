@@ -23,7 +23,8 @@ type pending struct {
 
 // Append writes events in order and returns the sequence of the log's last
 // record when all of them are durable. Up to bus.MaxBatch events are written
-// as a whole or not at all; more, as several such batches.
+// as a whole or not at all; more, as several such batches. But a server that
+// runs out of room stores the beginning of a batch.
 //
 // An event whose id the log already holds (of the last two minutes at least)
 // is skipped, so that a caller may repeat an Append that failed. An event that
