@@ -30,6 +30,8 @@ func (h *history) step(ctx context.Context) {
 		{"start masters", 2, func() { _ = h.c.StartMasters() }},
 		{"change Marathon's leader", 2, func() { h.c.Marathon.ChangeLeader() }},
 		{"Marathon without a leader", 1, func() { h.c.Marathon.SetLeaderless(h.rng.IntN(2) == 0) }},
+		{"Marathon overloaded", 1, func() { h.c.Marathon.Overload(h.rng.IntN(2) == 0) }},
+		{"Marathon hides apps", 2, func() { h.c.Marathon.Hide([][]string{nil, {"/g0"}, {"/"}}[h.rng.IntN(3)]...) }},
 		{"hold acknowledgements", 1, func() { h.c.Marathon.HoldAcks(h.rng.IntN(2) == 0) }},
 		{"agent unreachable", 3, func() { h.c.Unreachable(h.host().Name) }},
 		{"agent reachable", 4, func() { h.c.Reachable(h.host().Name) }},
@@ -78,6 +80,8 @@ func (h *history) calm(ctx context.Context) {
 		h.t.Errorf("history %d: %v", h.seed, err)
 	}
 	h.c.Marathon.SetLeaderless(false)
+	h.c.Marathon.Overload(false)
+	h.c.Marathon.Hide()
 	h.c.Marathon.HoldAcks(false)
 	for _, n := range h.c.Hosts() {
 		h.c.Reachable(n.Name)

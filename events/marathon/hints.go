@@ -3,6 +3,8 @@ package marathon
 import (
 	"encoding/json"
 	"strings"
+
+	"github.com/taskwall/taskwall/events/mirror"
 )
 
 // malformed is the type given to an event that could not be decoded.
@@ -32,8 +34,9 @@ func (w *wants) empty() bool {
 // cheaper.
 const maxWants = 64
 
+// many reports whether everything is to be read.
 func (w *wants) many() bool {
-	return w.all || len(w.groups)+len(w.apps)+len(w.pods)+len(w.versions) > maxWants
+	return w.all || w.groups["/"] || len(w.groups)+len(w.apps)+len(w.pods)+len(w.versions) > maxWants
 }
 
 func want[K comparable](m *map[K]bool, k K) {
@@ -127,6 +130,21 @@ func (s *Source) deployed(w *wireEvent, state string, ws *wants) {
 		}
 	}
 	delete(s.missing, id)
+	s.over(id)
+}
+
+// maxEnded bounds the memory of ended deployments: some hundred a second for as
+// long as each is remembered.
+const maxEnded = 100_000
+
+// over remembers that a deployment has ended.
+func (s *Source) over(id string) {
+	if len(id) > mirror.MaxText {
+		return // it is in no picture
+	}
+	if len(s.ended) >= maxEnded {
+		clear(s.ended)
+	}
 	s.ended[id] = s.cfg.Now()
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/connect"
 )
 
 // standby redirects for the stream, as Marathon's members do.
@@ -396,6 +397,36 @@ func TestHostileEventsAreCountedAndCostReads(t *testing.T) {
 			t.Errorf("%d reads", st.Counters.Reads)
 		}
 	})
+}
+
+// TestAFloodOfEventsIsBoundedInMemory, while Marathon is too slow to be read.
+func TestAFloodOfEventsIsBoundedInMemory(t *testing.T) {
+	s := fuzzed(newLog())
+	s.queue = connect.NewQueue[wireEvent](1, 1)
+	for i := range maxEnded + 1000 {
+		name := fmt.Sprint("d", i)
+		flood := []wireEvent{{Type: "deployment_success", ID: name}}
+		if i < 1000 {
+			plan := &wireDeployment{ID: "other" + name, Version: v2, Steps: []wireStep{{{App: "/" + name}, {Pod: "/p" + name}}}}
+			flood = append(flood, wireEvent{Type: "deployment_info", Plan: plan}, wireEvent{Type: "group_change_success", GroupID: "/" + name})
+		}
+		for _, w := range flood {
+			if err := s.queue.Put(t.Context(), w, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.take(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(s.wants.groups) + len(s.wants.versions) + len(s.wants.apps); n > maxWants || len(s.ended) > maxEnded {
+			t.Fatalf("after %d deployments %d reads and %d ended ones are kept", i, n, len(s.ended))
+		}
+	}
+	long := strings.Repeat("x", 1<<20)
+	s.hint(&wireEvent{Type: "deployment_failed", ID: long}, &s.wants)
+	if _, kept := s.ended[long]; kept || !s.wants.all {
+		t.Errorf("an id of a megabyte is kept: %v; everything is read: %v", kept, s.wants.all)
+	}
 }
 
 type buffer struct {

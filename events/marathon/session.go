@@ -22,6 +22,10 @@ const maxQueued = 4096
 type session struct {
 	*Source
 	synced time.Time // when the snapshot was in the log
+	// last is when the last comparison of everything ended, and took how long it
+	// took.
+	last time.Time
+	took time.Duration
 
 	cancel context.CancelCauseFunc
 	queue  *connect.Queue[wireEvent]
@@ -137,6 +141,10 @@ func (s *session) follow(ctx context.Context) error {
 		case <-queued:
 			err = s.take()
 		case <-settle.C:
+			if wait := s.tooSoon(); wait > 0 {
+				settle.Reset(wait)
+				break
+			}
 			settling = false
 			err = s.fetch(ctx)
 		case <-resync.C:
@@ -157,11 +165,27 @@ func (s *session) follow(ctx context.Context) error {
 	}
 }
 
+// rest is how many times as long as reading everything took no event makes us
+// read it again: of a big cluster that is tens of megabytes, which its leader
+// writes anew each time.
+const rest = 4
+
+// tooSoon is how long to wait before what events ask for may be read.
+func (s *session) tooSoon() time.Duration {
+	if !s.wants.many() {
+		return 0
+	}
+	return min(rest*s.took, s.cfg.Resync) - s.cfg.Now().Sub(s.last)
+}
+
 // take looks at the events that wait.
 func (s *session) take() error {
 	evs, err := s.queue.Take()
 	for i := range evs {
 		s.hint(&evs[i], &s.wants)
+		if s.wants.many() {
+			s.wants = wants{all: true} // the rest would only wait in memory
+		}
 	}
 	return err
 }

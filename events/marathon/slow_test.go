@@ -86,3 +86,43 @@ func TestAnAnswerThatStopsIsGivenUp(t *testing.T) {
 		})
 	}
 }
+
+// TestAStormDoesNotMakeEverythingBeReadWithoutEnd: each time costs the leader of
+// a big cluster seconds of work.
+func TestAStormDoesNotMakeEverythingBeReadWithoutEnd(t *testing.T) {
+	for name, storm := range map[string]func(f *fake, i int){
+		"of many groups":     func(f *fake, i int) { sends("group_change_success", fmt.Sprintf(`"groupId":"/g%d"`, i))(f) },
+		"of apps at the top": func(f *fake, _ int) { sends("group_change_success", `"groupId":"/"`)(f) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake()
+			shows(v1)(f)
+			f.before = func(_ http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/v2/groups" {
+					time.Sleep(5 * time.Second)
+				}
+				return false
+			}
+			bubble(t, f, Config{Silence: time.Hour, Settle: 200 * time.Millisecond}, func(t *testing.T, l *log, s *Source) {
+				l.until(t, "the app is known", appIs("/shop/web", v1))
+				before := s.Status().Counters
+				for range 100 {
+					for i := range 100 {
+						storm(f, i)
+					}
+					time.Sleep(time.Second)
+				}
+				shows(v2)(f)
+				storm(f, 0)
+				// 100 s of storm: one reading takes 5 s, and rests for 20.
+				if n := s.Status().Counters.Snapshots - before.Snapshots; n < 2 || n > 5 {
+					t.Errorf("everything was read %d times", n)
+				}
+				l.until(t, "what changed last is known", appIs("/shop/web", v2))
+				if st := s.Status().Counters; st.Failures != 0 || st.Reads > 200 {
+					t.Errorf("%+v", st)
+				}
+			})
+		})
+	}
+}

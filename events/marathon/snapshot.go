@@ -28,6 +28,7 @@ const rememberFor = 10 * time.Minute
 // snapshot compares everything.
 func (s *session) snapshot(ctx context.Context) error {
 	s.wants = wants{}
+	began := s.cfg.Now()
 	if err := s.readInfo(ctx); err != nil {
 		return err
 	}
@@ -46,6 +47,8 @@ func (s *session) snapshot(ctx context.Context) error {
 		st.Counters.Snapshots++
 		st.Synced = s.cfg.Now()
 	})
+	s.last = s.cfg.Now()
+	s.took = s.last.Sub(began)
 	return nil
 }
 
@@ -404,7 +407,7 @@ func (s *Source) tidy() {
 		if d, had := s.mirror.Picture().Deployments[id]; had {
 			d.State = "ended"
 			s.mirror.PutDeployment(d, time.Time{})
-			s.ended[id] = now
+			s.over(id)
 		}
 	}
 	for id, at := range s.ended {
