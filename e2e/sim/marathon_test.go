@@ -478,3 +478,28 @@ func TestLegacyTaskIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestLockedAppsAreNotChanged: while a deployment works on an app, another needs
+// force; the stream tells of the attempt.
+func TestLockedAppsAreNotChanged(t *testing.T) {
+	c := paperCluster(t)
+	ctx := testContext(t)
+	if err := c.CreateApp(ctx, strings.Replace(webApp, `"instances":2`, `"instances":2,"constraints":[["hostname","IS","nowhere"]]`, 1)); err != nil {
+		t.Fatal(err)
+	}
+	s := openEvents(t, c.MarathonURL(), "?event_type=event_stream_attached&event_type=group_change_failed&event_type=group_change_success")
+	s.collect(isKind("event_stream_attached"))
+	if err := c.Put(ctx, "/v2/apps/shop/web", `{"mem":20}`); err == nil || !strings.Contains(err.Error(), "409") {
+		t.Errorf("a locked app was changed: %v", err)
+	}
+	kind, e := s.next()
+	if reason, _ := e["reason"].(string); kind != "group_change_failed" || e["groupId"] != "/shop" || e["version"] == nil || !strings.Contains(reason, "locked") {
+		t.Errorf("%s %v", kind, e)
+	}
+	if err := c.Put(ctx, "/v2/apps/shop/web?force=true", `{"mem":20}`); err != nil {
+		t.Fatal(err)
+	}
+	if kind, e := s.next(); kind != "group_change_success" || e["reason"] != nil {
+		t.Errorf("%s %v", kind, e)
+	}
+}

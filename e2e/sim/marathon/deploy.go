@@ -34,6 +34,7 @@ func (e errLocked) Error() string {
 func (m *Marathon) change(specs map[string]*runSpec, group string, force bool) (*deployment, error) {
 	ids := sortedKeys(specs)
 	if err := m.claim(ids, force); err != nil {
+		m.publish("group_change_failed", groupChange{group, stamp(m.cfg.Clock.Now()), err.Error(), m.head("group_change_failed")})
 		return nil, err
 	}
 	version := m.newVersion()
@@ -98,7 +99,7 @@ func (m *Marathon) change(specs map[string]*runSpec, group string, force bool) (
 			m.root[id] = spec
 		}
 	}
-	m.publish("group_change_success", groupChange{group, stamp(version), m.head("group_change_success")})
+	m.publish("group_change_success", groupChange{group, stamp(version), "", m.head("group_change_success")})
 	return d, nil
 }
 

@@ -114,6 +114,7 @@ type unhealthyKill struct {
 type groupChange struct {
 	GroupID string `json:"groupId"`
 	Version string `json:"version"`
+	Reason  string `json:"reason,omitempty"` // of one that failed
 	head
 }
 
