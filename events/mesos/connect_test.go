@@ -328,22 +328,26 @@ func (b *safeBuffer) String() string {
 	return b.b.String()
 }
 
-// A call that is never answered holds neither the stream nor the calls after it
-// up for longer than its timeout.
+// A call that is never answered, or not to its end, holds neither the stream nor
+// the calls after it up for longer than its timeout.
 func TestACallWithoutAnAnswerIsGivenUp(t *testing.T) {
-	story(t, Config{CallTimeout: 15 * time.Second, PollAgents: 30 * time.Second}, func(m *fakeMaster, s *Source, l *log) {
-		held := make(chan struct{})
-		defer close(held)
-		m.change(func(m *fakeMaster) { m.held = held })
-		time.Sleep(5 * time.Minute)
-		if asked := m.count("GET_AGENTS"); asked < 5 || s.Status().Counters.PollFails < 5 {
-			t.Errorf("asked %d times, %d failed", asked, s.Status().Counters.PollFails)
-		}
-		began := time.Now()
-		m.say(added(pod("p1.web", "pod1", "TASK_STAGING"))) // GET_EXECUTORS is asked first
-		l.until(t, "the task is told of", taskIs("fw/p1.web", "TASK_STAGING"))
-		if d := time.Since(began); d > 20*time.Second {
-			t.Errorf("told of after %v", d)
-		}
-	})
+	for name, begun := range map[string]bool{"no answer": false, "headers only": true} {
+		t.Run(name, func(t *testing.T) {
+			story(t, Config{CallTimeout: 15 * time.Second, PollAgents: 30 * time.Second}, func(m *fakeMaster, s *Source, l *log) {
+				held := make(chan struct{})
+				defer close(held)
+				m.change(func(m *fakeMaster) { m.held, m.begun = held, begun })
+				time.Sleep(5 * time.Minute)
+				if asked := m.count("GET_AGENTS"); asked < 5 || s.Status().Counters.PollFails < 5 {
+					t.Errorf("asked %d times, %d failed", asked, s.Status().Counters.PollFails)
+				}
+				began := time.Now()
+				m.say(added(pod("p1.web", "pod1", "TASK_STAGING"))) // GET_EXECUTORS is asked first
+				l.until(t, "the task is told of", taskIs("fw/p1.web", "TASK_STAGING"))
+				if d := time.Since(began); d > 20*time.Second {
+					t.Errorf("told of after %v", d)
+				}
+			})
+		})
+	}
 }

@@ -63,3 +63,17 @@ func TestAfterACalmADoubtIsTheFirst(t *testing.T) {
 		}
 	})
 }
+
+// A master that streams on and refuses a call may not lead any more: the leader
+// is looked for again.
+func TestAMasterThatRefusesACallIsDoubted(t *testing.T) {
+	story(t, Config{PollAgents: 30 * time.Second, Resync: 24 * time.Hour}, func(m *fakeMaster, _ *Source, _ *log) {
+		<-m.opened
+		m.change(func(m *fakeMaster) { m.failing["GET_AGENTS"] = true })
+		began := time.Now()
+		<-m.opened
+		if d := time.Since(began); d > 36*time.Second {
+			t.Errorf("it was followed for %v", d)
+		}
+	})
+}

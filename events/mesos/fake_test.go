@@ -31,6 +31,7 @@ type fakeMaster struct {
 	calls   map[string]int
 	failing map[string]bool // GET calls that are answered 503
 	held    chan struct{}   // if not nil: answers to GET calls wait for its end
+	begun   bool            // … after their headers
 	auths   []string        // Authorization headers seen
 	opened  chan struct{}
 }
@@ -97,9 +98,13 @@ func (m *fakeMaster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET_EXECUTORS":
 		resp = wireResponse{Type: call.Type, GetExecutors: &state.Executors}
 	}
-	held := m.held
+	held, begun := m.held, m.begun
 	m.mu.Unlock()
 	if held != nil && call.Type != "SUBSCRIBE" {
+		if begun {
+			w.Header().Set("Content-Type", "application/json")
+			w.(http.Flusher).Flush()
+		}
 		<-held
 	}
 	if status != 0 {

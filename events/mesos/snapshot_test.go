@@ -61,6 +61,20 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 			},
 			state: "TASK_RUNNING", reach: true,
 		},
+		"it may not, and the task is known by its CPUs alone": {
+			after: func(m *fakeMaster) {
+				m.state.Tasks.Tasks = nil
+				m.state.Agents.Agents[0].Allocated = wResources(0.1, 0)
+			},
+			state: "TASK_RUNNING", reach: true,
+		},
+		"it may not, and the task is known by its memory alone": {
+			after: func(m *fakeMaster) {
+				m.state.Tasks.Tasks = nil
+				m.state.Agents.Agents[0].Allocated = wResources(0, 32)
+			},
+			state: "TASK_RUNNING", reach: true,
+		},
 		"the principal may not view the framework any more, but another": {
 			after: func(m *fakeMaster) {
 				other := wTask("t2", "a1", "TASK_RUNNING")
