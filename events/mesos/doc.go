@@ -13,8 +13,9 @@
 // the two would be taken away or brought back for a moment.
 //
 // What the stream does not tell (CLUSTER-API 3.4) is asked for: agents that
-// vanish, by GET_AGENTS on a timer; the labels and networks of pods, which are
-// their executors', by GET_EXECUTORS before the task is told of.
+// vanish, by GET_AGENTS on a timer; where an agent is that the log has not heard
+// of, by the same call before a task of it is told of; the labels and networks of
+// pods, which are their executors', by GET_EXECUTORS before that.
 //
 // A record is reduced to the fields that events carry before it goes anywhere:
 // status data, commands and environments are never even decoded from JSON, and
