@@ -177,6 +177,16 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 			},
 			state: "TASK_UNREACHABLE", reach: false,
 		},
+		"another agent of the machine is there, on another port": {
+			after: func(m *fakeMaster) {
+				a2 := wAgent("a2", "h1")
+				a2.Info.Port, a2.PID = 5052, "slave(1)@10.0.0.1:5052"
+				m.state.Agents.Agents = []wireAgent{a2}
+				m.state.Tasks.Unreachable = []wireTask{withStatus(wTask("t1", "a1", "TASK_UNREACHABLE"), 2000, "")}
+				m.state.Tasks.Tasks = nil
+			},
+			state: "TASK_UNREACHABLE", reach: false,
+		},
 		"the agent has another address": {
 			after: func(m *fakeMaster) {
 				m.state.Agents.Agents = []wireAgent{wAgent("a1", "h7")}
