@@ -275,7 +275,16 @@ const missedLooks = 2
 // list its container: what the principal may not view is silently left out of its
 // answers, and that must not take a running task's network away.
 func (a *Agent) inhabited(at *attachment) bool {
-	if at.PID != 0 && !attach.Alive(at.PID, at.Started) || at.PID == 0 && !attach.Inhabited(at.Namespace) {
+	lives := false
+	switch {
+	case at.PID != 0:
+		lives = attach.Alive(at.PID, at.Started)
+	case at.Namespace != "":
+		lives = attach.Inhabited(at.Namespace)
+	default: // its record was lost
+		lives = a.host.InhabitedBehind(at.Veth)
+	}
+	if !lives {
 		return false
 	}
 	if at.missed == missedLooks {

@@ -229,26 +229,41 @@ func TestSweep(t *testing.T) {
 }
 
 // A principal that may not view containers is told of none (CLUSTER-API 3.1):
-// no reason to take the network of tasks that run.
+// no reason to take the network of tasks that run, also when the agent's records
+// are lost.
 func TestTheSweepKeepsWhatLivesThoughMesosDoesNotListIt(t *testing.T) {
-	l := newLab(t, func(c *agent.Config) { c.SweepEvery = 20 * time.Millisecond; c.Backend = "nft" })
-	tk := l.run("a", "10.0.0.1", "")
-	inside := exec.Command("nsenter", "--net="+tk.Path, "sleep", "1000")
-	if err := inside.Start(); err != nil {
-		t.Fatal(err)
+	for name, records := range map[string]bool{"with records": true, "without records": false} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, func(c *agent.Config) { c.SweepEvery = 20 * time.Millisecond; c.Backend = "nft" })
+			tk := l.run("a", "10.0.0.1", "")
+			inside := exec.Command("nsenter", "--net="+tk.Path, "sleep", "1000")
+			if err := inside.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { inside.Process.Kill() })
+			for !attach.Inhabited(tk.Path) {
+				time.Sleep(time.Millisecond)
+			}
+			if !records {
+				l.stop()
+				if err := os.RemoveAll(l.cfg.StateDir); err != nil {
+					t.Fatal(err)
+				}
+			}
+			l.mesos.remove(tk.container)
+			if !records {
+				l.start()
+				l.snapshot()
+			}
+			for range 6 {
+				<-l.mesos.asked
+			}
+			if vs := veths(t); len(vs) != 1 {
+				t.Errorf("interfaces: %v", vs)
+			}
+			inside.Process.Kill()
+			inside.Wait()
+			l.await("detached", detached("fw/a"))
+		})
 	}
-	t.Cleanup(func() { inside.Process.Kill() })
-	for !attach.Inhabited(tk.Path) {
-		time.Sleep(time.Millisecond)
-	}
-	l.mesos.remove(tk.container)
-	for range 6 {
-		<-l.mesos.asked
-	}
-	if vs := veths(t); len(vs) != 1 {
-		t.Errorf("interfaces: %v", vs)
-	}
-	inside.Process.Kill()
-	inside.Wait()
-	l.await("detached", detached("fw/a"))
 }

@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // Process is a process and its network namespace. A process id alone says
@@ -50,29 +49,6 @@ func (p *Process) Path() string { return fmt.Sprintf("/proc/self/fd/%d", p.ns.Fd
 func Alive(pid int, started uint64) bool {
 	now, err := startOf(pid)
 	return err == nil && now == started
-}
-
-// Inhabited says whether a process other than this one lives in the network
-// namespace at the path. It looks at each process of the machine: for rare
-// questions.
-func Inhabited(namespace string) bool {
-	var its, own unix.Stat_t
-	if namespace == "" || unix.Stat(namespace, &its) != nil {
-		return false
-	}
-	procs, err := os.ReadDir("/proc")
-	if err != nil {
-		return false
-	}
-	for _, p := range procs {
-		if pid, err := strconv.Atoi(p.Name()); err != nil || pid == os.Getpid() {
-			continue
-		}
-		if unix.Stat("/proc/"+p.Name()+"/ns/net", &own) == nil && own.Ino == its.Ino && own.Dev == its.Dev {
-			return true
-		}
-	}
-	return false
 }
 
 // startOf reads when a process started: field 22 of its stat (proc(5)). Its
