@@ -10,19 +10,15 @@ import (
 	"github.com/taskwall/taskwall/events/work"
 )
 
-// adopt takes over the interfaces that an earlier process made. Those that are
-// whole are wired as they were; one that is not was being attached, or is gone
-// with its task, and the plugin or the sweep decides about it. An interface that
-// is not in the records is taken over too, when the state directory was lost: an interface's name says whose it is, so a
-// running task keeps its network. The container is filled in when the Mesos agent
-// is next asked.
+// adopt takes over the interfaces that an earlier process made: they are wired
+// as they were, and what is not as it should be on the host's side is mended once the
+// rules are in force. One that is gone went with its task, and the sweep decides
+// about it; one that was just being attached is made anew when the plugin asks
+// again. An interface that is not in the records is taken over too, when the state
+// directory was lost: an interface's name says whose it is, so a running task
+// keeps its network. The container is filled in when the Mesos agent is next asked.
 func (a *Agent) adopt() {
 	names, err := a.host.Interfaces()
-	if err != nil {
-		a.log.Error("the host's interfaces cannot be listed", "error", err)
-		return
-	}
-	survey, err := a.host.Survey()
 	if err != nil {
 		a.log.Error("the host's interfaces cannot be listed", "error", err)
 		return
@@ -31,7 +27,7 @@ func (a *Agent) adopt() {
 	defer a.mu.Unlock()
 	for _, at := range a.attachments {
 		if !at.Wired && !at.leaving {
-			at.Wired = survey.Check(at.spec(a.cfg.MTU)) == nil
+			at.Wired = slices.Contains(names, at.Veth)
 		}
 	}
 	for _, ep := range a.endpoints {
@@ -39,15 +35,12 @@ func (a *Agent) adopt() {
 		if a.attachments[ep.ID] != nil || !slices.Contains(names, veth) {
 			continue
 		}
-		at := &attachment{Endpoint: ep.ID, Network: ep.Network, Veth: veth, Address: ep.Address, Wired: true}
-		err := survey.Check(at.spec(a.cfg.MTU))
-		if err == nil { // DEL will name it
-			at.Iface, err = a.host.Inner(veth)
-		}
+		iface, err := a.host.Inner(veth) // DEL will name it
 		if err != nil {
 			a.log.Warn("an interface is not as its endpoint should have it and is left closed", "task", ep.ID, "error", err)
 			continue
 		}
+		at := &attachment{Endpoint: ep.ID, Network: ep.Network, Veth: veth, Iface: iface, Address: ep.Address, Wired: true}
 		if err := at.save(a.cfg.StateDir); err != nil {
 			a.log.Error("an attachment was found but cannot be kept", "error", err)
 		}

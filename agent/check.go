@@ -216,9 +216,9 @@ func (a *Agent) ruled(err error) {
 	}
 }
 
-// mendAttachments repairs the host's side of each attachment. An interface
-// that is gone cannot be: its task has no network any more, and when its
-// container is gone too the sweep says that it is detached.
+// mendAttachments repairs the host's side of each attachment, when the rules are
+// in force. An interface that is gone cannot be: its task has no network any more,
+// and when its container is gone too the sweep says that it is detached.
 func (a *Agent) mendAttachments() (drift []string) {
 	a.mu.Lock()
 	var all []*attachment
@@ -242,7 +242,12 @@ func (a *Agent) mendAttachments() (drift []string) {
 		if err == nil {
 			continue
 		}
-		if mend := a.host.Mend(spec); mend != nil {
+		mend := a.host.Mend
+		if !a.synced { // among them may be one that was just being attached, and that never sends
+			mend = a.host.Restore
+			a.log.Warn("mending what was not right when the agent started", "task", at.Endpoint, "because", err)
+		}
+		if mend := mend(spec); mend != nil {
 			a.log.Error("a task's interface cannot be mended", "task", at.Endpoint, "error", mend)
 			continue
 		}

@@ -77,14 +77,23 @@ func (h *Host) Check(spec Spec) error {
 }
 
 // Mend repairs the host's side: the interface up with its settings, neighbour and
-// route. It cannot make a pair that is gone; that is ErrDiffers.
+// route. It returns when the interface sends. It cannot make a pair that is gone;
+// that is ErrDiffers.
 func (h *Host) Mend(s Spec) error {
+	if err := h.Restore(s); err != nil {
+		return err
+	}
+	if err := h.awaitCarrier(s.Veth); err != nil {
+		return fmt.Errorf("mending %s: %w", s.Veth, errors.Join(ErrDiffers, err))
+	}
+	return nil
+}
+
+// Restore is Mend that does not wait until the interface sends.
+func (h *Host) Restore(s Spec) error {
 	host, err := h.rt.do(getLink(s.Veth))
 	if err == nil {
 		err = h.open(s, host.index)
-	}
-	if err == nil {
-		err = h.awaitCarrier(s.Veth)
 	}
 	if err != nil {
 		return fmt.Errorf("mending %s: %w", s.Veth, errors.Join(ErrDiffers, err))
