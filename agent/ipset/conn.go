@@ -211,7 +211,7 @@ func (c *Conn) dump(name string, flags uint32) ([]Set, error) {
 func collect(sets []Set, b []byte) []Set {
 	var name string
 	var typ Type
-	refs := 0
+	refs, elements := 0, 0
 	var adt []byte
 	nlattr.Walk(b, func(t uint16, v []byte) {
 		switch t {
@@ -221,8 +221,12 @@ func collect(sets []Set, b []byte) []Set {
 			typ = Type(cString(v))
 		case attrData:
 			nlattr.Walk(v, func(t uint16, v []byte) {
-				if t == dataReferences && len(v) == 4 {
+				switch {
+				case len(v) != 4:
+				case t == dataReferences:
 					refs = int(binary.BigEndian.Uint32(v))
+				case t == dataElements:
+					elements = int(binary.BigEndian.Uint32(v))
 				}
 			})
 		case attrADT:
@@ -234,6 +238,9 @@ func collect(sets []Set, b []byte) []Set {
 	}
 	if len(sets) == 0 || sets[len(sets)-1].Name != name {
 		sets = append(sets, Set{Header: Header{Name: name, Type: typ, References: refs}})
+		if adt != nil && elements > 0 { // a hint: more or fewer may come
+			sets[len(sets)-1].Entries = make([]Entry, 0, min(elements, maxElements))
+		}
 	}
 	s := &sets[len(sets)-1]
 	nlattr.Walk(adt, func(t uint16, v []byte) {

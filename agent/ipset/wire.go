@@ -38,6 +38,7 @@ const (
 	dataFlags      = 8
 	dataLineno     = 9
 	dataMaxElem    = 19
+	dataElements   = 24
 	dataReferences = 25
 	dataIface      = 23
 	dataSkbMark    = 27
