@@ -17,6 +17,10 @@
 // of steps that does not grow with endpoints and grows with the logarithm of
 // the postures. A packet between two tasks of one host meets both postures.
 //
+// A posture's number outlives it where a new posture takes its place: the number
+// leads to the new one's chains from the write that brings them, and its endpoints
+// need not be touched.
+//
 // Every step from there on is a goto. A packet that nothing decided, because
 // someone emptied a chain, falls back to tw-forward and is dropped there; a denial
 // ends in a chain that logs and drops.
