@@ -264,7 +264,7 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	a.mu.Unlock()
 	if old != nil {
 		same := was.Container == at.Container && was.Iface == at.Iface && was.Namespace == at.Namespace && was.Address == at.Address
-		if same && was.Wired && a.host.Check(was.spec(a.cfg.MTU)) == nil && a.host.CheckTask(was.spec(a.cfg.MTU)) == nil {
+		if same && was.Wired && a.host.Whole(was.spec(a.cfg.MTU)) == nil && a.host.CheckTask(was.spec(a.cfg.MTU)) == nil {
 			return old, nil // the plugin was killed, or the agent, and asks again
 		}
 		if was.Container != at.Container && a.alive(&was) {

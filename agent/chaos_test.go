@@ -36,7 +36,7 @@ var harms = []string{
 	"iptables-B -F tw-i-db", "iptables-B -F tw-task", "iptables-B -F tw-egress", "iptables-B -D tw-i-db 1",
 	"iptables-B -D tw-forward 1",
 	"iptables-B -I FORWARD -j ACCEPT",
-	"echo 0 >/proc/sys/net/ipv4/ip_forward", "for f in /proc/sys/net/ipv4/conf/tw*; do echo 0 >$f/proxy_arp; echo 0 >$f/rp_filter; done",
+	"echo 0 >/proc/sys/net/ipv4/ip_forward", "for f in /proc/sys/net/ipv4/conf/tw*; do echo 1 >$f/proxy_arp; echo 0 >$f/rp_filter; done",
 }
 
 // calm says when the host is as the agent left it: odd while somebody else has

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -228,4 +229,28 @@ func icmpError(kind, code byte, quote []byte) []byte {
 	}
 	binary.BigEndian.PutUint16(b[2:], checksum(b))
 	return b
+}
+
+// The kernel has one table of neighbours for all interfaces. A task that asks by ARP
+// in the names of many does not fill it: the host would soon find nobody.
+func TestForgedARPFillsNoTable(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
+	bad, good := l.run("bad", "10.0.0.1", "open"), l.run("good", "10.0.0.2", "open")
+	permissive(t, bad.veth(), good.veth())
+	w, other := openWire(t, bad.Namespace, "eth0", bad.veth()), openWire(t, good.Namespace, "eth0", good.veth())
+	everyone := net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	for i := range 40 {
+		who := netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + i)}).String() // the host has a route to it
+		for _, target := range []string{netlab.Host, "10.0.0.2", "169.254.1.1"} {
+			w.send(ethernet(everyone, w.mac, etherARP, arp(1, w.mac, who, target)))
+			w.send(ethernet(w.peer, w.mac, etherARP, arp(2, w.mac, who, target)))
+		}
+	}
+	bad.send("10.0.0.2", 9, end) // all that was sent before has been looked at
+	other.until(isEnd)
+	out, err := exec.Command("ip", "neigh", "show", "dev", bad.veth()).CombinedOutput()
+	if want := "10.0.0.1 lladdr 02:74:0a:00:00:01 PERMANENT \n"; err != nil || string(out) != want {
+		t.Errorf("the host knows on the task's interface\n%s, %v", out, err)
+	}
 }

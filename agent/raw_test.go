@@ -94,7 +94,6 @@ func newRawEndpoint(b *testing.B, host *netlink.Conn, sets *ipset.Conn, ns *netl
 			spec.Nested(unix.AF_INET, func(inet *netlink.AttributeEncoder) error {
 				inet.Nested(1, func(conf *netlink.AttributeEncoder) error { // IFLA_INET_CONF
 					conf.Uint32(1, 1) // IPV4_DEVCONF_FORWARDING
-					conf.Uint32(3, 1) // IPV4_DEVCONF_PROXY_ARP
 					conf.Uint32(8, 1) // IPV4_DEVCONF_RP_FILTER
 					return nil
 				})

@@ -170,6 +170,49 @@ func TestKilledAndStartedAgain(t *testing.T) {
 	}
 }
 
+// An interface whose settings somebody changed while no agent ran, or that an agent of
+// before made with others, is whole: its task keeps its network, with the records and
+// without, and the settings are mended.
+func TestSettingsChangedWhileNoAgentRan(t *testing.T) {
+	l := newLab(t, inProcess, func(c *agent.Config) { c.Backend = "nft" })
+	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
+	web, db := l.run("web", "10.0.0.1", "open"), l.run("db", "10.0.0.2", "open")
+	db.Serve("udp", "10.0.0.2:53")
+	conn := web.hold("udp", "10.0.0.2:53")
+	state := func() (all string) {
+		out, err := exec.Command("sh", "-c", "ip -o link | grep -c 'tw.*NOARP'").Output()
+		if err != nil {
+			out = []byte(err.Error())
+		}
+		return kernel(t, "nft") + settings(t, web.veth()) + settings(t, db.veth()) + string(out)
+	}
+	before := state()
+	for _, records := range []bool{true, false} {
+		l.kill()
+		for _, veth := range []string{web.veth(), db.veth()} {
+			script := strings.ReplaceAll(`ip link set arp on dev V; cd /proc/sys/net/ipv4/conf/V; echo 1 >proxy_arp; echo 0 >rp_filter; echo 1 >accept_source_route
+				echo 0 >/proc/sys/net/ipv6/conf/V/disable_ipv6`, "V", veth)
+			if out, err := exec.Command("sh", "-ec", script).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+		}
+		if !records {
+			if err := os.RemoveAll(l.cfg.StateDir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.start()
+		l.snapshot()
+		if err := netlab.Echo(conn, netlab.Wait); err != nil {
+			t.Errorf("with the records %v: the open flow broke: %v", records, err)
+		}
+		web.reaches("udp", "10.0.0.2:53")
+		if d := cmp.Diff(before, state()); d != "" {
+			t.Errorf("with the records %v: not mended:\n%s", records, d)
+		}
+	}
+}
+
 // awaitSynced waits until a started agent answers plugins as ready.
 func awaitSynced(t *testing.T, l *lab, tk *task) {
 	t.Helper()

@@ -50,9 +50,9 @@ func (h *Host) Survey() (*Survey, error) {
 	return s, nil
 }
 
-// Check says whether the host's side of an attachment is as it should be:
-// ErrDiffers, with what differs, if not.
-func (s *Survey) Check(spec Spec) error {
+// Whole says whether the host's side of an attachment was made to its end and is
+// still there: ErrDiffers, with what is missing, if not.
+func (s *Survey) Whole(spec Spec) error {
 	l, there := s.links[spec.Veth]
 	switch {
 	case !there:
@@ -61,6 +61,19 @@ func (s *Survey) Check(spec Spec) error {
 		return fmt.Errorf("interface %s was down: %w", spec.Veth, ErrDiffers)
 	case s.routes[spec.Address] != l.index:
 		return fmt.Errorf("route to %s was missing: %w", spec.Address, ErrDiffers)
+	}
+	return nil
+}
+
+// Check is Whole, and says whether the interface's settings are as they should be.
+func (s *Survey) Check(spec Spec) error {
+	if err := s.Whole(spec); err != nil {
+		return err
+	}
+	l := s.links[spec.Veth]
+	switch {
+	case !l.deaf:
+		return fmt.Errorf("ARP of %s was on: %w", spec.Veth, ErrDiffers)
 	case l.wrong != "":
 		return fmt.Errorf("%s of %s was changed: %w", l.wrong, spec.Veth, ErrDiffers)
 	}
@@ -74,6 +87,15 @@ func (h *Host) Check(spec Spec) error {
 		return err
 	}
 	return s.Check(spec)
+}
+
+// Whole is Survey.Whole for one attachment.
+func (h *Host) Whole(spec Spec) error {
+	s, err := h.Survey()
+	if err != nil {
+		return err
+	}
+	return s.Whole(spec)
 }
 
 // Mend repairs the host's side: the interface up with its settings, neighbour and

@@ -116,9 +116,9 @@ func (h *Host) open(s Spec, index int) error {
 	if err := h.closeIPv6(s.Veth); err != nil {
 		return err
 	}
-	_, err := h.rt.do(append(closeHost(index), setUp("it", index),
+	_, err := h.rt.do(closeHost(index), setUpDeaf(index),
 		addNeighbour(index, s.Address, taskMAC(s.Address)),
-		hostRoute(index, s.Address).put(replace))...)
+		hostRoute(index, s.Address).put(replace))
 	return err
 }
 

@@ -272,17 +272,17 @@ func setUp(what string, index int) step {
 	return step{what: "setting " + what + " up", typ: unix.RTM_NEWLINK, header: linkHeader(index, unix.IFF_UP, unix.IFF_UP)}
 }
 
-// Numbers of linux/neighbour.h.
-const (
-	ndtaName        = 1
-	ndtaParms       = 6
-	ndtpaIfindex    = 1
-	ndtpaProxyDelay = 13
-)
+// setUpDeaf sets an interface up that neither asks nor answers by ARP. Both ends know
+// each other's address; and a question alone would put its asker, whoever the task says
+// that is, into the one table of neighbours that the kernel has for all interfaces.
+func setUpDeaf(index int) step {
+	const flags = unix.IFF_UP | unix.IFF_NOARP
+	return step{what: "setting it up without ARP", typ: unix.RTM_NEWLINK, header: linkHeader(index, flags, flags)}
+}
 
 // closeHost sets, on the host's side, what a task could use against its host.
-func closeHost(index int) []step {
-	return []step{{
+func closeHost(index int) step {
+	return step{
 		what: "settings of IPv4", typ: unix.RTM_SETLINK, header: linkHeader(index, 0, 0),
 		attrs: func(ae *netlink.AttributeEncoder) {
 			ae.Nested(unix.IFLA_AF_SPEC, func(spec *netlink.AttributeEncoder) error {
@@ -298,17 +298,7 @@ func closeHost(index int) []step {
 				return nil
 			})
 		},
-	}, {
-		what: "answering ARP for the gateway at once", typ: unix.RTM_SETNEIGHTBL, header: []byte{unix.AF_INET, 0, 0, 0},
-		attrs: func(ae *netlink.AttributeEncoder) {
-			ae.String(ndtaName, "arp_cache")
-			ae.Nested(ndtaParms, func(p *netlink.AttributeEncoder) error {
-				p.Uint32(ndtpaIfindex, uint32(index))
-				p.Uint64(ndtpaProxyDelay, 0) // milliseconds
-				return nil
-			})
-		},
-	}}
+	}
 }
 
 func addAddress(index int, a netip.Addr) step {

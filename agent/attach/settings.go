@@ -18,7 +18,7 @@ var hostSettings = []struct {
 	value  uint32
 }{
 	{"forwarding", 1, 1},
-	{"proxy_arp", 3, 1},            // answers for the gateway
+	{"proxy_arp", 3, 0},
 	{"rp_filter", confRPFilter, 1}, // drops forged sources a second time
 	{"accept_redirects", 4, 0},
 	{"send_redirects", 6, 0},
@@ -39,6 +39,7 @@ const (
 type face struct {
 	index int
 	up    bool
+	deaf  bool   // to ARP
 	wrong string // the first setting that is not as on the host's side of a pair
 }
 
@@ -55,7 +56,8 @@ func faces() (map[string]face, error) {
 		if len(b) < unix.SizeofIfInfomsg {
 			return nil, fmt.Errorf("an answer of %d bytes: %w", len(b), unix.EBADMSG)
 		}
-		f := face{index: int(binary.NativeEndian.Uint32(b[4:])), up: binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0}
+		flags := binary.NativeEndian.Uint32(b[8:])
+		f := face{index: int(binary.NativeEndian.Uint32(b[4:])), up: flags&unix.IFF_UP != 0, deaf: flags&unix.IFF_NOARP != 0}
 		name := ""
 		nlattr.Walk(b[unix.SizeofIfInfomsg:], func(t uint16, v []byte) {
 			switch t {

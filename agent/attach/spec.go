@@ -18,7 +18,7 @@ type Spec struct {
 }
 
 // Gateway is every task's next hop: a link-local address that no interface
-// has. The host answers ARP for it on the task's own interface.
+// has. The task is told its hardware address: nobody answers ARP for it.
 var Gateway = netip.MustParseAddr("169.254.1.1")
 
 // Protocol marks the routes that are ours (rtm_protocol, as `ip route` shows
