@@ -106,9 +106,7 @@ func (c *Controller) troubled(host string, was, is []string) {
 			c.log.Error("something is wrong on a host", "host", host, "trouble", t)
 		}
 	}
-	if len(was)+len(is) > 0 {
-		c.metrics.trouble(host, len(is))
-	}
+	c.metrics.trouble(host, len(is))
 }
 
 // silent says for how long nothing was heard of an agent that should be heard; zero
@@ -117,17 +115,18 @@ func (c *Controller) silent(host string, now time.Time) time.Duration {
 	if now.Sub(c.hearing.last) > deafAfter {
 		return 0
 	}
-	if state, _ := c.state.HostState(host); state != "ready" {
-		return 0
-	}
 	since := c.agents[host].Heard
 	if since.Before(c.hearing.since) {
 		since = c.hearing.since
 	}
-	if d := now.Sub(since); d > work.SilentAfter {
-		return d
+	d := now.Sub(since)
+	if d <= work.SilentAfter {
+		return 0 // nearly all, nearly always
 	}
-	return 0
+	if state, _ := c.state.HostState(host); state != "ready" {
+		return 0
+	}
+	return d
 }
 
 // lookForSilent counts the silent hosts, and says in the leader's log which became
