@@ -129,6 +129,10 @@ func writeTLS(b *strings.Builder, t *TLSFiles) {
 // at any subject, so making one does not count as reading.
 var auditAPI = []string{"STREAM.INFO.*", "DIRECT.GET.*", "DIRECT.GET.*.>"}
 
+// neverAPI are the JetStream requests that nobody makes, the controller neither:
+// a stream is never removed, nor a message of one.
+var neverAPI = []string{"STREAM.DELETE.*", "STREAM.MSG.DELETE.*"}
+
 // The auditor's account has the requests under a prefix of its own: under the
 // usual one the server answers itself, that the account has no JetStream.
 const (
@@ -147,7 +151,11 @@ var saying = []string{reportsPrefix + "*", catchupPrefix + "*", alivePrefix + "*
 const answerTime = time.Hour
 
 func writeAccounts(b *strings.Builder, u *Users) {
-	fmt.Fprintf(b, "accounts {\n  %s {\n    jetstream: enabled\n    users: [{nkey: %s}]\n    exports: [\n", controlAccount, u.Controller)
+	fmt.Fprintf(b, "accounts {\n  %s {\n    jetstream: enabled\n    users: [{nkey: %s, permissions: {publish: {deny: [", controlAccount, u.Controller)
+	for _, s := range neverAPI {
+		fmt.Fprintf(b, "%q, ", apiPrefix+s)
+	}
+	b.WriteString("]}}}]\n    exports: [\n")
 	fmt.Fprintf(b, "      {stream: %q, accounts: [%s]}\n", livePrefix+"*", hostsAccount)
 	for _, s := range saying {
 		fmt.Fprintf(b, "      {service: %q, accounts: [%s]}\n", s, hostsAccount)
