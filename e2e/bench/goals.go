@@ -68,5 +68,9 @@ var goals = map[string]goal{
 	"Storm zero-ms":                    {target: 5000},
 	"Storm late-ms":                    {target: 1000},
 	"Past/StateAt worst-s":             {target: 2},
+	"Audit/at s":                       {target: 2},
+	"Audit/reach s":                    {target: 2},
+	"Audit/explain s":                  {target: 2},
+	"Audit/verify peak-MB":             {target: 512},
 	"Past/Verify events/s/core":        {target: 200e3, atLeast: true},
 }
