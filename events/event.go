@@ -107,6 +107,9 @@ type Settings struct {
 	EnvironmentLabel string `json:"environmentLabel"`
 	// Hold is how long a released address is kept from reuse, in nanoseconds.
 	Hold time.Duration `json:"hold"`
+	// Cluster is the name that the operator gave the Mesos cluster, or empty. No
+	// controller of another may lead.
+	Cluster string `json:"cluster,omitempty"`
 }
 
 // DefaultSettings are in force until the log says otherwise.

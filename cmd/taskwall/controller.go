@@ -56,6 +56,7 @@ deployments; without --marathon a policy cannot select by taskwall/app.`,
 	f.Int64("retention-bytes", 0, "bound on the size of each stream in bytes; 0: none. The oldest goes first")
 	f.StringSlice("checkpoint-trust", nil, "PEM `file`s with the public keys of the other controllers, or of earlier keys, whose snapshots are believed")
 	f.String("checkpoint-key", "", "PEM `file` with the Ed25519 key that signs the log's checkpoints; see docs/nats.md")
+	f.String("cluster", "", "`name` of the Mesos cluster: once the log has one, no controller of another may lead")
 	f.Duration("lease", lease.DefaultTTL, "how long a leader leads that is not heard of, the same for all controllers; NATS must store within half of it")
 	f.Uint64("accept-lost-log", 0, "give up the `record`s of the log up to this one, when it has lost them; see docs/nats.md")
 	f.Duration("checkpoint-every", 10*time.Minute, "how often the log's end is signed, if it has grown")
@@ -264,6 +265,7 @@ func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log,
 	kept.MaxBytes, _ = f.GetInt64("retention-bytes")
 	replicas, _ := f.GetInt("replicas")
 	cfg.Mend = func(ctx context.Context) ([]string, error) { return bus.MendStreams(ctx, conn.JS, kept, replicas) }
+	cfg.Settings.Cluster, _ = f.GetString("cluster")
 	cfg.Settings.Networks, _ = f.GetStringSlice("networks")
 	cfg.Settings.EnvironmentLabel, _ = f.GetString("environment-label")
 	cfg.Settings.Hold, _ = f.GetDuration("address-hold")
@@ -294,7 +296,11 @@ func lead(ctx context.Context, conn *bus.Conn, c *controller.Controller, o event
 	if err != nil {
 		return err
 	}
-	return c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Signs: o.Key != nil, Publisher: publisher, Sent: sent, Recovered: history.Recovered()})
+	err = c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Signs: o.Key != nil, Publisher: publisher, Sent: sent, Recovered: history.Recovered()})
+	if errors.Is(err, controller.ErrOtherCluster) {
+		return usageError{err} // trying again would only take the lead from who should have it
+	}
+	return err
 }
 
 func embeddedServer(cmd *cobra.Command, log *slog.Logger) (*bus.Server, error) {

@@ -89,6 +89,9 @@ func (c *Controller) Lead(ctx context.Context, t Term) error {
 	if err := c.wait(ctx, func() bool { return c.settled >= seq }); err != nil {
 		return ended(err)
 	}
+	if err := c.checkCluster(); err != nil {
+		return err
+	}
 	if err := c.overtake(ctx, t); err != nil {
 		return err
 	}
@@ -260,6 +263,20 @@ func (c *Controller) appendSeq(ctx context.Context, evs ...events.Event) (uint64
 		c.mu.Unlock()
 	}
 	return seq, err
+}
+
+// ErrOtherCluster means that the log is that of another Mesos cluster: who led
+// with it would take all of that one's tasks for gone.
+var ErrOtherCluster = errors.New("the log on this message bus is that of another Mesos cluster")
+
+// checkCluster refuses a log that has the name of another cluster.
+func (c *Controller) checkCluster() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if was, is := c.state.Settings().Cluster, c.cfg.Settings.Cluster; was != "" && was != is {
+		return fmt.Errorf("%w: it is of %q, this controller is of %q (--cluster). Give each cluster a NATS account of its own; see docs/nats.md", ErrOtherCluster, was, is)
+	}
+	return nil
 }
 
 // putSettings records the settings, if they are not those of the log.

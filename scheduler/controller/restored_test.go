@@ -189,3 +189,39 @@ func TestTheReportsAreRestoredFromAnOlderBackup(t *testing.T) {
 	p.report("h1", work.Report{Time: time.Now(), Join: &events.Join{Host: "h1", Address: "192.0.2.1"}})
 	p.until("the join after that", func() bool { return p.rev("h1") == before+1 })
 }
+
+// TestTheLogIsOfAnotherCluster: two clusters' controllers on one message bus.
+func TestTheLogIsOfAnotherCluster(t *testing.T) {
+	p := newPlace(t)
+	named := func(name string) (c *Controller, stop func()) {
+		c, stop = p.start("controller of "+name, 1000)
+		c.cfg.Settings.Cluster = name
+		return c, stop
+	}
+	unnamed, stop := p.start("a", 1000)
+	resign := p.lead(unnamed, p.newTerm(1))
+	p.populate(unnamed)
+	resign()
+	stop()
+	east, stop := named("east") // the name comes later
+	p.lead(east, p.newTerm(2))()
+	stop()
+	for i, name := range []string{"west", ""} {
+		other, stop := named(name)
+		made := false
+		other.cfg.Sources = func(Sink, *events.Cluster, time.Time) ([]Source, error) {
+			made = true
+			return nil, nil
+		}
+		if err := other.Lead(t.Context(), p.newTerm(uint64(3+i))); !errors.Is(err, ErrOtherCluster) || made { //nolint:gosec // not negative
+			t.Errorf("a controller of %q: %v, it looked at its cluster: %v", name, err, made)
+		}
+		stop()
+	}
+	east, stop = named("east")
+	defer stop()
+	defer p.lead(east, p.newTerm(9))()
+	if st := p.status(); len(st.Hosts) != 1 || st.Settings.Cluster != "east" {
+		t.Errorf("then the log has %d hosts, and is of %q", len(st.Hosts), st.Settings.Cluster)
+	}
+}
