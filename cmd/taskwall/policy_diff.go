@@ -49,7 +49,7 @@ Exit status 0 when nothing changes, 1 when something does.`,
 			if err != nil {
 				return err
 			}
-			report, err := diff.Compare(before, after)
+			report, err := diff.Compare(cmd.Context(), before, after)
 			if err != nil {
 				return err
 			}

@@ -34,7 +34,7 @@ func preview(ctx context.Context, conn *bus.Conn, inForce controller.Policy, cha
 	if err != nil {
 		return nil, err
 	}
-	return diff.Compare(before, after)
+	return diff.Compare(ctx, before, after)
 }
 
 // changed is what a change makes of a list of resources.

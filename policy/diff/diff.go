@@ -15,6 +15,7 @@ package diff
 
 import (
 	"cmp"
+	"context"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -56,9 +57,12 @@ type Group struct {
 func (r *Report) Empty() bool { return len(r.Allowed)+len(r.Denied) == 0 }
 
 // Compare compares two worlds with the same endpoints. An error is
-// resource.Problems: the staged policies cannot be put in force.
-func Compare(old, next *explain.World) (*Report, error) {
-	r := compare(old, next)
+// resource.Problems, when the staged policies cannot be put in force, or ctx's.
+func Compare(ctx context.Context, old, next *explain.World) (*Report, error) {
+	r, err := compare(ctx, old, next)
+	if err != nil {
+		return nil, err
+	}
 	resources, staged, err := resource.Promote(next.Resolver.Resources())
 	if err != nil || !staged {
 		return r, err
@@ -67,8 +71,8 @@ func Compare(old, next *explain.World) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Staged = compare(next, would)
-	return r, nil
+	r.Staged, err = compare(ctx, next, would)
+	return r, err
 }
 
 // side is one of the two worlds.
@@ -132,24 +136,31 @@ type class struct {
 	changedOut    bool // its egress rules differ
 	changedIn     bool // its ingress rules differ
 	changedMember bool // it entered or left a set that is in both worlds
+	before, after ties
 }
 
-func compare(old, next *explain.World) *Report {
+func compare(ctx context.Context, old, next *explain.World) (*Report, error) {
 	a, b := newSide(old), newSide(next)
 	classes := classesOf(a, b)
+	before, after := func(c *class) *ties { return &c.before }, func(c *class) *ties { return &c.after }
 	var found flows
 	for i := range classes {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		for j := range classes {
 			from, to := &classes[i], &classes[j]
 			if from.Network != "" && to.Network != "" || i == j && from.Tasks < 2 && from.Network == "" {
 				continue
 			}
 			if from.changedOut || to.changedIn || from.changedMember || to.changedMember || from.Network != "" && to.changedIn {
-				found.probe(a, b, from, to)
+				if mayTalk(from, to, before) || mayTalk(from, to, after) {
+					found.probe(a, b, from, to)
+				}
 			}
 		}
 	}
-	return found.report()
+	return found.report(), nil
 }
 
 // classesOf groups the endpoints, and adds the networks that rules name.
@@ -176,7 +187,7 @@ func classesOf(a, b side) []class {
 			c.ports = append(c.ports, uint16(p.Number))
 		}
 		c.rules(a, b)
-		c.changedMember = moved(before, after, a, b)
+		c.member(a, b, before, after)
 		classes = append(classes, c)
 	}
 	for i := range classes {
@@ -212,6 +223,12 @@ func sameRules(a, b []work.Tier) bool {
 		return out
 	}
 	return reflect.DeepEqual(strip(a), strip(b))
+}
+
+// member notes which sets hold the class's address.
+func (c *class) member(a, b side, before, after []string) {
+	c.changedMember = moved(before, after, a, b)
+	c.before, c.after = a.tiesOf(c, before), b.tiesOf(c, after)
 }
 
 // moved reports whether an address is in other sets than before, among those

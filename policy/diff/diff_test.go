@@ -45,7 +45,7 @@ func TestCompare(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r, err := diff.Compare(worlds["old"], worlds["new"])
+			r, err := diff.Compare(t.Context(), worlds["old"], worlds["new"])
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -95,7 +95,7 @@ func TestNoFlowIsMissed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := diff.Compare(a, b)
+		r, err := diff.Compare(t.Context(), a, b)
 		if err != nil {
 			t.Fatal(err)
 		}

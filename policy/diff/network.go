@@ -57,7 +57,7 @@ func networks(a, b side) []class {
 	var classes []class
 	network := func(name string, at netip.Addr) {
 		c := class{Group: Group{Network: name}, party: policy.Party{Address: at}}
-		c.changedMember = moved(a.of(at), b.of(at), a, b)
+		c.member(a, b, a.of(at), b.of(at))
 		classes = append(classes, c)
 	}
 	for _, p := range sorted {

@@ -31,7 +31,8 @@ var (
 type World struct {
 	Resolver  *policy.Resolver
 	endpoints map[string]policy.Endpoint
-	ids       []string // sorted
+	ids       []string            // sorted
+	apps      map[string][]string // the ids of each app's endpoints, sorted
 	origins   map[string]events.Origin
 	tasks     map[string]string // endpoints' ids by those of their tasks, where these differ
 }
@@ -40,24 +41,28 @@ type World struct {
 // by which changes the resources were applied, by their keys as text. An error
 // is resource.Problems.
 func New(resources []events.Resource, endpoints []policy.Endpoint, origins map[string]events.Origin) (*World, error) {
-	w := &World{Resolver: policy.NewResolver(), endpoints: map[string]policy.Endpoint{}, origins: origins}
-	if err := w.Resolver.Apply(resources, nil); err != nil {
+	r := policy.NewResolver()
+	if err := r.Apply(resources, nil); err != nil {
 		return nil, err
 	}
 	for _, e := range endpoints {
-		w.Put(e)
+		r.PutEndpoint(e)
 	}
-	return w, nil
+	return Of(r, endpoints, origins), nil
 }
 
 // Of makes a world of a resolver with its endpoints and resources. The world
 // answers from the resolver itself.
 func Of(r *policy.Resolver, endpoints []policy.Endpoint, origins map[string]events.Origin) *World {
-	w := &World{Resolver: r, endpoints: make(map[string]policy.Endpoint, len(endpoints)), origins: origins}
+	w := &World{Resolver: r, endpoints: make(map[string]policy.Endpoint, len(endpoints)), apps: map[string][]string{}, origins: origins}
 	for _, e := range endpoints {
 		w.endpoints[e.ID] = e
 	}
 	w.ids = events.SortedKeys(w.endpoints)
+	for _, id := range w.ids {
+		app := w.endpoints[id].Labels["taskwall/app"]
+		w.apps[app] = append(w.apps[app], id)
+	}
 	return w
 }
 
@@ -86,23 +91,57 @@ func (w *World) NameTask(task, endpoint string) {
 	w.tasks[task] = endpoint
 }
 
-// Put adds an endpoint.
+// Put adds an endpoint, or changes it.
 func (w *World) Put(e policy.Endpoint) {
-	if _, known := w.endpoints[e.ID]; !known {
-		i, _ := slices.BinarySearch(w.ids, e.ID)
-		w.ids = slices.Insert(w.ids, i, e.ID)
-	}
+	w.forget(e.ID)
 	w.endpoints[e.ID] = e
+	w.ids = with(w.ids, e.ID)
+	app := e.Labels["taskwall/app"]
+	w.apps[app] = with(w.apps[app], e.ID)
 	w.Resolver.PutEndpoint(e)
 }
 
 // Remove removes an endpoint.
 func (w *World) Remove(id string) {
-	if i, known := slices.BinarySearch(w.ids, id); known {
-		w.ids = slices.Delete(w.ids, i, i+1)
-		delete(w.endpoints, id)
+	if w.forget(id) {
 		w.Resolver.DeleteEndpoint(id)
 	}
+}
+
+func (w *World) forget(id string) (known bool) {
+	e, known := w.endpoints[id]
+	if known {
+		delete(w.endpoints, id)
+		w.ids = without(w.ids, id)
+		app := e.Labels["taskwall/app"]
+		w.apps[app] = without(w.apps[app], id)
+	}
+	return known
+}
+
+func with(sorted []string, id string) []string {
+	i, _ := slices.BinarySearch(sorted, id)
+	return slices.Insert(sorted, i, id)
+}
+
+func without(sorted []string, id string) []string {
+	i, _ := slices.BinarySearch(sorted, id)
+	return slices.Delete(sorted, i, i+1)
+}
+
+// Endpoint is the endpoint of an id.
+func (w *World) Endpoint(id string) (e policy.Endpoint, known bool) {
+	e, known = w.endpoints[id]
+	return e, known
+}
+
+// OfApp are the endpoints of an app, sorted by id.
+func (w *World) OfApp(app string) []policy.Endpoint {
+	list := make([]policy.Endpoint, len(w.apps[app]))
+	for i, id := range w.apps[app] {
+		list[i] = w.endpoints[id]
+	}
+	return list
 }
 
 // Endpoints are all endpoints, sorted by id.

@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/taskwall/taskwall/events"
@@ -167,34 +168,42 @@ func (p *Party) parties(w *explain.World, id string) ([]policy.Party, error) {
 		found, err := w.Party(p.IP)
 		return []policy.Party{found}, err
 	}
-	var sel *selector.Selector
-	if p.Selector != "" {
-		var err error
-		if sel, err = selector.Parse(p.Selector); err != nil {
-			return nil, err
+	meant, err := p.endpoints(w)
+	if err == nil && len(meant) == 0 {
+		err = fmt.Errorf("%s: %w", p, explain.ErrNobody)
+	}
+	found := make([]policy.Party, len(meant))
+	for i, e := range meant {
+		found[i] = policy.Party{Endpoint: e.ID, Address: e.Address}
+	}
+	return found, err
+}
+
+// endpoints are those that an id, an app or a selector means.
+func (p *Party) endpoints(w *explain.World) ([]policy.Endpoint, error) {
+	switch {
+	case p.App != "":
+		return w.OfApp(p.App), nil
+	case p.ID != "":
+		e, known := w.Endpoint(p.ID)
+		if !known {
+			return nil, nil
 		}
+		return []policy.Endpoint{e}, nil
 	}
-	var found []policy.Party
-	for _, e := range w.Endpoints() {
-		if e.ID == p.ID || p.App != "" && e.Labels["taskwall/app"] == p.App || sel != nil && w.Resolver.Selects(sel, e.ID) {
-			found = append(found, policy.Party{Endpoint: e.ID, Address: e.Address})
-		}
+	sel, err := selector.Parse(p.Selector)
+	if err != nil {
+		return nil, err
 	}
-	if len(found) == 0 {
-		return nil, fmt.Errorf("%s: %w", p, explain.ErrNobody)
-	}
-	return found, nil
+	return slices.DeleteFunc(w.Endpoints(), func(e policy.Endpoint) bool { return !w.Resolver.Selects(sel, e.ID) }), nil
 }
 
 // unused is an address of the range for tests of devices (RFC 2544), which no
 // endpoint has.
 func unused(w *explain.World) netip.Addr {
-	taken := map[netip.Addr]bool{}
-	for _, e := range w.Endpoints() {
-		taken[e.Address] = true
-	}
+	endpoints := w.Endpoints()
 	a := netip.AddrFrom4([4]byte{198, 18, 0, 1})
-	for taken[a] {
+	for slices.ContainsFunc(endpoints, func(e policy.Endpoint) bool { return e.Address == a }) {
 		a = a.Next()
 	}
 	return a
