@@ -211,3 +211,26 @@ func TestAnAnswerAboutAnotherAppHasEverythingRead(t *testing.T) {
 		})
 	}
 }
+
+// An id that is not absolute is not one of Marathon's; it leads to no read of
+// another path, and to no end of the source.
+func TestAnIDThatIsNotAbsoluteIsNotAskedFor(t *testing.T) {
+	s := fuzzed(newLog())
+	s.mirror.PutApp(events.App{ID: "web", Version: v1}, timestamp(v1)) // from a log of before
+	plan := &wireDeployment{ID: "d1", Version: v2, Steps: []wireStep{{{Action: "StartApplication", App: "web"}, {Action: "StartPod", Pod: "../x"}}}}
+	for _, typ := range []string{"deployment_info", "deployment_failed"} {
+		s.hint(&wireEvent{Type: typ, ID: "d1", Plan: plan}, &s.wants)
+	}
+	if !s.wants.empty() {
+		t.Errorf("asks for %+v", s.wants)
+	}
+	s.missed("web")
+	if !s.wants.groups["/"] {
+		t.Errorf("asks for %+v", s.wants)
+	}
+	for id, want := range map[string]string{"/a/b/c": "/a/b", "/a": "/", "a": "/", "": "/", "a/b": "a"} {
+		if got := parent(id); got != want {
+			t.Errorf("%q is in %q, want %q", id, got, want)
+		}
+	}
+}

@@ -103,7 +103,7 @@ func (s *Source) deploys(w *wireEvent, ws *wants) {
 	for _, step := range w.Plan.Steps {
 		for _, a := range step {
 			v := version{id: a.target(), version: w.Plan.Version, deployment: d.ID, pod: a.Pod != ""}
-			if v.id != "" && older(s.mirror.Picture().Apps[v.id].Version, v.version) {
+			if strings.HasPrefix(v.id, "/") && older(s.mirror.Picture().Apps[v.id].Version, v.version) {
 				want(&ws.versions, v)
 			}
 		}
@@ -126,7 +126,9 @@ func (s *Source) deployed(w *wireEvent, state string, ws *wants) {
 		d.State, d.Reason = state, s.limits.reason(w.Reason)
 		s.mirror.PutDeployment(d, timestamp(w.Timestamp))
 		for _, app := range d.Apps {
-			want(&ws.apps, app)
+			if strings.HasPrefix(app, "/") { // Marathon's ids all do (CLUSTER-API 1.3)
+				want(&ws.apps, app)
+			}
 		}
 	}
 	delete(s.missing, id)

@@ -182,8 +182,14 @@ func (s *session) below(group string) (apps []string) {
 // says so too of what we may not view; a whole answer about its group tells.
 func (s *session) missed(id string) {
 	if _, known := s.mirror.Picture().Apps[id]; known {
-		want(&s.wants.groups, cmp.Or(id[:strings.LastIndexByte(id, '/')], "/"))
+		want(&s.wants.groups, parent(id))
 	}
+}
+
+// parent is the group that holds an app or a pod.
+func parent(id string) string {
+	i := strings.LastIndexByte(id, '/')
+	return cmp.Or(id[:max(i, 0)], "/")
 }
 
 // putGroup takes what is in a group and below it, but nothing that is elsewhere.
