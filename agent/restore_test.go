@@ -3,10 +3,12 @@ package agent_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/events/work"
+	"github.com/vishvananda/netlink"
 )
 
 // While no agent runs, somebody changes the host's side of a running task: a
@@ -32,6 +34,7 @@ func TestMendsWhatWasHarmedWhileItWasAway(t *testing.T) {
 			b.blocked("tcp", "10.0.0.1:80")
 			l.start()
 			l.snapshot()
+			awaitCarrier(t, attach.Name("fw/a", "taskwall"))
 			b.reaches("tcp", "10.0.0.1:80")
 			a.reaches("tcp", "10.0.0.2:80")
 			shut.blocked("tcp", "10.0.0.1:80")
@@ -42,5 +45,23 @@ func TestMendsWhatWasHarmedWhileItWasAway(t *testing.T) {
 			l.must(work.Item{Delete: &work.Deletions{Programs: []string{"open", "closed"}}})
 			nothingLeft(t, l, "nft")
 		})
+	}
+}
+
+// awaitCarrier waits until an interface sends: the kernel finds out in its own
+// time, and drops what is sent before without a word.
+func awaitCarrier(t *testing.T, veth string) {
+	t.Helper()
+	for limit := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		l, err := netlink.LinkByName(veth)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Attrs().OperState == netlink.OperUp {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%s has no carrier", veth)
+		}
 	}
 }
