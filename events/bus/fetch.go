@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 const (
@@ -70,21 +69,17 @@ func Fetch(ctx context.Context, js jetstream.JetStream, stream, subject string, 
 func fetchOnce(ctx context.Context, js jetstream.JetStream, stream, subject string, from, to uint64, yield func(*jetstream.RawStreamMsg, error) bool) (last uint64, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTimeout)
 	defer cancel()
-	opts := []jetstreamext.GetBatchOpt{jetstreamext.GetBatchSeq(from), jetstreamext.GetBatchMaxBytes(fetchBytes)}
-	if subject != "" {
-		opts = append(opts, jetstreamext.GetBatchSubject(subject))
-	}
-	n := min(uint64(fetchMessages), to-from+1)
-	batch, err := jetstreamext.GetBatch(ctx, js, stream, int(n), opts...)
-	if err != nil {
-		return 0, false, err
-	}
-	for msg, err := range batch {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			return last, true, nil
+	req := directRequest{Seq: from, NextFor: subject, MaxBytes: fetchBytes, Batch: int(min(uint64(fetchMessages), to-from+1))}
+	for msg, err := range getDirect(ctx, js, stream, req) {
+		if err != nil && last >= from && errors.Is(err, context.DeadlineExceeded) {
+			return last, true, nil // the next request goes on from here
 		}
 		if err != nil {
 			return last, false, err
+		}
+		if msg == nil { // of no use to anybody: as if it were not there
+			last = max(last, from-1) + 1
+			continue
 		}
 		if msg.Sequence > to {
 			return last, false, nil
@@ -182,16 +177,12 @@ func pause(ctx context.Context, d time.Duration) error {
 func FirstSince(ctx context.Context, js jetstream.JetStream, stream string, t time.Time) (uint64, error) {
 	ctx, cancel := Timeout(ctx)
 	defer cancel()
-	batch, err := jetstreamext.GetBatch(ctx, js, stream, 1, jetstreamext.GetBatchStartTime(t))
-	if err != nil {
-		return 0, fmt.Errorf("searching stream %s by time: %w", stream, err)
-	}
-	for msg, err := range batch {
-		if errors.Is(err, jetstreamext.ErrNoMessages) {
-			break
-		}
+	for msg, err := range getDirect(ctx, js, stream, directRequest{Batch: 1, Start: &t}) {
 		if err != nil {
 			return 0, fmt.Errorf("searching stream %s by time: %w", stream, err)
+		}
+		if msg == nil {
+			return 0, fmt.Errorf("searching stream %s by time: the message that was stored then has headers that cannot be read", stream)
 		}
 		return msg.Sequence, nil
 	}
