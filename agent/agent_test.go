@@ -206,12 +206,16 @@ func TestOldItemsChangeNothing(t *testing.T) {
 // picture, once, and goes on from it.
 func TestGapAsksForThePicture(t *testing.T) {
 	l := newLab(t)
+	have := l.rev
 	l.rev += 5
 	l.wanted.Rev += 5
 	l.items <- &work.Item{Host: "h1", Rev: l.rev, Endpoints: []work.Endpoint{endpoint("a", "10.0.0.1", "")}}
 	r := l.await("a join", func(r work.Report) bool { return r.Join != nil })
 	if !strings.Contains(r.Join.Reason, "missing") {
 		t.Errorf("reason %q", r.Join.Reason)
+	}
+	if r.Join.Rev != have {
+		t.Errorf("it says that it has revision %d instead of %d", r.Join.Rev, have)
 	}
 	l.snapshot()
 	l.run("b", "10.0.0.2", "")
