@@ -46,10 +46,10 @@ func noKind(kind string) (message, instead string) {
 // system's resource nearly every field would be an error.
 func foreign(kind, version string) (message, instead string) {
 	group, _, _ := strings.Cut(version, "/")
-	switch {
-	case group == "" || group == "projectcalico.org" || group == "taskwall":
+	switch group {
+	case "", "projectcalico.org", "taskwall":
 		return "", ""
-	case group == "networking.k8s.io":
+	case "networking.k8s.io":
 		return "Kubernetes' own policies are not read", "write it as " + CalicoVersion + ": selector for podSelector, types for policyTypes, source and destination for from, to and ports"
 	}
 	return fmt.Sprintf("%s has no version %q", kind, version), "write " + ownVersion(kind)
