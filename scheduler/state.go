@@ -1,9 +1,7 @@
 package scheduler
 
 import (
-	"bytes"
 	"errors"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -185,84 +183,6 @@ func (s *State) repeated(ev events.Event) bool {
 	}
 	s.reports = place
 	return false
-}
-
-// facts keeps the indexes of the cluster's tasks, and returns the endpoints
-// that the event may change. It runs before the event is folded.
-func (s *State) facts(ev events.Event) []string {
-	switch ev.Kind {
-	case events.TaskPut:
-		dirty := holders(ev.Task)
-		old, had := s.cluster.Tasks[ev.Task.Key()]
-		if had && old.Executor == ev.Task.Executor && old.Agent == ev.Task.Agent && old.Framework == ev.Task.Framework && old.Nested == ev.Task.Nested {
-			if !s.settled(&old, ev.Task) {
-				return dirty // the indexes have it
-			}
-			for _, holder := range dirty {
-				for id := range s.byExecutor[holder] {
-					s.touched = append(s.touched, id)
-				}
-			}
-			return nil
-		}
-		if had {
-			s.unindex(&old)
-			dirty = append(dirty, holders(&old)...)
-		}
-		s.index(ev.Task)
-		return dirty
-	case events.TaskGone:
-		if old, had := s.cluster.Tasks[ev.Gone.Key]; had {
-			s.unindex(&old)
-			return holders(&old)
-		}
-	case events.HostPut:
-		return events.SortedKeys(s.byAgent[ev.Host.Agent])
-	case events.HostGone:
-		return events.SortedKeys(s.byAgent[ev.Gone.Key])
-	case events.FrameworkPut:
-		return events.SortedKeys(s.byFramework[ev.Framework.ID])
-	case events.MarathonPut:
-		dirty := events.SortedKeys(s.byFramework[ev.Marathon.Framework])
-		if m := s.cluster.Marathon; m != nil && m.Framework != ev.Marathon.Framework {
-			dirty = append(dirty, events.SortedKeys(s.byFramework[m.Framework])...)
-		}
-		return dirty
-	}
-	return nil
-}
-
-// holders are what a task keeps alive that has endpoints: its executor, as
-// work.ExecutorOf names it, and for one that is nested the task itself.
-func holders(t *events.Task) []string {
-	if t.Nested {
-		return []string{t.ExecutorKey(), t.Endpoint()}
-	}
-	return []string{t.ExecutorKey()}
-}
-
-func (s *State) index(t *events.Task) {
-	for _, holder := range holders(t) {
-		enter(s.tasks, holder, t.Key())
-		enter(s.byAgent, t.Agent, holder)
-		enter(s.byFramework, t.Framework, holder)
-	}
-}
-
-func (s *State) unindex(t *events.Task) {
-	for _, holder := range holders(t) {
-		leave(s.tasks, holder, t.Key())
-		others := false // on the same agent: an executor's id may be used on several
-		for key := range s.tasks[holder] {
-			others = others || s.cluster.Tasks[key].Agent == t.Agent
-		}
-		if !others {
-			leave(s.byAgent, t.Agent, holder)
-		}
-		if len(s.tasks[holder]) == 0 {
-			leave(s.byFramework, t.Framework, holder)
-		}
-	}
 }
 
 // host is the host of that name, made if it is new.
@@ -497,59 +417,3 @@ func (s *State) spread(b *batch) {
 		b.edit(e)
 	}
 }
-
-func enter(index map[string]map[string]bool, key, member string) {
-	if index[key] == nil {
-		index[key] = map[string]bool{}
-	}
-	index[key][member] = true
-}
-
-func leave(index map[string]map[string]bool, key, member string) {
-	delete(index[key], member)
-	if len(index[key]) == 0 {
-		delete(index, key)
-	}
-}
-
-// credited says who answers for each resource that a change puts, before it is
-// applied. For one that is only moved in its files it is who did before.
-func (s *State) credited(c *events.PolicyChange, seq uint64) []events.Origin {
-	origins := make([]events.Origin, len(c.Put))
-	for i := range c.Put {
-		r := &c.Put[i]
-		origins[i] = events.Origin{Author: c.Author, Commit: c.Commit, Seq: seq, Time: s.now}
-		had, exists := s.resolver.Resource(r.ResourceKey)
-		if !exists || !bytes.Equal(had.Body, r.Body) {
-			continue
-		}
-		if old, known := s.commits[r.String()]; known {
-			origins[i] = old
-			if origins[i].Placed = c.Commit; c.Commit == old.Commit {
-				origins[i].Placed = ""
-			}
-		}
-	}
-	return origins
-}
-
-// credit notes who answers for the resources of a change.
-func (s *State) credit(c *events.PolicyChange, origins []events.Origin) {
-	for _, k := range c.Delete {
-		delete(s.commits, k.String())
-	}
-	for i := range c.Put { // afterwards: what is also deleted is put
-		s.commits[c.Put[i].String()] = origins[i]
-	}
-}
-
-// Commits say by which changes the resources in force got their present form,
-// by the resources' keys as text.
-func (s *State) Commits() map[string]events.Origin { return maps.Clone(s.commits) }
-
-// Resources are the policy resources in force, sorted by key.
-func (s *State) Resources() []events.Resource { return s.resolver.Resources() }
-
-// CheckPolicy says whether a policy change could be applied now. It changes
-// nothing.
-func (s *State) CheckPolicy(c events.PolicyChange) error { return s.resolver.Check(c.Put, c.Delete) }
