@@ -14,7 +14,7 @@ import (
 )
 
 func TestMembersAreServersOrURLs(t *testing.T) {
-	m, err := ParseMembers([]string{"a:5050", "https://b:8443/marathon/", "[::1]:80"}, false, Credentials{})
+	m, err := ParseMembers([]string{"a:5050", "https://b:8443/", "[::1]:80"}, false, Credentials{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestMembersAreServersOrURLs(t *testing.T) {
 	if m, err := ParseMembers([]string{"a:5050"}, true, Credentials{}); err != nil || m.From(nil, nil)[0].Scheme != "https" {
 		t.Errorf("with TLS: %v, %v", m, err)
 	}
-	for _, bad := range []string{"", "ftp://a", "http://", "http://:5050", "http://a b", "%zz"} {
+	for _, bad := range []string{"", "ftp://a", "http://", "http://:5050", "http://a b", "%zz", "https://b/service/marathon", "b:8443/v2", "http://b?x=1", "http://b#x"} {
 		if _, err := ParseMembers([]string{bad}, false, Credentials{}); err == nil {
 			t.Errorf("%q is taken for a server", bad)
 		}

@@ -30,8 +30,8 @@ type Members struct {
 	cred Credentials
 }
 
-// ParseMembers reads servers given as "host:port", or as URLs of which scheme
-// and host count. The scheme of one without is https if secure. A URL that
+// ParseMembers reads servers given as "host:port", or as URLs of no more
+// than scheme and host. The scheme of one without is https if secure. A URL that
 // holds a password is refused, and not repeated in the error: what is on a
 // command line is read by others, and credentials go to all members alike.
 func ParseMembers(servers []string, secure bool, cred Credentials) (*Members, error) {
@@ -49,6 +49,9 @@ func ParseMembers(servers []string, secure bool, cred Credentials) (*Members, er
 		u, err := url.Parse(s)
 		if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
 			return nil, fmt.Errorf("server %q is neither host:port nor an http(s) URL", given)
+		}
+		if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+			return nil, fmt.Errorf("server %q has more than a host and a port: name the server itself, as %s, not a proxy's path to it", given, server(u))
 		}
 		m.urls = append(m.urls, server(u))
 	}
