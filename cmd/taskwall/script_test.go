@@ -4,9 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"log"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -17,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/bus/freeport"
 )
 
 func TestMain(m *testing.M) {
@@ -124,10 +123,9 @@ func checkpointKey(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Address()
 	if err != nil {
-		return "", fmt.Errorf("finding a free port: %w", err)
+		return "", err
 	}
-	defer l.Close()
-	return l.Addr().String(), os.Unsetenv("TASKWALL_NATS_URL")
+	return addr, os.Unsetenv("TASKWALL_NATS_URL")
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -21,6 +20,7 @@ import (
 	"github.com/taskwall/taskwall/e2e/sim/master"
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/bus/freeport"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler/controller"
 )
@@ -244,12 +244,11 @@ func (p *place) startChurn(seed uint64) {
 
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it never accepted anything
-	return l.Addr().String()
+	return addr
 }
 
 // status asks whoever leads; ok is false when nobody answers.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 	"github.com/taskwall/taskwall/e2e/sim/marathon"
 	"github.com/taskwall/taskwall/e2e/sim/master"
 	"github.com/taskwall/taskwall/e2e/sim/mesosagent"
+	"github.com/taskwall/taskwall/events/bus/freeport"
 )
 
 // Cluster is a running simulated cluster.
@@ -231,14 +233,12 @@ func (c *Cluster) addHost(n int, h Host) error {
 		cfg.NS, cfg.Host, cfg.Port = ns.Path, node.IP, 5051
 		cfg.Listen = func() (net.Listener, error) { return ns.Listen("tcp", ":5051") }
 	case c.cfg.AgentHTTP:
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		at, err := freeport.Address() // the agent opens it at each start
 		if err != nil {
 			return fmt.Errorf("host %s: %w", h.Name, err)
 		}
-		addr := l.Addr().(*net.TCPAddr)
-		l.Close() // the agent opens it again, at each start
-		node.IP, cfg.Host, cfg.Port = "127.0.0.1", "127.0.0.1", addr.Port
-		cfg.Listen = func() (net.Listener, error) { return net.Listen("tcp", addr.String()) }
+		node.IP, cfg.Host, cfg.Port = "127.0.0.1", "127.0.0.1", int(netip.MustParseAddrPort(at).Port())
+		cfg.Listen = func() (net.Listener, error) { return net.Listen("tcp", at) }
 	default:
 		node.IP = fmt.Sprintf("10.%d.%d.%d", 200+n>>16, n>>8&0xff, n&0xff)
 		if ip, _, err := net.ParseCIDR(h.Address); err == nil {

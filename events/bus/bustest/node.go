@@ -2,11 +2,11 @@ package bustest
 
 import (
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
 	"github.com/taskwall/taskwall/events/bus"
+	"github.com/taskwall/taskwall/events/bus/freeport"
 )
 
 // Node is a server that can be stopped and started again, with its files and
@@ -106,12 +106,11 @@ func ConnectNodes(t testing.TB, nodes []*Node) *bus.Conn {
 // freeAddress is an address on loopback that was free a moment ago.
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeport.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it never accepted anything
-	return l.Addr().String()
+	return addr
 }
 
 // Name is the server's.
