@@ -108,18 +108,12 @@ func Timeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, requestTimeout)
 }
 
-// How often a connection is tried; a server that does not answer for twice as
-// long is left for another. Hosts are many, and can wait.
-const (
-	pingHosts  = 5 * time.Second
-	pingOthers = 2 * time.Second
-)
+// pingEvery is how often a connection is tried; a server that does not answer for
+// twice as long is left for another. Shorter, a controller that stood still for a
+// few seconds would connect anew when it goes on, and lead later for it.
+const pingEvery = 5 * time.Second
 
 func (c *Conn) options(o Options, connected func()) ([]nats.Option, error) {
-	ping := pingHosts
-	if o.Host == "" {
-		ping = pingOthers
-	}
 	opts := []nats.Option{
 		nats.Name(o.Name),
 		nats.RetryOnFailedConnect(true),
@@ -127,7 +121,7 @@ func (c *Conn) options(o Options, connected func()) ([]nats.Option, error) {
 		nats.IgnoreAuthErrorAbort(), // the user may yet be added
 		nats.CustomReconnectDelay(reconnectDelay),
 		nats.ReconnectBufSize(-1),
-		nats.PingInterval(ping),
+		nats.PingInterval(pingEvery),
 		nats.MaxPingsOutstanding(2),
 		nats.PermissionErrOnSubscribe(true),
 		nats.ConnectHandler(func(*nats.Conn) { connected() }),
