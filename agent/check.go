@@ -280,7 +280,7 @@ const missedLooks = 2
 // list its container: what the principal may not view is silently left out of its
 // answers, and that must not take a running task's network away.
 func (a *Agent) inhabited(at *attachment) bool {
-	lives := false
+	var lives bool
 	switch {
 	case at.PID != 0:
 		lives = attach.Alive(at.PID, at.Started)
