@@ -35,6 +35,10 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 		old = maps.Clone(old)
 	}
 	a.unshare(it)
+	var drafts *firewall.Drafts
+	if !a.synced && it.Snapshot {
+		drafts = firewall.Draft(it.Programs) // while the picture is made and goes to the disk
+	}
 	switch err := a.state.Apply(it); {
 	case errors.Is(err, work.ErrGap):
 		if !a.joining {
@@ -47,10 +51,7 @@ func (a *Agent) take(ctx context.Context, it *work.Item) {
 		return
 	}
 	if it.Snapshot {
-		a.joining = false
-	}
-	if !a.synced {
-		a.drafts = firewall.Draft(a.state.Programs) // while the picture goes to the disk
+		a.joining, a.drafts = false, drafts
 	}
 	err := a.journal.append(it, a.state)
 	a.trouble.set("disk", saidOf("the picture is not on disk", err)...)

@@ -139,7 +139,7 @@ func (j *journal) append(it *work.Item, state *work.State) error {
 	if j.behind != nil || it.Snapshot || j.size > max(compactAt, j.base) {
 		return j.rewrite(state)
 	}
-	b, err := json.Marshal(it)
+	b, err := work.AppendItem(nil, it)
 	if err != nil {
 		return fmt.Errorf("encoding item %d: %w", it.Rev, err)
 	}
@@ -196,7 +196,7 @@ func (j *journal) forget() (some bool) {
 // compact writes the whole picture and forgets the items. Killed in between,
 // the items are older than the picture and change nothing.
 func (j *journal) compact(state *work.State) error {
-	b, err := json.Marshal(state.Item(""))
+	b, err := work.AppendItem(nil, state.Item(""))
 	if err != nil {
 		return fmt.Errorf("encoding the picture: %w", err)
 	}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/taskwall/taskwall/agent/ipset"
 	"github.com/taskwall/taskwall/events/work"
-	"golang.org/x/sync/errgroup"
 )
 
 // Config says how to program the host.
@@ -117,35 +116,42 @@ func (f *Firewall) Close() error {
 	return f.bulk.Close()
 }
 
-// flush brings the kernel's tables to what is wanted.
-func (f *Firewall) flush(ctx context.Context) error {
-	var g errgroup.Group // without a common context: one's failure must not kill the other half way
-	write := func(family int, tables ...*table) {
-		if !slices.ContainsFunc(tables, (*table).differs) {
-			return
+// flush brings the kernel's IPv4 tables to what is wanted. The filter comes first:
+// until the marks come, it is closed.
+func (f *Firewall) flush(ctx context.Context) error { return f.write(ctx, 4, f.filter, f.mangle) }
+
+// flush6 is flush for IPv6, whose rules no program changes. It never runs beside
+// flush: two programs that wait for each other's xtables lock take longer.
+func (f *Firewall) flush6(ctx context.Context) error {
+	if !f.ipv6 {
+		return nil
+	}
+	if err := f.write(ctx, 6, f.filter6); err != nil {
+		return fmt.Errorf("closing IPv6: %w", err)
+	}
+	return nil
+}
+
+// write brings tables of a family to what is wanted.
+func (f *Firewall) write(ctx context.Context, family int, tables ...*table) error {
+	if !slices.ContainsFunc(tables, (*table).differs) {
+		return nil
+	}
+	err := f.tools.restore(ctx, family, func() string {
+		var patch strings.Builder
+		for _, t := range tables {
+			t.patch(&patch)
+			t.stamp(f.writes)
 		}
-		g.Go(func() error {
-			err := f.tools.restore(ctx, family, func() (patch string) {
-				for _, t := range tables {
-					patch += t.patch()
-					t.stamp(f.writes)
-				}
-				return patch
-			})
-			if err != nil {
-				return err
-			}
-			for _, t := range tables {
-				t.wrote()
-			}
-			return nil
-		})
+		return patch.String()
+	})
+	if err != nil {
+		return err
 	}
-	if f.ipv6 {
-		write(6, f.filter6)
+	for _, t := range tables {
+		t.wrote()
 	}
-	write(4, f.filter, f.mangle) // the filter first: until the marks come, it is closed
-	return g.Wait()
+	return nil
 }
 
 // about says which policies a posture stands for.
@@ -244,12 +250,12 @@ type Drafts struct {
 
 // Draft renders the programs of a Picture ahead of its Sync, which needs them all
 // when it is the process's first. They must not change until it returns.
-func Draft(programs map[string]work.Program) *Drafts {
+func Draft(programs []work.Program) *Drafts {
 	d := &Drafts{done: make(chan struct{}), by: make(map[string]draft, len(programs))}
 	go func() {
 		defer close(d.done)
-		for id, p := range programs {
-			d.by[id] = render(&p)
+		for i := range programs {
+			d.by[programs[i].ID] = render(&programs[i])
 		}
 	}()
 	return d

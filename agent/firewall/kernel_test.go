@@ -107,7 +107,11 @@ func TestReadsBackAsWritten(t *testing.T) {
 					fw.stage(p.ID, fw.compile(p))
 				}
 				fw.number()
-				if patch := fw.filter.patch() + fw.mangle.patch() + fw.filter6.patch(); patch != "" {
+				var patch strings.Builder
+				for _, t := range []*table{fw.filter, fw.mangle, fw.filter6} {
+					t.patch(&patch)
+				}
+				if patch := patch.String(); patch != "" {
 					t.Errorf("%s would write:\n%s", name, patch)
 				}
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent/ipset"
 	"github.com/taskwall/taskwall/events/work"
+	"golang.org/x/sync/errgroup"
 )
 
 // Picture is all that the host's firewall should hold.
@@ -36,16 +37,19 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	first := !f.filter.known
 	drafts := p.Drafts
 	if first && drafts == nil {
-		drafts = Draft(p.Programs) // while other processes read the tables
+		drafts = Draft(slices.Collect(maps.Values(p.Programs))) // while other processes read the tables
 	}
 	look := p.Look
 	f.writes++
 	found, err := f.read(ctx, look)
-	f.drafts = drafts.wait()
-	defer func() { f.drafts = nil }()
 	if err != nil {
 		return nil, nil, err
 	}
+	var six errgroup.Group // these rules need nothing of the picture: they go first
+	defer six.Wait()       //nolint:errcheck // another error is on its way
+	six.Go(func() error { return f.flush6(ctx) })
+	f.drafts = drafts.wait()
+	defer func() { f.drafts = nil }()
 	others := make(chan leftover, 1)
 	if !f.alone { // takes several processes: while ours are brought in force
 		go func() { others <- f.lookOther(ctx) }()
@@ -79,6 +83,9 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 		} else if n > 0 && !first {
 			drift = append(drift, fmt.Sprintf("set %s differed in %d elements", SetName(id), n))
 		}
+	}
+	if err := six.Wait(); err != nil {
+		return drift, failures, fmt.Errorf("bringing the tables up to date: %w", err)
 	}
 	put, gone := f.differing(p.Programs, len(f.sets) == len(p.Sets))
 	// The number of a posture that goes is given to another only after the

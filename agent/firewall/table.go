@@ -126,12 +126,12 @@ func (t *table) adopt(s saved, since uint64) (drift []string) {
 // differs says whether patch has anything to do.
 func (t *table) differs() bool { return len(t.dirty) > 0 || t.hookEdits() != "" }
 
-// patch is the iptables-restore input that turns have into want, or "" when
-// nothing is to do. The kernel applies all of it or nothing.
-func (t *table) patch() string {
+// patch appends the iptables-restore input that turns have into want, and
+// nothing when nothing is to do. The kernel applies all of it or nothing.
+func (t *table) patch(b *strings.Builder) {
 	hooks := t.hookEdits()
 	if len(t.dirty) == 0 && hooks == "" {
-		return ""
+		return
 	}
 	names := slices.Sorted(maps.Keys(t.dirty))
 	size := len(hooks) + 100
@@ -141,7 +141,6 @@ func (t *table) patch() string {
 			size += len(name) + len(r) + 5
 		}
 	}
-	var b strings.Builder
 	b.Grow(size) // a host's first patch has megabytes
 	write := func(parts ...string) {
 		for _, s := range parts {
@@ -164,7 +163,6 @@ func (t *table) patch() string {
 		}
 	}
 	write("COMMIT\n")
-	return b.String()
 }
 
 // hookEdits are the lines that make our jumps the first rules of the built-in

@@ -40,8 +40,12 @@ func element(kind byte, parts ...string) sum {
 	return sumOf(buf)
 }
 
-func sumOf(b []byte) (s sum) {
+func sumOf(b []byte) sum {
 	h := sha256.Sum256(b)
+	return lanes(h[:])
+}
+
+func lanes(h []byte) (s sum) {
 	for i := range s {
 		s[i] = binary.LittleEndian.Uint64(h[8*i:])
 	}
@@ -58,7 +62,13 @@ func encoded(kind byte, v any) sum {
 
 // written is element with one part.
 func written(kind byte, part []byte) sum {
-	var room [640]byte // most fit
+	if len(part) > 600 { // the copy below would cost more
+		h := sha256.New()
+		h.Write(binary.AppendUvarint([]byte{kind}, uint64(len(part))))
+		h.Write(part)
+		return lanes(h.Sum(nil))
+	}
+	var room [640]byte
 	buf := binary.AppendUvarint(append(room[:0], kind), uint64(len(part)))
 	return sumOf(append(buf, part...))
 }
@@ -67,8 +77,11 @@ func written(kind byte, part []byte) sum {
 
 func setElement(id string, st *SetState) sum { return element('s', id, string(st.Type), st.Origin) }
 func memberElement(id, member string) sum    { return element('m', id, member) }
-func programElement(p *Program) sum          { return written('p', appendProgram(nil, p)) }
 func bgpElement(b *BGP) sum                  { return encoded('b', b) }
+
+func programElement(p *Program) sum {
+	return written('p', appendProgram(make([]byte, 0, p.room()), p))
+}
 
 func endpointElement(e *Endpoint) sum {
 	var room [512]byte

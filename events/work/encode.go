@@ -12,6 +12,9 @@ import (
 // json.Marshal. The error is json.Marshal's: a time whose year has not four
 // digits.
 func AppendItem(b []byte, it *Item) ([]byte, error) {
+	if b == nil {
+		b = make([]byte, 0, it.room())
+	}
 	b = appendString(append(b, `{"host":`...), it.Host)
 	b = strconv.AppendUint(append(b, `,"rev":`...), it.Rev, 10)
 	b = strconv.AppendUint(append(b, `,"cause":`...), it.Cause, 10)
@@ -38,6 +41,29 @@ func AppendItem(b []byte, it *Item) ([]byte, error) {
 		b = appendDeletions(append(b, `,"delete":`...), it.Delete)
 	}
 	return append(b, '}'), nil
+}
+
+// room is how many bytes most items fit in: a first picture has megabytes, and
+// to grow there by steps would cost as much as the writing.
+func (it *Item) room() int {
+	n := 512 + 200*len(it.Endpoints) + 100*len(it.Routes)
+	for i := range it.Sets {
+		n += 100 + 22*len(it.Sets[i].Members)
+	}
+	for i := range it.Programs {
+		n += it.Programs[i].room()
+	}
+	return n
+}
+
+func (p *Program) room() int {
+	n := 256
+	for _, tiers := range [][]Tier{p.Ingress, p.Egress} {
+		for i := range tiers {
+			n += 64 + 256*len(tiers[i].Rules)
+		}
+	}
+	return n
 }
 
 func appendTime(b []byte, t time.Time) ([]byte, error) {
