@@ -30,7 +30,8 @@ func match(r work.Rule) ([]string, error) {
 	case proto != 0 && proto == r.NotProtocol:
 		return nil, nil // matches nothing
 	case proto != 0:
-		base.WriteString(" -p " + protocolName(proto))
+		base.WriteString(" -p ")
+		base.WriteString(protocolName(proto))
 	case r.NotProtocol != 0:
 		base.WriteString(" ! -p " + protocolName(r.NotProtocol))
 	}
@@ -59,8 +60,12 @@ func match(r work.Rule) ([]string, error) {
 		for _, chunk := range chunks(s.NotPorts) {
 			base.WriteString(" -m multiport ! " + s.flag + " " + chunk)
 		}
+		own := s.alternatives()
+		if len(own) == 0 {
+			continue
+		}
 		var next []string
-		for _, a := range s.alternatives() {
+		for _, a := range own {
 			for _, b := range alternatives {
 				next = append(next, b+a)
 			}
@@ -88,25 +93,23 @@ type side struct {
 	flag string // of a port match
 }
 
-// alternatives are the ways to satisfy Ports and PortSets: [""] when neither
+// alternatives are the ways to satisfy Ports and PortSets: none when neither
 // restricts.
-func (s side) alternatives() []string {
-	var out []string
+func (s side) alternatives() (out []string) {
 	for _, chunk := range chunks(s.Ports) {
 		out = append(out, " -m multiport "+s.flag+" "+chunk)
 	}
 	for _, id := range s.PortSets {
 		out = append(out, " -m set --match-set "+SetName(id)+" "+s.dir+","+s.dir)
 	}
-	if len(out) == 0 {
-		out = []string{""}
-	}
 	return out
 }
 
 func writeSets(b *strings.Builder, not string, ids []string, dir string) {
 	for _, id := range ids {
-		b.WriteString(" -m set " + not + "--match-set " + SetName(id) + " " + dir)
+		for _, part := range [...]string{" -m set ", not, "--match-set ", SetName(id), " ", dir} {
+			b.WriteString(part)
+		}
 	}
 }
 
