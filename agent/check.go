@@ -242,12 +242,10 @@ func (a *Agent) mendAttachments() (drift []string) {
 		if err == nil {
 			continue
 		}
-		mend := a.host.Mend
-		if !a.synced { // among them may be one that was just being attached, and that never sends
-			mend = a.host.Restore
+		if !a.synced {
 			a.log.Warn("mending what was not right when the agent started", "task", at.Endpoint, "because", err)
 		}
-		if mend := mend(spec); mend != nil {
+		if mend := a.host.Mend(spec); mend != nil {
 			a.log.Error("a task's interface cannot be mended", "task", at.Endpoint, "error", mend)
 			continue
 		}

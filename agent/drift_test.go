@@ -69,6 +69,7 @@ func TestDrift(t *testing.T) {
 			if d := cmp.Diff(before, now()); d != "" {
 				t.Errorf("not mended (%s):\n%s", r.Drift.What, d)
 			}
+			awaitCarrier(t, veth)
 			b.reaches("tcp", "10.0.0.1:80")
 		})
 	}

@@ -99,20 +99,10 @@ func (h *Host) Whole(spec Spec) error {
 }
 
 // Mend repairs the host's side: the interface up with its settings, neighbour and
-// route. It returns when the interface sends. It cannot make a pair that is gone;
-// that is ErrDiffers.
+// route. It cannot make a pair that is gone; that is ErrDiffers. It does not wait until
+// the interface sends, which takes the kernel a moment: never, while the task keeps
+// its own side down.
 func (h *Host) Mend(s Spec) error {
-	if err := h.Restore(s); err != nil {
-		return err
-	}
-	if err := h.awaitCarrier(s.Veth); err != nil {
-		return fmt.Errorf("mending %s: %w", s.Veth, errors.Join(ErrDiffers, err))
-	}
-	return nil
-}
-
-// Restore is Mend that does not wait until the interface sends.
-func (h *Host) Restore(s Spec) error {
 	host, err := h.rt.do(getLink(s.Veth))
 	if err == nil {
 		err = h.open(s, host.index)

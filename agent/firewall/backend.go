@@ -38,9 +38,9 @@ type tools struct {
 }
 
 // lockWait is how long, in seconds, a program waits for another user of the
-// xtables lock. It is long because a failure helps nobody: the caller would
-// only try again.
-const lockWait = "30"
+// xtables lock. Others hold it for as long as they take to write their rules; what waits
+// behind ours may take something away, so somebody who keeps it must not hold up more.
+const lockWait = "5"
 
 // patience bounds a program's run, lock and all: one that hangs is killed, and
 // counts as not having decided anything.
@@ -186,6 +186,9 @@ func (t *tools) restore(ctx context.Context, family int, patch func() string) er
 		return nil
 	}
 	said := firstLine(out.Bytes())
+	if strings.Contains(said, xtablesLock) {
+		said += lockHolder()
+	}
 	if ctx.Err() != nil {
 		err = fmt.Errorf("ended after %s: %w", t.limit(), ctx.Err())
 	}
@@ -225,7 +228,7 @@ func refused(err error, said string) bool {
 			return false
 		}
 	}
-	return !strings.Contains(said, "xtables lock")
+	return !strings.Contains(said, xtablesLock)
 }
 
 func (t *tools) limit() time.Duration { return cmp.Or(t.patience, patience) }
