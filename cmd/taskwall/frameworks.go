@@ -2,24 +2,25 @@ package main
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/scheduler/controller"
 )
 
-// frameworks are those that Mesos calls active, as far as the log says: what
-// was known, and what the source of Mesos appends. The source of Marathon asks.
+// frameworks are those of Mesos, as far as the log says: what was known, and
+// what the source of Mesos appends. The source of Marathon asks whether one is
+// active, the placement which is its own.
 type frameworks struct {
-	mu     sync.Mutex
-	active map[string]bool
+	mu sync.Mutex
+	by map[string]events.Framework // id
 }
 
 func newFrameworks(known *events.Cluster) *frameworks {
-	f := &frameworks{active: map[string]bool{}}
-	for id, fw := range known.Frameworks {
-		f.active[id] = fw.Active
-	}
+	f := &frameworks{by: map[string]events.Framework{}}
+	maps.Copy(f.by, known.Frameworks)
 	return f
 }
 
@@ -34,9 +35,9 @@ func (f *frameworks) watch(sink controller.Sink) controller.Sink {
 		for _, e := range evs {
 			switch e.Kind {
 			case events.FrameworkPut:
-				f.active[e.Framework.ID] = e.Framework.Active
+				f.by[e.Framework.ID] = *e.Framework
 			case events.FrameworkGone:
-				delete(f.active, e.Gone.Key)
+				delete(f.by, e.Gone.Key)
 			}
 		}
 		return nil
@@ -46,5 +47,11 @@ func (f *frameworks) watch(sink controller.Sink) controller.Sink {
 func (f *frameworks) isActive(id string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.active[id]
+	return f.by[id].Active
+}
+
+func (f *frameworks) all() []events.Framework {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Collect(maps.Values(f.by))
 }

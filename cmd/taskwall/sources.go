@@ -18,6 +18,7 @@ import (
 	"github.com/taskwall/taskwall/events/marathon"
 	"github.com/taskwall/taskwall/events/mesos"
 	"github.com/taskwall/taskwall/scheduler/controller"
+	"github.com/taskwall/taskwall/scheduler/placement"
 )
 
 // sourceMaker makes the sources of events; see controller.Config.
@@ -33,6 +34,7 @@ func sourceFlags(f *pflag.FlagSet) {
 	f.String("marathon-user", "", "user for Marathon, with --marathon-password-file")
 	f.String("marathon-password-file", "", "`file` with its password")
 	f.String("marathon-ca", "", "`file` with the certificates that may have signed Marathon's")
+	placementFlags(f)
 }
 
 // sourceConfig checks the settings of the sources and returns how to make them.
@@ -66,6 +68,10 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 	if a.TLS, err = trust(f, "marathon"); err != nil {
 		return nil, err
 	}
+	place, err := placementConfig(f, &m)
+	if err != nil {
+		return nil, err
+	}
 	return func(sink controller.Sink, known *events.Cluster, since time.Time) ([]controller.Source, error) {
 		m := m
 		m.Since = since // what began and ended since then, unseen, the master still remembers
@@ -84,6 +90,15 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 				return nil, usageError{err}
 			}
 			sources = append(sources, marathonSource{as})
+		}
+		if place != nil {
+			c := *place
+			c.Known = registered.all
+			p, err := placement.New(c)
+			if err != nil {
+				return nil, usageError{err}
+			}
+			sources = append(sources, placementSource{p})
 		}
 		return sources, nil
 	}, nil

@@ -55,7 +55,11 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 		if !s.Connected {
 			state = "NOT CONNECTED: " + dash(plain(s.Error))
 		}
-		fmt.Fprintf(w, "Source %s: %s, for %s.\n", s.Name, state, age(now.Sub(s.Since)))
+		doing := ""
+		if s.Doing != "" {
+			doing = "; " + s.Doing
+		}
+		fmt.Fprintf(w, "Source %s: %s, for %s%s.\n", s.Name, state, age(now.Sub(s.Since)), doing)
 	}
 	printKeeping(w, st.Log, now)
 	if st.Refusal != nil {

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/taskwall/taskwall/e2e/netns"
@@ -43,6 +44,8 @@ type Deployment struct {
 	Fabric  *netns.Fabric
 	Cluster *sim.Cluster // nil before StartCluster
 	Procs   proc.Group
+	// Controlling are more flags of the controller.
+	Controlling []string
 	// Patience is how long Until waits.
 	Patience time.Duration
 }
@@ -126,11 +129,11 @@ func (d *Deployment) StartController(ctx context.Context, hosts ...string) error
 	if err := d.writeCheckpointKey(); err != nil {
 		return fmt.Errorf("making the key that signs checkpoints: %w", err)
 	}
-	return d.Start(ctx, d.Cluster.Control, "controller", "taskwall", "controller",
+	return d.Start(ctx, d.Cluster.Control, "controller", "taskwall", append([]string{"controller",
 		"--mesos", d.Cluster.MasterURL(), "--marathon", d.Cluster.MarathonURL(),
 		"--data-dir", filepath.Join(d.Dir, "controller"), "--address-hold", "5s",
-		"--nats-listen", ControlAddress+":4222", "--nats-users", users, "--nats-nkey", d.ControllerKey(),
-		"--checkpoint-key", d.checkpointKey(), "--checkpoint-every", "1s")
+		"--nats-listen", ControlAddress + ":4222", "--nats-users", users, "--nats-nkey", d.ControllerKey(),
+		"--checkpoint-key", d.checkpointKey(), "--checkpoint-every", "1s"}, d.Controlling...)...)
 }
 
 func (d *Deployment) checkpointKey() string { return filepath.Join(d.Dir, "checkpoint.key") }
@@ -196,10 +199,21 @@ func (d *Deployment) NATS() string { return "nats://" + ControlAddress + ":4222"
 // StartAgent starts the agent of a host, which others reach by an address.
 func (d *Deployment) StartAgent(ctx context.Context, host, address string) error {
 	node := d.Cluster.Host(host)
-	return d.Start(ctx, node.NS, AgentOf(host), "taskwall", "agent",
-		"--host", host, "--address", address, "--nats-url", d.NATS(), "--nats-nkey", d.key(host),
-		"--mesos-agent", "http://"+node.IP+":5051", "--socket", d.socket(host), "--docker-socket", d.docker(host),
-		"--state-dir", filepath.Join(d.Dir, host, "state"))
+	return d.Start(ctx, node.NS, AgentOf(host), "taskwall", append([]string{"agent", "--address", address},
+		d.agentFlags(host, node.IP+":5051")...)...)
+}
+
+// AgentCommand is a shell command that starts the agent of any host, as a task
+// there: it is told the host's name.
+func (d *Deployment) AgentCommand(host string) string {
+	return "exec " + filepath.Join(d.Bin, "taskwall") + " agent " + strings.Join(d.agentFlags(host, "$MESOS_AGENT_ENDPOINT"), " ")
+}
+
+func (d *Deployment) agentFlags(host, mesosAgent string) []string {
+	return []string{
+		"--host", host, "--nats-url", d.NATS(), "--nats-nkey", d.key(host), "--mesos-agent", "http://" + mesosAgent,
+		"--socket", d.socket(host), "--docker-socket", d.docker(host), "--state-dir", filepath.Join(d.Dir, host, "state"),
+	}
 }
 
 // AgentOf is the name of a host's agent among the programs.

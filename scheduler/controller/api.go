@@ -81,6 +81,7 @@ type SourceStatus struct {
 	Peer      string    `json:"peer,omitempty"` // whom it is connected to
 	Since     time.Time `json:"since"`
 	Error     string    `json:"error,omitempty"`
+	Doing     string    `json:"doing,omitempty"` // in words, of one that does more than to follow
 	// Trouble is what the source cannot see or tell apart now, though it is
 	// connected.
 	Trouble []string `json:"trouble,omitempty"`
