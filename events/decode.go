@@ -63,9 +63,7 @@ func readTask(r *canon.Reader) *Task {
 			t.Name = r.Shared()
 		}
 		r.Must("executor")
-		if t.Executor = r.String(); t.Executor == t.ID {
-			t.Executor = t.ID // one string instead of two
-		}
+		t.Executor = r.StringAs(t.ID)
 		r.Must("agent")
 		t.Agent = r.Shared()
 		r.Must("state")

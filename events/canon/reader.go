@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/netip"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -12,13 +11,13 @@ import (
 // Reader reads one value. When it meets what it does not take, it remembers
 // that, and gives zero values from there on; Done tells.
 type Reader struct {
-	text string
+	text []byte
 	at   int
 	bad  bool
 }
 
-// Read begins to read a text. Strings that are read are parts of a copy of it.
-func Read(text []byte) *Reader { return &Reader{text: string(text)} }
+// Read begins to read a text. Strings that are read are copies of its parts.
+func Read(text []byte) *Reader { return &Reader{text: text} }
 
 // Done reports whether the whole text was taken.
 func (r *Reader) Done() bool { return !r.bad && r.at == len(r.text) }
@@ -50,7 +49,7 @@ func (r *Reader) skip(c byte) {
 }
 
 func (r *Reader) literal(s string) bool {
-	if !strings.HasPrefix(r.text[r.at:], s) {
+	if end := r.at + len(s); end > len(r.text) || string(r.text[r.at:end]) != s {
 		return false
 	}
 	r.at += len(s)
@@ -75,7 +74,7 @@ func (r *Reader) Has(name string) bool {
 		at++
 	}
 	end := at + len(name) + 3
-	if end > len(r.text) || r.text[at] != '"' || r.text[at+1:end-2] != name || r.text[end-2] != '"' || r.text[end-1] != ':' {
+	if end > len(r.text) || r.text[at] != '"' || string(r.text[at+1:end-2]) != name || r.text[end-2] != '"' || r.text[end-1] != ':' {
 		return false
 	}
 	r.at = end
@@ -90,7 +89,22 @@ func (r *Reader) Must(name string) {
 }
 
 // String reads a string.
-func (r *Reader) String() string {
+func (r *Reader) String() string { return string(r.plain()) }
+
+// StringAs is String for one that is mostly like another, which it then is.
+func (r *Reader) StringAs(other string) string {
+	if s := r.plain(); string(s) != other {
+		return string(s)
+	}
+	return other
+}
+
+// Shared reads a string that many texts hold, such as a host's name: all of
+// them then share one.
+func (r *Reader) Shared() string { return Shared(r.plain()) }
+
+// plain reads a string, of which what it gives is mostly a part of the text.
+func (r *Reader) plain() []byte {
 	r.skip('"')
 	start, ascii := r.at, true
 	for i := start; i < len(r.text); i++ {
@@ -98,48 +112,45 @@ func (r *Reader) String() string {
 		case c == '"':
 			r.at = i + 1
 			s := r.text[start:i]
-			if !ascii && !utf8.ValidString(s) {
+			if !ascii && !utf8.Valid(s) {
 				r.Fail() // encoding/json mends it
-				return ""
+				return nil
 			}
 			return s
 		case c == '\\':
 			return r.escaped(start)
 		case c < ' ':
 			r.Fail()
-			return ""
+			return nil
 		case c >= utf8.RuneSelf:
 			ascii = false
 		}
 	}
 	r.Fail()
-	return ""
+	return nil
 }
 
 // escaped reads a string with escapes, as encoding/json does.
-func (r *Reader) escaped(start int) (s string) {
+func (r *Reader) escaped(start int) []byte {
+	var s string
 	for i := start; i < len(r.text); i++ {
 		switch r.text[i] {
 		case '\\':
 			i++
 		case '"':
-			if json.Unmarshal([]byte(r.text[start-1:i+1]), &s) != nil {
+			if json.Unmarshal(r.text[start-1:i+1], &s) != nil {
 				break
 			}
 			r.at = i + 1
-			return s
+			return []byte(s)
 		}
 	}
 	r.Fail()
-	return ""
+	return nil
 }
 
-// Shared reads a string that many texts hold, such as a host's name: all of
-// them then share one.
-func (r *Reader) Shared() string { return Shared([]byte(r.String())) }
-
 // number is the text of an integer.
-func (r *Reader) number() string {
+func (r *Reader) number() []byte {
 	start := r.at
 	if r.peek() == '-' {
 		r.at++
@@ -150,7 +161,7 @@ func (r *Reader) number() string {
 	}
 	if r.at == first || r.text[first] == '0' && r.at > first+1 {
 		r.Fail()
-		return ""
+		return nil
 	}
 	switch r.peek() {
 	case '.', 'e', 'E':
@@ -161,7 +172,7 @@ func (r *Reader) number() string {
 
 // Int reads an integer of so many bits.
 func (r *Reader) Int(bits int) int64 {
-	n, err := strconv.ParseInt(r.number(), 10, bits)
+	n, err := strconv.ParseInt(string(r.number()), 10, bits)
 	if err != nil {
 		r.Fail()
 	}
@@ -170,7 +181,7 @@ func (r *Reader) Int(bits int) int64 {
 
 // Uint reads an integer that is not negative, of so many bits.
 func (r *Reader) Uint(bits int) uint64 {
-	n, err := strconv.ParseUint(r.number(), 10, bits)
+	n, err := strconv.ParseUint(string(r.number()), 10, bits)
 	if err != nil {
 		r.Fail()
 	}
@@ -193,7 +204,7 @@ func (r *Reader) Bool() bool {
 // here, are not taken.
 func (r *Reader) Time() (t time.Time) {
 	start := r.at
-	s := r.String()
+	s := r.plain()
 	if r.bad || r.at-start != len(s)+2 {
 		r.Fail()
 		return t
@@ -207,7 +218,7 @@ func (r *Reader) Time() (t time.Time) {
 
 // Addr reads an address; an empty string is none.
 func (r *Reader) Addr() (a netip.Addr) {
-	if a.UnmarshalText([]byte(r.String())) != nil {
+	if a.UnmarshalText(r.plain()) != nil {
 		r.Fail()
 	}
 	return a
@@ -215,7 +226,7 @@ func (r *Reader) Addr() (a netip.Addr) {
 
 // Prefix reads a network; an empty string is none.
 func (r *Reader) Prefix() (p netip.Prefix) {
-	if p.UnmarshalText([]byte(r.String())) != nil {
+	if p.UnmarshalText(r.plain()) != nil {
 		r.Fail()
 	}
 	return p
@@ -245,13 +256,13 @@ func (r *Reader) Map() map[string]string {
 	}
 	text := r.text[start:end]
 	at := &recentMaps[place(text)%uint64(len(recentMaps))]
-	if p := at.Load(); p != nil && p.text == text {
+	if p := at.Load(); p != nil && p.text == string(text) {
 		r.at = end
 		return p.m
 	}
 	m := r.readMap()
 	if !r.bad && r.at == end {
-		at.Store(&readText{strings.Clone(text), m})
+		at.Store(&readText{string(text), m})
 	}
 	return m
 }

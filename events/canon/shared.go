@@ -21,7 +21,7 @@ type readText struct {
 
 var seed = maphash.MakeSeed()
 
-func place(s string) uint64 { return maphash.String(seed, s) }
+func place(s []byte) uint64 { return maphash.Bytes(seed, s) }
 
 // maxRecent bounds a string in recent, maxMap the text of a map in recentMaps,
 // in bytes, and so what they keep alive.
@@ -39,7 +39,7 @@ func Shared(s []byte) string {
 	if len(s) > maxRecent {
 		return unique.Make(string(s)).Value()
 	}
-	at := &recent[maphash.Bytes(seed, s)%uint64(len(recent))]
+	at := &recent[place(s)%uint64(len(recent))]
 	if p := at.Load(); p != nil && *p == string(s) {
 		return *p
 	}

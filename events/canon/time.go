@@ -4,7 +4,7 @@ import "time"
 
 // utc reads a time as time.Time.MarshalJSON writes it of one in UTC. It takes no
 // other, not even where it is a time, too.
-func utc(s string) (t time.Time, ok bool) {
+func utc(s []byte) (t time.Time, ok bool) {
 	const form = "0000-00-00T00:00:00"
 	if len(s) < len(form)+1 || s[len(s)-1] != 'Z' {
 		return t, false
@@ -21,7 +21,7 @@ func utc(s string) (t time.Time, ok bool) {
 		return t, false
 	}
 	nanos := 0
-	if part := s[len(form) : len(s)-1]; part != "" {
+	if part := s[len(form) : len(s)-1]; len(part) > 0 {
 		if part[0] != '.' || len(part) < 2 || len(part) > 10 {
 			return t, false
 		}
@@ -43,11 +43,11 @@ func days(year, month int) int {
 }
 
 // Time reads a time from its text (RFC 3339), as time.Time.UnmarshalText does.
-func Time(s string) (time.Time, error) {
+func Time(s []byte) (time.Time, error) {
 	if t, ok := utc(s); ok {
 		return t, nil
 	}
 	var t time.Time
-	err := t.UnmarshalText([]byte(s))
+	err := t.UnmarshalText(s)
 	return t, err
 }

@@ -15,11 +15,11 @@ func TestTimeReadsAsTimeDoes(t *testing.T) {
 	check := func(s string) {
 		var want time.Time
 		errWant := want.UnmarshalText([]byte(s))
-		got, err := Time(s)
+		got, err := Time([]byte(s))
 		if (err == nil) != (errWant == nil) || got != want { //nolint:revive // the location, too
 			t.Fatalf("%q: %#v, %v; package time says %#v, %v", s, got, err, want, errWant)
 		}
-		if _, ok := utc(s); ok {
+		if _, ok := utc([]byte(s)); ok {
 			taken++
 		}
 	}

@@ -95,7 +95,7 @@ func (l *line) quick(text []byte) bool {
 			return false
 		}
 		var err error
-		if l.Time, err = canon.Time(string(s)); err != nil {
+		if l.Time, err = canon.Time(s); err != nil {
 			return false
 		}
 	}
