@@ -10,13 +10,14 @@ import (
 
 // unmarshalItem reads an item as json.Unmarshal does, and the usual ones, in
 // the form in which json.Marshal writes them, some ten times faster.
-func unmarshalItem(text []byte, it *Item) error {
+func unmarshalItem(text []byte) (Item, error) {
 	r := canon.Read(text)
 	if quick := readItem(r); r.Done() {
-		*it = quick
-		return nil
+		return quick, nil
 	}
-	return json.Unmarshal(text, it)
+	var it Item
+	err := json.Unmarshal(text, &it)
+	return it, err
 }
 
 // readKey reads what tells an item from others, if it is written at its
@@ -162,13 +163,14 @@ func readDeletions(r *canon.Reader) *Deletions {
 }
 
 // unmarshalReport is unmarshalItem for a report.
-func unmarshalReport(text []byte, rep *Report) error {
+func unmarshalReport(text []byte) (Report, error) {
 	r := canon.Read(text)
 	if quick := readReport(r); r.Done() {
-		*rep = quick
-		return nil
+		return quick, nil
 	}
-	return json.Unmarshal(text, rep)
+	var rep Report
+	err := json.Unmarshal(text, &rep)
+	return rep, err
 }
 
 // readReport reads answers to items and words about endpoints.

@@ -109,8 +109,8 @@ func decodeReport(subject string, h nats.Header, data []byte) (Report, error) {
 
 // DecodeReport reads a report as a host sent it, and writes the host into it.
 func DecodeReport(host string, data []byte) (Report, error) {
-	var rep Report
-	if err := unmarshalReport(data, &rep); err != nil {
+	rep, err := unmarshalReport(data)
+	if err != nil {
 		return rep, fmt.Errorf("decoding a report: %w", err)
 	}
 	if err := validate(&rep); err != nil {

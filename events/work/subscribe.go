@@ -264,14 +264,14 @@ func decodeItem(host string, h nats.Header, data []byte) (*Item, error) {
 
 // DecodeItem reads an item as it was published for a host.
 func DecodeItem(host string, data []byte) (*Item, error) {
-	it := new(Item)
-	if err := unmarshalItem(data, it); err != nil {
+	it, err := unmarshalItem(data)
+	if err != nil {
 		return nil, fmt.Errorf("decoding a work item: %w", err)
 	}
 	if err := it.Key().check(host); err != nil {
 		return nil, err
 	}
-	return it, nil
+	return &it, nil
 }
 
 // check checks that an item is the host's.

@@ -149,29 +149,21 @@ func (s *shelf) all(ctx context.Context, from uint64) iter.Seq2[*line, error] {
 // asked for. While the lines of a place are used, the next place is read.
 func (s *shelf) from(ctx context.Context, places []place, from uint64) iter.Seq2[*line, error] {
 	return func(yield func(*line, error) bool) {
-		stop, ahead := make(chan struct{}), make(chan []read)
+		a := &ahead{lines: make(chan []read), used: make(chan []read, 1), stop: make(chan struct{})}
 		go func() {
-			defer close(ahead)
-			give := func(some []read) bool {
-				select {
-				case ahead <- some:
-					return true
-				case <-stop:
-					return false
-				}
-			}
+			defer close(a.lines)
 			for i := range places {
-				if !s.read(&places[i], from, give) {
+				if !s.read(&places[i], from, a) {
 					return
 				}
 			}
 		}()
 		defer func() {
-			close(stop)
-			for range ahead { // it reads files that may be closed next
+			close(a.stop)
+			for range a.lines { // it reads files that may be closed next
 			}
 		}()
-		for some := range ahead {
+		for some := range a.lines {
 			if err := ctx.Err(); err != nil {
 				yield(nil, context.Cause(ctx))
 				return
@@ -181,7 +173,41 @@ func (s *shelf) from(ctx context.Context, places []place, from uint64) iter.Seq2
 					return
 				}
 			}
+			select {
+			case a.used <- some:
+			default:
+			}
 		}
+	}
+}
+
+// ahead hands lines from who reads them to who uses them, some at a time.
+type ahead struct {
+	lines chan []read
+	used  chan []read // to be filled again
+	stop  chan struct{}
+}
+
+// someLines is how many lines are handed over at a time.
+const someLines = 256
+
+// room is an empty list for n lines or for someLines, what is less.
+func (a *ahead) room(n int) []read {
+	select {
+	case some := <-a.used:
+		return some[:0]
+	default:
+		return make([]read, 0, min(n, someLines))
+	}
+}
+
+// give is false when nobody takes any more.
+func (a *ahead) give(some []read) bool {
+	select {
+	case a.lines <- some:
+		return true
+	case <-a.stop:
+		return false
 	}
 }
 
@@ -198,27 +224,24 @@ func (r *read) get() (*line, error) {
 	return &r.line, nil
 }
 
-// someLines is how many lines are handed over at a time.
-const someLines = 1024
-
 // read gives the lines of a place from a sequence on, until it is told to stop.
 // Where one is damaged, its error is the last. The header of a frame that is
 // read whole is compared with its lines; where it is of others, the last line
 // is damage.
-func (s *shelf) read(p *place, from uint64, give func([]read) bool) bool {
+func (s *shelf) read(p *place, from uint64, a *ahead) bool {
 	text, err := s.lines(p)
 	if err != nil {
-		return give([]read{{err: damaged{max(p.First, from), p.From, err}}})
+		return a.give([]read{{err: damaged{max(p.First, from), p.From, err}}})
 	}
-	some := make([]read, 0, min(p.Lines, someLines))
+	some := a.room(p.Lines)
 	next, counted, whole := p.First, frame{}, from <= p.First
 	for len(text) > 0 {
 		end := bytes.IndexByte(text, '\n')
 		if len(some) == someLines {
-			if !give(some) {
+			if !a.give(some) {
 				return false
 			}
-			some = make([]read, 0, someLines)
+			some = a.room(someLines)
 		}
 		some = append(some, read{})
 		r := &some[len(some)-1]
@@ -247,7 +270,7 @@ func (s *shelf) read(p *place, from uint64, give func([]read) bool) bool {
 			some = some[:len(some)-1]
 		}
 	}
-	return give(some)
+	return a.give(some)
 }
 
 func (d *disk) close() error {
@@ -266,18 +289,19 @@ func (d *disk) bounds(context.Context) (first, last uint64, err error) {
 func (d *disk) records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error] {
 	return func(yield func(*eventlog.Record, error) bool) {
 		for l, err := range d.streams[bus.EventsStream].all(ctx, from) {
-			var r *eventlog.Record
+			if err == nil {
+				if !yield(l.record(), nil) {
+					return
+				}
+				continue
+			}
 			var bad damaged
-			switch {
-			case err == nil:
-				r = l.record()
-			case errors.As(err, &bad): // one for all that are damaged there: the rest is seen to be missing
-				r = &eventlog.Record{Seq: bad.first, Err: err}
-			default:
+			if !errors.As(err, &bad) {
 				yield(nil, err)
 				return
 			}
-			if !yield(r, nil) {
+			// One for all that are damaged there: the rest is seen to be missing.
+			if !yield(&eventlog.Record{Seq: bad.first, Err: err}, nil) {
 				return
 			}
 		}
@@ -287,18 +311,18 @@ func (d *disk) records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Rec
 func (d *disk) items(ctx context.Context, from uint64) iter.Seq2[work.Stored, error] {
 	return func(yield func(work.Stored, error) bool) {
 		for l, err := range d.streams[bus.WorkStream].all(ctx, from) {
-			var st work.Stored
+			if err == nil {
+				if !yield(*l.stored(), nil) {
+					return
+				}
+				continue
+			}
 			var bad damaged
-			switch {
-			case err == nil:
-				st = l.stored()
-			case errors.As(err, &bad):
-				st = work.Stored{Seq: bad.first, Time: bad.at, Err: err}
-			default:
+			if !errors.As(err, &bad) {
 				yield(work.Stored{}, fmt.Errorf("reading work items: %w", err))
 				return
 			}
-			if !yield(st, nil) {
+			if !yield(work.Stored{Seq: bad.first, Time: bad.at, Err: err}, nil) {
 				return
 			}
 		}
@@ -308,23 +332,23 @@ func (d *disk) items(ctx context.Context, from uint64) iter.Seq2[work.Stored, er
 func (d *disk) reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error] {
 	return func(yield func(work.StoredReport, error) bool) {
 		for l, err := range d.streams[bus.ReportsStream].all(ctx, from) {
-			var bad damaged
-			if errors.As(err, &bad) {
-				st := work.StoredReport{Stored: bad.at, Err: err}
-				if st.Seq = bad.first; !yield(st, nil) {
+			if err == nil {
+				st := work.StoredReport{Stored: l.Time, Data: l.body(l.Report)}
+				if st.Report, st.Err = work.DecodeReport(l.Host, st.Data); st.Err != nil {
+					st.Report = work.Report{Host: l.Host}
+				}
+				if st.Seq = l.Seq; !yield(st, nil) {
 					return
 				}
 				continue
 			}
-			if err != nil {
+			var bad damaged
+			if !errors.As(err, &bad) {
 				yield(work.StoredReport{}, fmt.Errorf("reading reports: %w", err))
 				return
 			}
-			st := work.StoredReport{Stored: l.Time, Data: l.body(l.Report)}
-			if st.Report, st.Err = work.DecodeReport(l.Host, st.Data); st.Err != nil {
-				st.Report = work.Report{Host: l.Host}
-			}
-			if st.Seq = l.Seq; !yield(st, nil) {
+			st := work.StoredReport{Stored: bad.at, Err: err}
+			if st.Seq = bad.first; !yield(st, nil) {
 				return
 			}
 		}

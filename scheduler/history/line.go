@@ -32,7 +32,7 @@ type line struct {
 	Raw []byte `json:"raw,omitempty"`
 
 	rec *eventlog.Record // of Event, once it was asked for
-	st  *work.Stored     // of Item
+	st  work.Stored      // of Item, once it was asked for
 }
 
 // append writes the line with its body, byte for byte, under a name. The body
@@ -187,19 +187,18 @@ func (l *line) record() *eventlog.Record {
 }
 
 // stored is the line as a work item.
-func (l *line) stored() work.Stored {
-	if l.st == nil {
-		st, err := work.Store(l.Host, l.body(l.Item))
-		if l.Error != "" {
+func (l *line) stored() *work.Stored {
+	if l.st.Seq == 0 {
+		var err error
+		if l.st, err = work.Store(l.Host, l.body(l.Item)); l.Error != "" {
 			err = errors.New(l.Error)
 		}
 		if err != nil {
-			st = work.Stored{Err: err}
+			l.st = work.Stored{Err: err}
 		}
-		st.Seq, st.Epoch, st.Time = l.Seq, l.Epoch, l.Time
-		l.st = &st
+		l.st.Seq, l.st.Epoch, l.st.Time = l.Seq, l.Epoch, l.Time
 	}
-	return *l.st
+	return &l.st
 }
 
 // mark is what a frame's header says of its lines; ok is false of one that

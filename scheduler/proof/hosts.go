@@ -120,13 +120,13 @@ func (hs *hosts) publish(st *work.Stored, it *work.Item) {
 	h.Open = append(h.Open, s)
 	early := h.Early
 	h.Early = nil
-	for _, r := range early {
-		hs.applied(h, r)
+	for i := range early {
+		hs.applied(h, &early[i])
 	}
 }
 
 // report takes what a host reported.
-func (hs *hosts) report(r work.StoredReport) {
+func (hs *hosts) report(r *work.StoredReport) {
 	hs.rep.Hosts.Reports++
 	if hs.all[r.Host] == nil && r.Applied == nil {
 		return // it has no work yet
@@ -175,11 +175,13 @@ func (hs *hosts) silence(h *host, name string, now time.Time, end bool) {
 
 // applied takes an answer. It answers for all items before, too: of several
 // that are due to be sent, an agent sends the last.
-func (hs *hosts) applied(h *host, r work.StoredReport) {
+func (hs *hosts) applied(h *host, r *work.StoredReport) {
 	a := r.Applied
 	if a.Rev > h.Picture.Rev {
 		if len(h.Early) < maxEarly {
-			h.Early = append(h.Early, r)
+			early := *r
+			early.Data = nil // a part of much that was read with it
+			h.Early = append(h.Early, early)
 		}
 		return
 	}
@@ -228,7 +230,7 @@ func (hs *hosts) applied(h *host, r work.StoredReport) {
 
 // digest compares pictures. One that differs does so until the host gets its
 // whole picture, or finds back by itself: that is one finding.
-func (hs *hosts) digest(h *host, r work.StoredReport, s *step) {
+func (hs *hosts) digest(h *host, r *work.StoredReport, s *step) {
 	if r.Applied.Digest == "" || s.digest() == "" {
 		return
 	}

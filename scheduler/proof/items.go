@@ -20,7 +20,8 @@ type items struct {
 	took  func(*work.Stored, *work.Item) error // sees every published item, in order
 	room  []byte                               // for an item that the log makes, as it would be published
 
-	head *work.Stored // the next published item
+	head  *work.Stored // the next published item, which is ahead; nil: none
+	ahead work.Stored
 	itemsAtRest
 }
 
@@ -74,7 +75,8 @@ func (i *items) advance() error {
 	}
 	i.Seq = max(i.Seq, st.Seq)
 	i.rep.Items.Published++
-	i.head = &st
+	i.ahead = st
+	i.head = &i.ahead
 	return nil
 }
 

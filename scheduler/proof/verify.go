@@ -33,7 +33,8 @@ type Verification struct {
 	broken bool      // records are missing: the fold ended before
 	latest time.Time // when anything that was read was stored
 
-	report     *work.StoredReport // the next report
+	report     work.StoredReport // the next report
+	more       bool              // there is one
 	nextReport func() (work.StoredReport, error, bool)
 	reportSeq  uint64 // of the last report taken
 	cut        bool   // the reports were read up to the period's end
@@ -204,8 +205,8 @@ func (v *Verification) published(st *work.Stored, it *work.Item) error {
 }
 
 func (v *Verification) reportsUntil(t time.Time) error {
-	for v.report != nil && (t.IsZero() || !v.report.Stored.After(t)) {
-		r := *v.report
+	for v.more && (t.IsZero() || !v.report.Stored.After(t)) {
+		r := &v.report
 		v.see(r.Stored)
 		v.marks.Take(r.Seq, r.Stored, r.Host, r.Data)
 		v.words.report(r)
@@ -219,7 +220,7 @@ func (v *Verification) reportsUntil(t time.Time) error {
 }
 
 func (v *Verification) advanceReport() error {
-	v.report = nil
+	v.more = false
 	r, err, ok := v.nextReport()
 	switch {
 	case !ok:
@@ -230,7 +231,7 @@ func (v *Verification) advanceReport() error {
 	case err != nil:
 		return fmt.Errorf("reading the reports: %w", err)
 	}
-	v.report = &r
+	v.report, v.more = r, true
 	return nil
 }
 

@@ -51,7 +51,7 @@ func newWords(rep *Report, late time.Duration) *words {
 }
 
 // report takes the next report.
-func (w *words) report(r work.StoredReport) {
+func (w *words) report(r *work.StoredReport) {
 	if w.First == 0 {
 		w.First = r.Seq
 	}
