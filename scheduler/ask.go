@@ -45,7 +45,7 @@ func (s *State) Endpoint(id string) (EndpointView, bool) {
 // Tasks are the ids of the tasks of an endpoint, sorted by their keys.
 func (s *State) Tasks(endpoint string) []string {
 	var ids []string
-	for _, key := range events.SortedKeys(s.tasks[endpoint]) {
+	for _, key := range s.tasks[endpoint] {
 		ids = append(ids, s.cluster.Tasks[key].ID)
 	}
 	return ids

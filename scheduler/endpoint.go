@@ -52,23 +52,30 @@ func (s *State) derive(id string, tasks []events.Task) []*endpoint {
 		return 1
 	})
 	var hosts []string
-	on := map[string][]events.Task{}
 	for i := range tasks {
-		name := s.cluster.HostName(tasks[i].Agent)
-		if name == "" {
-			continue
-		}
-		if on[name] == nil {
+		if name := s.cluster.HostName(tasks[i].Agent); name != "" && !slices.Contains(hosts, name) {
 			hosts = append(hosts, name)
 		}
-		on[name] = append(on[name], tasks[i])
 	}
 	var es []*endpoint
 	first := s.firstHost(id, hosts)
 	for _, name := range hosts {
-		es = append(es, s.deriveOn(name, id, on[name], name == first)...)
+		es = append(es, s.deriveOn(name, id, s.tasksOn(name, tasks), name == first)...)
 	}
 	return es
+}
+
+// tasksOn are those of the tasks that are on a host, on which one of them is.
+func (s *State) tasksOn(name string, tasks []events.Task) (on []events.Task) {
+	if len(tasks) == 1 {
+		return tasks
+	}
+	for i := range tasks {
+		if s.cluster.HostName(tasks[i].Agent) == name {
+			on = append(on, tasks[i])
+		}
+	}
+	return on
 }
 
 // firstHost is the one of an executor's hosts whose endpoints are named like the
@@ -78,7 +85,7 @@ func (s *State) firstHost(id string, hosts []string) string {
 		return strings.Join(hosts, "")
 	}
 	named := map[string]bool{}
-	for _, had := range events.SortedKeys(s.byExecutor[id]) {
+	for _, had := range s.byExecutor[id] {
 		host := s.endpoints[had].host.name
 		if !work.NamesHost(had) && slices.Contains(hosts, host) {
 			return host
@@ -166,7 +173,7 @@ func (s *State) networksOf(t *events.Task, own bool) (ours []string) {
 // the label is nobody's: a policy must not see one task's claim on another's
 // traffic. "taskwall.uses" is spelled out, one label a use.
 func claims(tasks []events.Task, holder string) map[string]string {
-	labels := map[string]string{}
+	labels := make(map[string]string, len(tasks[0].Labels)+len(tasks[0].ExecutorLabels)+manyFacts)
 	differ := map[string]bool{}
 	for i := range tasks {
 		if !isOf(&tasks[i], holder) {
@@ -185,7 +192,7 @@ func claims(tasks []events.Task, holder string) map[string]string {
 	for i := range tasks {
 		maps.Copy(labels, tasks[i].ExecutorLabels)
 	}
-	for _, use := range strings.Split(labels["taskwall.uses"], ",") {
+	for use := range strings.SplitSeq(labels["taskwall.uses"], ",") {
 		if use = strings.TrimSpace(use); use != "" {
 			labels["uses/"+use] = ""
 		}
@@ -194,8 +201,12 @@ func claims(tasks []events.Task, holder string) map[string]string {
 	return labels
 }
 
-// factPrefix marks the labels that only the cluster can give.
-const factPrefix = "taskwall/"
+// factPrefix marks the labels that only the cluster can give; manyFacts is how
+// many there may be without attributes, and some uses.
+const (
+	factPrefix = "taskwall/"
+	manyFacts  = 8
+)
 
 // addFacts adds what the cluster itself says about the endpoint. Only the
 // framework that Marathon says is its own may name Marathon's apps: another's

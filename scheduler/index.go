@@ -1,6 +1,10 @@
 package scheduler
 
-import "github.com/taskwall/taskwall/events"
+import (
+	"slices"
+
+	"github.com/taskwall/taskwall/events"
+)
 
 // facts keeps the indexes of the cluster's tasks, and returns the endpoints
 // that the event may change. It runs before the event is folded.
@@ -10,21 +14,21 @@ func (s *State) facts(ev events.Event) []string {
 		dirty := holders(ev.Task)
 		old, had := s.cluster.Tasks[ev.Task.Key()]
 		if had && old.Executor == ev.Task.Executor && old.Agent == ev.Task.Agent && old.Framework == ev.Task.Framework && old.Nested == ev.Task.Nested {
-			if !s.settled(&old, ev.Task) {
+			if !s.settled(&old, ev.Task, dirty) {
 				return dirty // the indexes have it
 			}
 			for _, holder := range dirty {
-				for id := range s.byExecutor[holder] {
-					s.touched = append(s.touched, id)
-				}
+				s.touched = append(s.touched, s.byExecutor[holder]...)
 			}
 			return nil
 		}
 		if had {
 			s.unindex(&old)
-			dirty = append(dirty, holders(&old)...)
 		}
 		s.index(ev.Task)
+		if had {
+			dirty = append(dirty, holders(&old)...)
+		}
 		return dirty
 	case events.TaskGone:
 		if old, had := s.cluster.Tasks[ev.Gone.Key]; had {
@@ -57,18 +61,20 @@ func holders(t *events.Task) []string {
 }
 
 func (s *State) index(t *events.Task) {
+	key := t.Key()
 	for _, holder := range holders(t) {
-		enter(s.tasks, holder, t.Key())
+		enterFew(s.tasks, holder, key)
 		enter(s.byAgent, t.Agent, holder)
 		enter(s.byFramework, t.Framework, holder)
 	}
 }
 
 func (s *State) unindex(t *events.Task) {
+	key := t.Key()
 	for _, holder := range holders(t) {
-		leave(s.tasks, holder, t.Key())
+		leaveFew(s.tasks, holder, key)
 		others := false // on the same agent: an executor's id may be used on several
-		for key := range s.tasks[holder] {
+		for _, key := range s.tasks[holder] {
 			others = others || s.cluster.Tasks[key].Agent == t.Agent
 		}
 		if !others {
@@ -80,11 +86,33 @@ func (s *State) unindex(t *events.Task) {
 	}
 }
 
-func enter(index map[string]map[string]bool, key, member string) {
-	if index[key] == nil {
-		index[key] = map[string]bool{}
+// enterFew is enter for an index of which most keys have one member or two, which
+// it keeps sorted.
+func enterFew(index map[string][]string, key, member string) {
+	members := index[key]
+	if i, has := slices.BinarySearch(members, member); !has {
+		index[key] = slices.Insert(members, i, member)
 	}
-	index[key][member] = true
+}
+
+func leaveFew(index map[string][]string, key, member string) {
+	members := index[key]
+	switch i, has := slices.BinarySearch(members, member); {
+	case !has:
+	case len(members) == 1:
+		delete(index, key)
+	default:
+		index[key] = slices.Delete(members, i, i+1)
+	}
+}
+
+func enter(index map[string]map[string]bool, key, member string) {
+	members := index[key]
+	if members == nil {
+		members = map[string]bool{}
+		index[key] = members
+	}
+	members[member] = true
 }
 
 func leave(index map[string]map[string]bool, key, member string) {

@@ -49,9 +49,9 @@ func (s *State) restore(snap *snapshot) (err error) {
 	for i, e := range endpoints {
 		s.knows(e.host, e.told(postures[i]))
 	}
-	b := newBatch(s.span, s.resolver) // its items are not wanted: hosts were told
-	s.loadBGP(b)
-	s.speak(b)
+	s.loadBGP(s.batch)
+	s.speak(s.batch)
+	s.batch.done() // its items are not wanted: hosts were told
 	return nil
 }
 
@@ -73,8 +73,8 @@ func resolve(r *policy.Resolver, snap *snapshot) ([]string, error) {
 // endpoints as they are in the snapshot.
 func (s *State) restoreFacts(snap *snapshot) []*endpoint {
 	// At their size from the start, so that they need not grow step by step.
-	s.tasks = make(map[string]map[string]bool, len(snap.Cluster.Tasks))
-	s.byExecutor = make(map[string]map[string]bool, len(snap.Endpoints))
+	s.tasks = make(map[string][]string, len(snap.Cluster.Tasks))
+	s.byExecutor = make(map[string][]string, len(snap.Endpoints))
 	s.endpoints = make(map[string]*endpoint, len(snap.Endpoints))
 	for _, t := range snap.Cluster.Tasks {
 		s.index(&t)
@@ -110,7 +110,7 @@ func (s *State) restoreFacts(snap *snapshot) []*endpoint {
 			wiring: at.Wiring, wired: at.Wired, failure: at.Failure,
 		}
 		endpoints[i], s.endpoints[e.id] = e, e
-		enter(s.byExecutor, work.ExecutorOf(e.id), e.id)
+		enterFew(s.byExecutor, work.ExecutorOf(e.id), e.id)
 		if e.refused != "" {
 			s.waiting[e.id] = true
 		}
@@ -129,6 +129,8 @@ func (s *State) knows(h *host, e work.Endpoint) {
 		return
 	}
 	for _, set := range s.span.join(s.resolver, h, e.Posture) {
-		s.span.need(h, set)
+		if h.sets[set]++; h.sets[set] == 1 {
+			s.span.need(h, set)
+		}
 	}
 }

@@ -8,17 +8,17 @@ import (
 )
 
 // settled reports whether a task's new word makes nothing else of its
-// executor's endpoints than the last evaluation did: most words tell of a state
+// holders' endpoints than the last evaluation did: most words tell of a state
 // or a health, which no policy and no host asks for. Where evaluation depends on
 // the past, too, it is not settled: an endpoint without an address looks for one
 // each time, and one outside its host's blocks has BGP looked at.
-func (s *State) settled(old, t *events.Task) bool {
+func (s *State) settled(old, t *events.Task, holders []string) bool {
 	if !sameNeeds(old, t) {
 		return false
 	}
 	any := false
-	for _, holder := range holders(t) {
-		for id := range s.byExecutor[holder] {
+	for _, holder := range holders {
+		for _, id := range s.byExecutor[holder] {
 			e := s.endpoints[id]
 			if e.evaluated <= s.shaped || s.waiting[id] || e.host.speaks && s.strays(e.host, e.address) {
 				return false

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/policy"
 )
@@ -33,6 +32,8 @@ type host struct {
 	ending    map[string]netip.Addr    // endpoints deleted, their Detached not yet heard
 	programs  map[string]int           // postures in use → its endpoints with them
 	sets      map[string]int           // sets in use → its programs that refer to them
+
+	change *change // what the event at hand means for it; nil: nothing
 }
 
 func newHost(name string) *host {
@@ -81,9 +82,8 @@ func (s *span) join(r *policy.Resolver, h *host, id string) (sets []string) {
 	return p.sets
 }
 
-// need counts one more program of a host that refers to a set.
+// need adds a host to those that use a set.
 func (s *span) need(h *host, id string) {
-	h.sets[id]++
 	hosts := s.sets[id]
 	if hosts == nil {
 		hosts = map[*host]bool{}
@@ -94,39 +94,71 @@ func (s *span) need(h *host, id string) {
 
 // batch gathers what one event means for each host, and in the end makes it
 // the hosts' next items. It compares what a host needs with what it needed
-// before the event, so the order of the steps in between does not matter.
+// before the event, so the order of the steps in between does not matter. It is
+// used for one event after the other.
 type batch struct {
 	span     *span
 	resolver *policy.Resolver
-	changes  map[*host]*change
-	consider []string // endpoints evaluated anew; in the end told if they changed
+	hosts    []*host   // that have a change
+	spare    []*change // empty, to be used again
+	consider []string  // endpoints evaluated anew; in the end told if they changed
 }
 
-func newBatch(s *span, r *policy.Resolver) *batch {
-	return &batch{span: s, resolver: r, changes: map[*host]*change{}}
-}
+// maxSpare bounds the changes that are kept to be used again: an event that
+// concerns every host is rare.
+const maxSpare = 64
 
 // change is what one event means for one host. Most events change one or two
 // things of it: the lists may name one twice, and maps are made when needed.
 type change struct {
-	snapshot   bool
-	endpoints  []string        // put or deleted
-	programs   []string        // put if still in use
-	hadProgram map[string]bool // touched → in use before
-	hadSet     map[string]bool // touched → in use before
-	edits      []work.SetEdit
-	routes     map[netip.Prefix]work.Route // put
-	noRoutes   map[netip.Prefix]bool       // deleted
-	bgp        bool                        // to be told anew
+	snapshot  bool
+	endpoints []string // put or deleted
+	programs  []string // put if still in use
+	// usedPrograms and usedSets are those that came into use or left it, in that
+	// order: what the first word on one says, it was not before.
+	usedPrograms, usedSets []use
+	edits                  []work.SetEdit
+	routes                 map[netip.Prefix]work.Route // put
+	noRoutes               map[netip.Prefix]bool       // deleted
+	bgp                    bool                        // to be told anew
+}
+
+// use is something that came into use, or left it.
+type use struct {
+	id   string
+	came bool
 }
 
 func (b *batch) of(h *host) *change {
-	c := b.changes[h]
-	if c == nil {
-		c = &change{}
-		b.changes[h] = c
+	if h.change == nil {
+		if last := len(b.spare) - 1; last >= 0 {
+			h.change, b.spare = b.spare[last], b.spare[:last]
+		} else {
+			h.change = &change{}
+		}
+		b.hosts = append(b.hosts, h)
 	}
-	return c
+	return h.change
+}
+
+// done forgets the event.
+func (b *batch) done() {
+	for _, h := range b.hosts {
+		c := h.change
+		h.change = nil
+		if len(b.spare) == maxSpare || c.snapshot {
+			continue
+		}
+		clear(c.routes)
+		clear(c.noRoutes)
+		*c = change{
+			endpoints: c.endpoints[:0], programs: c.programs[:0], usedPrograms: c.usedPrograms[:0], usedSets: c.usedSets[:0],
+			edits: c.edits[:0], routes: c.routes, noRoutes: c.noRoutes,
+		}
+		b.spare = append(b.spare, c)
+	}
+	clear(b.hosts)
+	b.hosts, b.consider = b.hosts[:0], b.consider[:0]
 }
 
 // putEndpoint tells the host of an endpoint, or of a change of one.
@@ -161,25 +193,15 @@ func (b *batch) deleteEndpoint(h *host, id string) {
 	b.unuseProgram(h, old.Posture)
 }
 
-// remember notes how something was before the event, once.
-func remember(before *map[string]bool, id string, was bool) {
-	if _, touched := (*before)[id]; touched {
-		return
-	}
-	if *before == nil {
-		*before = map[string]bool{}
-	}
-	(*before)[id] = was
-}
-
 func (b *batch) useProgram(h *host, id string) {
 	if id == "" {
 		return
 	}
-	remember(&b.of(h).hadProgram, id, h.programs[id] > 0)
 	if h.programs[id]++; h.programs[id] > 1 {
 		return
 	}
+	c := b.of(h)
+	c.usedPrograms = append(c.usedPrograms, use{id, true})
 	for _, set := range b.span.join(b.resolver, h, id) {
 		b.useSet(h, set)
 	}
@@ -189,10 +211,11 @@ func (b *batch) unuseProgram(h *host, id string) {
 	if id == "" {
 		return
 	}
-	remember(&b.of(h).hadProgram, id, h.programs[id] > 0)
 	if h.programs[id]--; h.programs[id] > 0 {
 		return
 	}
+	c := b.of(h)
+	c.usedPrograms = append(c.usedPrograms, use{id, false})
 	delete(h.programs, id)
 	p := b.span.programs[id]
 	delete(p.hosts, h)
@@ -205,15 +228,20 @@ func (b *batch) unuseProgram(h *host, id string) {
 }
 
 func (b *batch) useSet(h *host, id string) {
-	remember(&b.of(h).hadSet, id, h.sets[id] > 0)
+	if h.sets[id]++; h.sets[id] > 1 {
+		return
+	}
+	c := b.of(h)
+	c.usedSets = append(c.usedSets, use{id, true})
 	b.span.need(h, id)
 }
 
 func (b *batch) unuseSet(h *host, id string) {
-	remember(&b.of(h).hadSet, id, h.sets[id] > 0)
 	if h.sets[id]--; h.sets[id] > 0 {
 		return
 	}
+	c := b.of(h)
+	c.usedSets = append(c.usedSets, use{id, false})
 	delete(h.sets, id)
 	delete(b.span.sets[id], h)
 	if len(b.span.sets[id]) == 0 {
@@ -273,22 +301,22 @@ func (b *batch) dropRoute(h *host, p netip.Prefix) {
 // items makes the gathered changes the next items of the hosts, in the order
 // of their names. A host that never joined gets none: it will get a snapshot.
 func (b *batch) items(next work.Item) []*work.Item {
-	hosts := make([]*host, 0, len(b.changes))
-	for h := range b.changes {
-		if h.joined {
-			hosts = append(hosts, h)
-		}
-	}
-	slices.SortFunc(hosts, byName)
+	slices.SortFunc(b.hosts, byName)
 	var items []*work.Item
-	for _, h := range hosts {
+	for _, h := range b.hosts {
+		if !h.joined {
+			continue
+		}
 		it := next
 		it.Host = h.name
-		if c := b.changes[h]; c.snapshot {
+		if c := h.change; c.snapshot {
 			it.Snapshot = true
 			b.whole(h, c, &it)
 		} else if !b.step(h, c, &it) {
 			continue
+		}
+		if items == nil {
+			items = make([]*work.Item, 0, len(b.hosts))
 		}
 		h.rev++
 		it.Rev = h.rev
@@ -301,13 +329,13 @@ func (b *batch) items(next work.Item) []*work.Item {
 func (b *batch) step(h *host, c *change, it *work.Item) bool {
 	var del work.Deletions
 	var fresh []string // sets that the host did not have, sorted
-	for _, id := range events.SortedKeys(c.hadSet) {
-		switch had, needs := c.hadSet[id], h.sets[id] > 0; {
-		case needs && !had:
-			fresh = append(fresh, id)
-			it.Sets = append(it.Sets, b.set(id))
-		case had && !needs:
-			del.Sets = append(del.Sets, id)
+	for _, u := range firstUses(c.usedSets) {
+		switch needs := h.sets[u.id] > 0; {
+		case needs && u.came:
+			fresh = append(fresh, u.id)
+			it.Sets = append(it.Sets, b.set(u.id))
+		case !needs && !u.came:
+			del.Sets = append(del.Sets, u.id)
 		}
 	}
 	for _, e := range c.edits { // in order: edits come sorted from the resolver
@@ -315,15 +343,14 @@ func (b *batch) step(h *host, c *change, it *work.Item) bool {
 			it.Members = append(it.Members, e)
 		}
 	}
-	for id := range c.hadProgram {
-		switch had, needs := c.hadProgram[id], h.programs[id] > 0; {
-		case needs && !had:
-			c.programs = append(c.programs, id)
-		case had && !needs:
-			del.Programs = append(del.Programs, id)
+	for _, u := range firstUses(c.usedPrograms) {
+		switch needs := h.programs[u.id] > 0; {
+		case needs && u.came:
+			c.programs = append(c.programs, u.id)
+		case !needs && !u.came:
+			del.Programs = append(del.Programs, u.id)
 		}
 	}
-	slices.Sort(del.Programs)
 	for _, id := range once(c.programs) {
 		if h.programs[id] > 0 {
 			it.Programs = append(it.Programs, b.span.programs[id].Program)
@@ -344,7 +371,8 @@ func (b *batch) step(h *host, c *change, it *work.Item) bool {
 		it.BGP = h.bgp
 	}
 	if len(del.Routes)+len(del.Endpoints)+len(del.Programs)+len(del.Sets) > 0 {
-		it.Delete = &del
+		d := del // most items have none
+		it.Delete = &d
 	}
 	return it.Delete != nil || it.BGP != nil || len(it.Sets)+len(it.Members)+len(it.Programs)+len(it.Endpoints)+len(it.Routes) > 0
 }
@@ -383,6 +411,13 @@ func sortedHosts(hosts map[*host]bool) []*host {
 }
 
 func byName(a, b *host) int { return strings.Compare(a.name, b.name) }
+
+// firstUses sorts a list in its place by what it is of, and leaves of each the
+// first word.
+func firstUses(list []use) []use {
+	slices.SortStableFunc(list, func(a, b use) int { return strings.Compare(a.id, b.id) })
+	return slices.CompactFunc(list, func(a, b use) bool { return a.id == b.id })
+}
 
 // once sorts a list in its place and leaves out what it has twice.
 func once(list []string) []string {

@@ -24,19 +24,20 @@ type State struct {
 	hosts     map[string]*host
 	endpoints map[string]*endpoint
 	span      *span
+	batch     *batch
 	bgp       *bgp
 	refusal   *Refusal
 	commits   map[string]events.Origin // of the resources in force, by their keys as text
 	reports   uint64                   // place of the last report folded
 
-	// tasks indexes the cluster's tasks by what they keep alive (holders);
+	// tasks indexes the cluster's tasks by what they keep alive (holders), sorted;
 	// byAgent and byFramework say whose endpoints a change of an agent or a
 	// framework concerns.
-	tasks       map[string]map[string]bool
+	tasks       map[string][]string
 	byAgent     map[string]map[string]bool
 	byFramework map[string]map[string]bool
-	byExecutor  map[string]map[string]bool // endpoints by executor: one for each of its networks
-	waiting     map[string]bool            // endpoints without an address
+	byExecutor  map[string][]string // endpoints by executor, sorted: one for each of its networks
+	waiting     map[string]bool     // endpoints without an address
 
 	touched []string // endpoints that the last entry may have changed
 	// shaped is the last entry since this State was made that changed what all
@@ -63,12 +64,13 @@ func NewState() *State {
 		span:        newSpan(),
 		bgp:         newBGPState(),
 		commits:     map[string]events.Origin{},
-		tasks:       map[string]map[string]bool{},
+		tasks:       map[string][]string{},
 		byAgent:     map[string]map[string]bool{},
 		byFramework: map[string]map[string]bool{},
-		byExecutor:  map[string]map[string]bool{},
+		byExecutor:  map[string][]string{},
 		waiting:     map[string]bool{},
 	}
+	s.batch = &batch{span: s.span, resolver: s.resolver}
 	s.resolver.SetEnvironmentLabel(s.settings.EnvironmentLabel)
 	return s
 }
@@ -103,7 +105,8 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 	if e.Event.Received.After(s.now) {
 		s.now = e.Event.Received
 	}
-	b := newBatch(s.span, s.resolver)
+	b := s.batch
+	defer b.done()
 	if shapes(e.Event.Kind) {
 		s.shaped = e.Seq
 	}
@@ -153,9 +156,9 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 	}
 	s.spread(b)
 	s.speak(b)
-	for h, c := range b.changes {
-		if c.snapshot {
-			c.routes = s.routes(h)
+	for _, h := range b.hosts {
+		if h.change.snapshot {
+			h.change.routes = s.routes(h)
 		}
 	}
 	return b.items(work.Item{Cause: e.Seq, Time: e.Event.Received})
@@ -246,14 +249,19 @@ func (s *State) moveHost(b *batch, h *host, addr netip.Addr) {
 func (s *State) evaluate(b *batch, id string) {
 	id = work.ExecutorOf(id)
 	var tasks []events.Task
-	for _, key := range events.SortedKeys(s.tasks[id]) {
+	for _, key := range s.tasks[id] {
 		if t := s.cluster.Tasks[key]; !events.Terminal(t.State) {
 			tasks = append(tasks, t)
 		}
 	}
-	gone := events.SortedKeys(s.byExecutor[id])
-	for _, want := range s.derive(id, tasks) {
-		gone = slices.DeleteFunc(gone, func(id string) bool { return id == want.id })
+	wanted := s.derive(id, tasks)
+	var gone []string
+	for _, had := range s.byExecutor[id] {
+		if !slices.ContainsFunc(wanted, func(e *endpoint) bool { return e.id == had }) {
+			gone = append(gone, had)
+		}
+	}
+	for _, want := range wanted {
 		s.put(b, s.endpoints[want.id], want)
 	}
 	for _, id := range gone {
@@ -282,7 +290,7 @@ func (s *State) put(b *batch, old, want *endpoint) {
 		s.address(b, want)
 	}
 	s.endpoints[want.id] = want
-	enter(s.byExecutor, work.ExecutorOf(want.id), want.id)
+	enterFew(s.byExecutor, work.ExecutorOf(want.id), want.id)
 	s.resolver.PutEndpoint(want.resolved())
 	b.consider = append(b.consider, want.id)
 	if want.host.speaks && s.strays(want.host, want.address) {
@@ -339,7 +347,7 @@ func (s *State) pools(e *endpoint) []policy.Pool {
 func (s *State) end(b *batch, e *endpoint) {
 	s.touched = append(s.touched, e.id)
 	delete(s.endpoints, e.id)
-	leave(s.byExecutor, work.ExecutorOf(e.id), e.id)
+	leaveFew(s.byExecutor, work.ExecutorOf(e.id), e.id)
 	delete(s.waiting, e.id)
 	s.resolver.DeleteEndpoint(e.id)
 	b.deleteEndpoint(e.host, e.id)
@@ -379,7 +387,7 @@ func (s *State) wire(w events.Wiring) bool {
 // last, nobody is left to say that the endpoints are detached.
 func (s *State) loseHost(b *batch, was events.Host) {
 	for _, executor := range events.SortedKeys(s.byAgent[was.Agent]) {
-		for _, id := range events.SortedKeys(s.byExecutor[executor]) {
+		for _, id := range slices.Clone(s.byExecutor[executor]) { // it shrinks meanwhile
 			if e := s.endpoints[id]; e.agent == was.Agent {
 				s.end(b, e)
 			}

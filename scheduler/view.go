@@ -182,7 +182,7 @@ func (s *State) viewEndpoint(e *endpoint) EndpointView {
 	for _, r := range s.resolver.Refusals(e.id) {
 		v.Refused = append(v.Refused, RefusedClaim{r.Label, r.Value, r.Guard})
 	}
-	for _, key := range events.SortedKeys(s.tasks[work.ExecutorOf(e.id)]) {
+	for _, key := range s.tasks[work.ExecutorOf(e.id)] {
 		if t := s.cluster.Tasks[key]; t.ID == e.task {
 			v.State = t.State
 		}
