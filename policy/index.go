@@ -47,9 +47,16 @@ type labelKey struct {
 // stays in the list until there are more such than others: a removal needs no
 // search. Whoever reads the list tests the item anyway.
 type posting struct {
-	items   []*item
+	items   []posted
 	live    int
 	queries []*query
+}
+
+// posted is an item as it was when it was put under its labels: since it was
+// taken from them, it has another term.
+type posted struct {
+	it   *item
+	term uint32
 }
 
 // maxMisses is how many vain candidacies make the index look for a better
@@ -124,7 +131,7 @@ func (x *index) addItem(it *item) []*query {
 		k := x.key(key)
 		k.live++
 		p := k.posting(value)
-		p.items = append(p.items, it)
+		p.items = append(p.items, posted{it, it.term})
 		p.live++
 		try(k.queries)
 		try(p.queries)
@@ -145,6 +152,7 @@ func (x *index) addItem(it *item) []*query {
 // removeItem must be called while the item still has the labels that it was
 // added with.
 func (x *index) removeItem(it *item) {
+	it.term++
 	it.eachLabel(func(key, value string) {
 		k := x.keys[key]
 		p := k.values[value]
@@ -154,21 +162,14 @@ func (x *index) removeItem(it *item) {
 			p.items = nil
 			x.sweep(key, value)
 		} else if len(p.items) > 2*p.live+16 {
-			x.compact(p, key, value)
+			p.compact()
 		}
 	})
 }
 
-// compact drops the items of a posting that no longer carry its label, and
-// doubles.
-func (x *index) compact(p *posting, key, value string) {
-	x.round++
-	p.items = slices.Clip(slices.DeleteFunc(p.items, func(it *item) bool {
-		v, ok := it.Get(key)
-		drop := it.gone || !ok || v != value || it.mark == x.round
-		it.mark = x.round
-		return drop
-	}))
+// compact drops the items that no longer carry the label.
+func (p *posting) compact() {
+	p.items = slices.Clip(slices.DeleteFunc(p.items, func(at posted) bool { return at.term != at.it.term }))
 }
 
 // cost estimates how often a query under this term would be a candidate in
@@ -250,14 +251,14 @@ func (x *index) candidates(q *query, visit func(*item)) bool {
 		k := x.keys[t.Key]
 		if t.Any {
 			for _, p := range k.values {
-				for _, it := range p.items {
-					visit(it)
+				for _, at := range p.items {
+					visit(at.it)
 				}
 			}
 			continue
 		}
-		for _, it := range k.values[t.Value].items {
-			visit(it)
+		for _, at := range k.values[t.Value].items {
+			visit(at.it)
 		}
 	}
 	return true

@@ -22,7 +22,7 @@ type item struct {
 	fresh   bool     // no Delta gave one yet
 	dirty   bool     // its posture must be found again
 	touched bool     // it may be in the next Delta
-	mark    uint64   // see index.compact
+	term    uint32   // see posted
 }
 
 // Get is the value of a label as selectors see it. The namespace is a fact that

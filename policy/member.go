@@ -1,8 +1,8 @@
 package policy
 
 import (
+	"cmp"
 	"encoding/binary"
-	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -66,15 +66,18 @@ func (m member) append(b []byte) []byte {
 	return b
 }
 
-// texts are n members as text, sorted.
-func texts(members iter.Seq[member], n int) []string {
-	if n == 0 {
-		return []string{}
-	}
+func (m member) compare(o member) int {
+	return cmp.Or(cmp.Compare(m.addr, o.addr), cmp.Compare(m.port, o.port), cmp.Compare(m.bits, o.bits), cmp.Compare(m.proto, o.proto))
+}
+
+// texts are members as text, sorted.
+func texts(members []member) []string {
 	// One backing string for all: a set of 100,000 is one allocation, not as many.
-	ends := make([]int, 0, n)
-	buf := make([]byte, 0, n*12)
-	for m := range members {
+	var fewEnds [8]int // most are of one or two
+	var fewBytes [128]byte
+	ends := slices.Grow(fewEnds[:0], len(members))
+	buf := slices.Grow(fewBytes[:0], 12*len(members))
+	for _, m := range members {
 		buf = m.append(buf)
 		ends = append(ends, len(buf))
 	}
@@ -109,9 +112,15 @@ type set struct {
 	users   int              // policies in force that refer to it
 	members map[member]int32 // how many items contribute each
 	told    bool             // the last Delta's receiver has it
-	// before says, for each member touched since the last Flush, whether it was
-	// in the set then.
-	before map[member]bool
+	// before are the members touched since the last Flush, in that order: what the
+	// first word on one says, it was then.
+	before []touch
+}
+
+// touch says of a member whether it was in a set before it came or left.
+type touch struct {
+	member
+	was bool
 }
 
 func (s *set) add(m member) {
@@ -128,40 +137,45 @@ func (s *set) remove(m member) {
 }
 
 func (s *set) touch(m member, was bool) {
-	if !s.told {
-		return
-	}
-	if s.before == nil {
-		s.before = map[member]bool{}
-	}
-	if _, known := s.before[m]; !known {
-		s.before[m] = was
+	if s.told {
+		s.before = append(s.before, touch{m, was})
 	}
 }
 
 // edit is what changed since the last Flush; false when nothing did.
 func (s *set) edit() (work.SetEdit, bool) {
-	var added, removed []member
-	for m, was := range s.before {
-		if is := s.members[m] > 0; is && !was {
-			added = append(added, m)
-		} else if was && !is {
-			removed = append(removed, m)
+	slices.SortStableFunc(s.before, func(a, b touch) int { return a.compare(b.member) })
+	var fewAdded, fewRemoved [8]member
+	added, removed := fewAdded[:0], fewRemoved[:0]
+	for i, t := range s.before {
+		if i > 0 && t.member == s.before[i-1].member {
+			continue
+		}
+		if is := s.members[t.member] > 0; is && !t.was {
+			added = append(added, t.member)
+		} else if t.was && !is {
+			removed = append(removed, t.member)
 		}
 	}
-	s.before = nil
+	if s.before = s.before[:0]; cap(s.before) > maxTouched {
+		s.before = nil
+	}
 	e := work.SetEdit{ID: s.id}
 	if len(added) > 0 {
-		e.Add = texts(slices.Values(added), len(added))
+		e.Add = texts(added)
 	}
 	if len(removed) > 0 {
-		e.Remove = texts(slices.Values(removed), len(removed))
+		e.Remove = texts(removed)
 	}
 	return e, len(added)+len(removed) > 0
 }
 
+// maxTouched bounds the room that a set keeps for its touched members.
+const maxTouched = 8
+
 func (s *set) work() work.Set {
-	return work.Set{ID: s.id, Type: s.kind, Origin: s.origin, Members: texts(maps.Keys(s.members), len(s.members))}
+	members := slices.AppendSeq(make([]member, 0, len(s.members)), maps.Keys(s.members))
+	return work.Set{ID: s.id, Type: s.kind, Origin: s.origin, Members: texts(members)}
 }
 
 // contains reports whether an address (or address, protocol and port) is in

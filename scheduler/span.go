@@ -338,8 +338,11 @@ func (b *batch) step(h *host, c *change, it *work.Item) bool {
 			del.Sets = append(del.Sets, u.id)
 		}
 	}
-	for _, e := range c.edits { // in order: edits come sorted from the resolver
+	for i, e := range c.edits { // in order: edits come sorted from the resolver
 		if _, told := slices.BinarySearch(fresh, e.ID); h.sets[e.ID] > 0 && !told {
+			if it.Members == nil {
+				it.Members = make([]work.SetEdit, 0, len(c.edits)-i)
+			}
 			it.Members = append(it.Members, e)
 		}
 	}
