@@ -11,8 +11,9 @@ import (
 func (s *State) facts(ev events.Event) []string {
 	switch ev.Kind {
 	case events.TaskPut:
-		dirty := holders(ev.Task)
-		old, had := s.cluster.Tasks[ev.Task.Key()]
+		key := ev.Task.Key()
+		dirty := holders(key, ev.Task)
+		old, had := s.cluster.Tasks[key]
 		if had && old.Executor == ev.Task.Executor && old.Agent == ev.Task.Agent && old.Framework == ev.Task.Framework && old.Nested == ev.Task.Nested {
 			if !s.settled(&old, ev.Task, dirty) {
 				return dirty // the indexes have it
@@ -22,18 +23,18 @@ func (s *State) facts(ev events.Event) []string {
 			}
 			return nil
 		}
+		var before []string
 		if had {
-			s.unindex(&old)
+			before = holders(key, &old)
+			s.unindex(key, &old, before)
 		}
-		s.index(ev.Task)
-		if had {
-			dirty = append(dirty, holders(&old)...)
-		}
-		return dirty
+		s.index(key, ev.Task, dirty)
+		return append(dirty, before...)
 	case events.TaskGone:
 		if old, had := s.cluster.Tasks[ev.Gone.Key]; had {
-			s.unindex(&old)
-			return holders(&old)
+			dirty := holders(ev.Gone.Key, &old)
+			s.unindex(ev.Gone.Key, &old, dirty)
+			return dirty
 		}
 	case events.HostPut:
 		return events.SortedKeys(s.byAgent[ev.Host.Agent])
@@ -53,25 +54,27 @@ func (s *State) facts(ev events.Event) []string {
 
 // holders are what a task keeps alive that has endpoints: its executor, as
 // work.ExecutorOf names it, and for one that is nested the task itself.
-func holders(t *events.Task) []string {
-	if t.Nested {
-		return []string{t.ExecutorKey(), t.Endpoint()}
+func holders(key string, t *events.Task) []string {
+	executor := key // of a command task
+	if t.Executor != t.ID {
+		executor = t.ExecutorKey()
 	}
-	return []string{t.ExecutorKey()}
+	if t.Nested {
+		return []string{executor, t.Endpoint()}
+	}
+	return []string{executor}
 }
 
-func (s *State) index(t *events.Task) {
-	key := t.Key()
-	for _, holder := range holders(t) {
+func (s *State) index(key string, t *events.Task, holders []string) {
+	for _, holder := range holders {
 		enterFew(s.tasks, holder, key)
 		enter(s.byAgent, t.Agent, holder)
 		enter(s.byFramework, t.Framework, holder)
 	}
 }
 
-func (s *State) unindex(t *events.Task) {
-	key := t.Key()
-	for _, holder := range holders(t) {
+func (s *State) unindex(key string, t *events.Task, holders []string) {
+	for _, holder := range holders {
 		leaveFew(s.tasks, holder, key)
 		others := false // on the same agent: an executor's id may be used on several
 		for _, key := range s.tasks[holder] {

@@ -77,7 +77,8 @@ func (s *State) restoreFacts(snap *snapshot) []*endpoint {
 	s.byExecutor = make(map[string][]string, len(snap.Endpoints))
 	s.endpoints = make(map[string]*endpoint, len(snap.Endpoints))
 	for _, t := range snap.Cluster.Tasks {
-		s.index(&t)
+		key := t.Key()
+		s.index(key, &t, holders(key, &t))
 	}
 	for _, b := range snap.Blocks {
 		s.addrs.put(b)

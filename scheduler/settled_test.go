@@ -51,7 +51,7 @@ func TestSettledWordsChangeNothing(t *testing.T) {
 			entry := events.Entry{Seq: uint64(seq), Event: ev}
 			if ev.Kind == events.TaskPut {
 				last = ev.Task
-				if old, had := live.cluster.Tasks[ev.Task.Key()]; had && live.settled(&old, ev.Task, holders(ev.Task)) {
+				if old, had := live.cluster.Tasks[ev.Task.Key()]; had && live.settled(&old, ev.Task, holders(ev.Task.Key(), ev.Task)) {
 					skipped++
 				}
 			}

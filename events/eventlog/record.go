@@ -45,13 +45,9 @@ type Record struct {
 	// Err is why a stored record can't be read: then only Seq is known.
 	Err error
 
-	entry *decoded // of Data, once it was asked for
-}
-
-// decoded is an event, or why it is none.
-type decoded struct {
-	events.Entry
-	err error
+	entry    events.Entry // of Data, once it was asked for
+	entryErr error        // why Data holds none
+	read     bool         // it was asked for
 }
 
 // Hash is what the next record refers to: see the package comment.
@@ -122,11 +118,11 @@ func (r *Record) Read() (*events.Entry, error) {
 	if r.Err != nil {
 		return nil, r.Err
 	}
-	if r.entry == nil {
-		r.entry = &decoded{Entry: events.Entry{Seq: r.Seq}}
-		r.entry.err = r.decode(&r.entry.Event)
+	if !r.read {
+		r.entry.Seq, r.read = r.Seq, true
+		r.entryErr = r.decode(&r.entry.Event)
 	}
-	return &r.entry.Entry, r.entry.err
+	return &r.entry, r.entryErr
 }
 
 func (r *Record) decode(e *events.Event) error {

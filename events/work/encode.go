@@ -165,16 +165,17 @@ func appendRoute(b []byte, r *Route) []byte {
 }
 
 func appendAddr(b []byte, a netip.Addr) []byte {
-	var room [64]byte
-	return appendString(b, string(a.AppendTo(room[:0])))
+	if a.Zone() != "" {
+		return appendString(b, a.String())
+	}
+	return append(a.AppendTo(append(b, '"')), '"')
 }
 
 func appendPrefix(b []byte, p netip.Prefix) []byte {
 	if p == (netip.Prefix{}) {
 		return append(b, `""`...)
 	}
-	var room [64]byte
-	return appendString(b, string(p.AppendTo(room[:0])))
+	return append(p.AppendTo(append(b, '"')), '"') // a network has no zone
 }
 
 // appendString appends a string with the escapes of json.Marshal.
