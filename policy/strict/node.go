@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
@@ -134,8 +135,9 @@ func Parse(text []byte) (docs []*Node, problems Problems) {
 	if len(text) > maxFile {
 		return nil, Problems{{Message: fmt.Sprintf("the file has %d bytes", len(text)), Instead: "split it: at most 16 MiB are read"}}
 	}
-	if line := noText(text); line > 0 {
-		return nil, Problems{{Line: line, Message: "the line is no UTF-8 text", Instead: "remove what is not printable"}}
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	if wrong := noText(text); wrong != nil {
+		return nil, Problems{*wrong}
 	}
 	if line := tooDeep(text); line > 0 {
 		return nil, Problems{{Line: line, Message: "lists and maps are nested too deeply", Instead: fmt.Sprintf("nest at most %d", maxDepth)}}
@@ -173,7 +175,6 @@ type chunk struct {
 // nowhere else. The library could do it, but goccy/go-yaml v1.19.2 loses
 // documents after empty ones; and so one that is wrong does not hide others.
 func split(text []byte) []chunk {
-	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
 	chunks := []chunk{{}}
 	line := 0
@@ -250,16 +251,35 @@ func syntaxProblem(err error) Problem {
 	return p
 }
 
-// noText finds the first line with bytes that no text holds, 0 if there is none.
-func noText(text []byte) int {
+// noText finds the first line with bytes that no text holds, or with characters
+// by which it shows other than it is read: a policy is what its reviewers saw.
+func noText(text []byte) *Problem {
 	line := 0
 	for l := range bytes.Lines(text) {
 		line++
-		if !utf8.Valid(l) || bytes.ContainsFunc(l, func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' }) {
-			return line
+		if !utf8.Valid(l) {
+			return &Problem{Line: line, Message: "the line is no UTF-8 text", Instead: "save the file as UTF-8"}
+		}
+		if at := bytes.IndexFunc(l, hidden); at >= 0 {
+			r, _ := utf8.DecodeRune(l[at:])
+			return &Problem{Line: line, Column: 1 + utf8.RuneCount(l[:at]),
+				Message: fmt.Sprintf("the character %U cannot be seen", r), Instead: "remove it"}
 		}
 	}
-	return 0
+	return nil
+}
+
+// hidden reports whether a character is a control character, breaks lines for
+// some readers only, or changes the order in which others are shown (as in
+// CVE-2021-42574).
+func hidden(r rune) bool {
+	switch r {
+	case '\t', '\n', '\r':
+		return false
+	case '\u2028', '\u2029', '\ufeff':
+		return true
+	}
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
 }
 
 // tooDeep looks for nesting that could exhaust the parser's stack before it
@@ -318,6 +338,9 @@ func (b *builder) build(a ast.Node, depth int) *Node {
 	t := a.GetToken()
 	if depth > maxDepth {
 		return b.fail(t, "lists and maps are nested too deeply", fmt.Sprintf("nest at most %d", maxDepth))
+	}
+	if message, instead := misread(t); message != "" {
+		return b.fail(t, message, instead)
 	}
 	switch v := a.(type) {
 	case *ast.MappingNode:
@@ -394,6 +417,14 @@ func (b *builder) pair(n *Node, kv *ast.MappingValueNode, depth int) {
 	if t != nil && t.Position != nil {
 		k.line, k.column = t.Position.Line, t.Position.Column
 	}
+	if message, instead := misread(t); message != "" {
+		b.fail(t, message, instead)
+		return
+	}
+	if !quotes(t) && adjacent(kv) {
+		b.fail(t, "no blank after the colon", "write "+t.Value+": and the value")
+		return
+	}
 	switch name := kv.Key.(type) {
 	case *ast.StringNode:
 		k.name = name.Value
@@ -413,31 +444,3 @@ func (b *builder) pair(n *Node, kv *ast.MappingValueNode, depth int) {
 
 // encode writes the value as JSON with sorted keys.
 func (n *Node) encode() ([]byte, error) { return json.Marshal(n.plain()) }
-
-// colonText puts plain text such as 8000:8080 together again: inside of a flow
-// list in a flow map, goccy/go-yaml v1.19.2 takes it for a map, though YAML
-// wants a blank after the colon for that.
-func colonText(a ast.Node) (string, bool) {
-	if m, ok := a.(*ast.MappingNode); ok && len(m.Values) == 1 && !m.IsFlowStyle {
-		a = m.Values[0]
-	}
-	kv, ok := a.(*ast.MappingValueNode)
-	if !ok || kv.Start == nil || kv.Value == nil {
-		return "", false
-	}
-	key, value := kv.Key.GetToken(), kv.Value.GetToken()
-	if key == nil || value == nil || quotes(key) || quotes(value) {
-		return "", false
-	}
-	colon := kv.Start.Position
-	if rest, ok := colonText(kv.Value); ok {
-		return key.Value + ":" + rest, true
-	}
-	_, scalar := kv.Value.(ast.ScalarNode)
-	adjacent := value.Position.Line == colon.Line && value.Position.Column == colon.Column+1
-	return key.Value + ":" + value.Value, scalar && adjacent
-}
-
-func quotes(t *token.Token) bool {
-	return t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType
-}

@@ -83,6 +83,50 @@ func TestHostileFilesAreBounded(t *testing.T) {
 	}
 }
 
+// A file means what other readers of YAML, and people, see in it, or nothing.
+func TestWhatCouldBeReadInTwoWays(t *testing.T) {
+	for text, want := range map[string]string{
+		"name: a\tb":                   "a tab inside of a value; write a blank, or the value in quotes",
+		"age: 8\t0":                    "a tab inside of a value; write a blank, or the value in quotes",
+		"tags: [80\t80]":               "a tab inside of a value; write a blank, or the value in quotes",
+		"na\tme: a":                    "a tab inside of a value; write a blank, or the value in quotes",
+		"name: a ||\n  -b  # c\nage: 1": "a comment inside of a value; write the comment on a line before it, or the value in quotes",
+		"name: a\n  - age: 1":          "a colon inside of a value; check where the lines before it begin, or write the value in quotes",
+		"notes: {a:b: c}":              "no blank after the colon; write a: and the value",
+		"{name:a}":                     "no blank after the colon; write name: and the value",
+		"{name:'a'}":                   "no blank after the colon; write name: and the value",
+		"{tags:- a}":                   "no blank after the colon; write tags: and the value",
+		"age: 010":                     "010 is another number to some readers of YAML; write it without the 0 before it, or in quotes",
+		"tags: [08]":                   "08 is another number to some readers of YAML; write it without the 0 before it, or in quotes",
+		"name: a # \u202eb":            "the character U+202E cannot be seen; remove it",
+		"name: a\u2028age: 1":          "the character U+2028 cannot be seen; remove it",
+		"name: a\u0085age: 1":          "the character U+0085 cannot be seen; remove it",
+		"name: a\n\ufeffage: 1":        "the character U+FEFF cannot be seen; remove it",
+		"name:\ta\t# b\t\nage: 10":     "",
+		"name: 'a\tb'":                 "",
+		"name: a ||\n  b":              "",
+		"name: '010'":                  "",
+		"size: 0.5":                    "",
+		"{tags:[a, b:c, \"d\"]}":       "",
+		"{\"name\":\"a\",\"age\":1}":   "",
+		"name: a#b":                    "",
+		"name: |\n  a: b # c\n":        "",
+		"name: ≠ 🙂":                    "",
+	} {
+		_, problems := read(t, text)
+		got := ""
+		if len(problems) > 0 {
+			got = problems[0].String()
+			if problems[0].Line == 0 {
+				t.Errorf("%q: no line", text)
+			}
+		}
+		if got != want {
+			t.Errorf("%q:\n got %s\nwant %s", text, got, want)
+		}
+	}
+}
+
 func TestValuesOfTheWrongKind(t *testing.T) {
 	for text, want := range map[string]string{
 		"name: 1":            `name: 1 is not text; write it in quotes: "1"`,
