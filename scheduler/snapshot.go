@@ -69,7 +69,7 @@ type endpointAtRest struct {
 
 // MarshalJSON writes the state as a snapshot that people can read. Equal states
 // give equal bytes.
-func (s *State) MarshalJSON() ([]byte, error) { return json.Marshal(s.atRest()) }
+func (s *State) MarshalJSON() ([]byte, error) { return json.Marshal(s.atRest(SnapshotForm)) }
 
 // UnmarshalJSON makes the state equal to the one that the snapshot was taken
 // of. On an error the state is as new.
@@ -82,11 +82,14 @@ func (s *State) UnmarshalJSON(data []byte) error {
 	return s.restore(&snap)
 }
 
-func (s *State) atRest() *snapshot {
+func (s *State) atRest(form string) *snapshot {
 	snap := &snapshot{
 		Version: snapshotVersion, Seq: s.seq, Now: s.now, Settings: s.settings, Cluster: s.cluster,
 		Resources: s.resolver.Resources(), Commits: s.commits, Cursor: s.addrs.cursor, Refusal: s.refusal,
 		Reports: s.reports,
+	}
+	if s.refusal != nil && form == SnapshotForm {
+		snap.Refusal = &Refusal{Seq: s.refusal.Seq} // words change: a state is signed without them
 	}
 	for _, p := range sortedPrefixes(s.addrs.blocks) {
 		snap.Blocks = append(snap.Blocks, s.addrs.blocks[p])

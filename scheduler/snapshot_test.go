@@ -135,7 +135,7 @@ func TestSnapshotForms(t *testing.T) {
 	headless = append(append(headless, `{"version":2,"cluster":null}`...), newTableWriter().bytes()...)
 	headless = append(headless, 0, 0, 0) // no tasks, endpoints, blocks
 	for what, c := range map[string]struct{ data, says string }{
-		"a later version":    {string(later), `version "99", this program reads 3`},
+		"a later version":    {string(later), `version "99", this program reads 4`},
 		"no snapshot":        {"hello", "it is none"},
 		"nothing":            {"", "it is none"},
 		"no cluster":         {`{"version":2,"cluster":null}`, "not whole"},

@@ -19,19 +19,35 @@ const (
 	binaryMagic = "taskwall-state "
 	// binaryVersion is raised when the tables change, or the JSON (then with
 	// snapshotVersion).
-	binaryVersion = "3"
+	binaryVersion = "4"
 
 	// SnapshotForm is the first line of a binary snapshot. Equal states have equal
 	// bytes in one form, so whatever changes those bytes raises its number.
 	SnapshotForm = binaryMagic + binaryVersion
+	// worded is the form before: it has the words of a refusal in it.
+	worded = binaryMagic + "3"
 
 	// The least bytes of a row: one a field, and one more of a time.
 	leastTask, leastEndpoint, leastBlock = 19, 16, 6
 )
 
+// ErrForm means that a state cannot be written in a form.
+var ErrForm = errors.New("this program cannot make it in that form")
+
 // MarshalBinary writes the state as a snapshot. Equal states give equal bytes.
-func (s *State) MarshalBinary() ([]byte, error) {
-	snap := s.atRest()
+func (s *State) MarshalBinary() ([]byte, error) { return s.MarshalForm(SnapshotForm) }
+
+// MakesForm tells whether states can be written in a form.
+func MakesForm(form string) bool { return form == SnapshotForm || form == worded }
+
+// MarshalForm is MarshalBinary in SnapshotForm or in the form before it, to
+// compare the state with what was signed then. Of a form that it cannot make the
+// error is ErrForm.
+func (s *State) MarshalForm(form string) ([]byte, error) {
+	if !MakesForm(form) || form == worded && s.refusal != nil && s.refusal.Error == "" {
+		return nil, fmt.Errorf("writing a snapshot of the state in the form %q: %w", form, ErrForm)
+	}
+	snap := s.atRest(form)
 	w := newTableWriter()
 	err := snap.tables(w)
 	if err != nil {
@@ -44,7 +60,7 @@ func (s *State) MarshalBinary() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing a snapshot of the state: %w", err)
 	}
-	out := fmt.Appendf(nil, "%s\n", SnapshotForm)
+	out := fmt.Appendf(nil, "%s\n", form)
 	out = binary.AppendUvarint(out, uint64(len(rest)))
 	return append(append(out, rest...), w.bytes()...), nil
 }
@@ -62,7 +78,7 @@ func (s *State) UnmarshalBinary(data []byte) error {
 	if !ok || !line {
 		return errors.New("reading a snapshot of the state: it is none")
 	}
-	if string(version) != binaryVersion {
+	if !MakesForm(string(head)) {
 		return fmt.Errorf("reading a snapshot of the state: it has version %.20q, this program reads %s: it takes the one that wrote it, or one as new", version, binaryVersion)
 	}
 	body := data[len(head)+1:]

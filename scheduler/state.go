@@ -48,8 +48,10 @@ type State struct {
 // Refusal is the last policy change in the log that could not be applied. A
 // controller checks a change before it appends it, so there should be none.
 type Refusal struct {
-	Seq   uint64 `json:"seq"`
-	Error string `json:"error"`
+	Seq uint64 `json:"seq"`
+	// Error is for people. Its words are those of the program that folded the
+	// entry: no snapshot holds them, so a state that starts from one has none.
+	Error string `json:"error,omitempty"`
 }
 
 // NewState is the state before the first entry.

@@ -62,8 +62,12 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 		fmt.Fprintf(w, "Source %s: %s, for %s%s.\n", s.Name, state, age(now.Sub(s.Since)), doing)
 	}
 	printKeeping(w, st.Log, now)
-	if st.Refusal != nil {
-		fmt.Fprintf(w, "The policy change at %d was refused: %s\n", st.Refusal.Seq, st.Refusal.Error)
+	if r := st.Refusal; r != nil {
+		why := plain(r.Error)
+		if why == "" { // the controller started later
+			why = fmt.Sprintf("see 'taskwall audit timeline --policy NAME --from seq:%d --to seq:%d'", r.Seq, r.Seq)
+		}
+		fmt.Fprintf(w, "The policy change at log entry %d was refused: %s\n", r.Seq, why)
 	}
 	endpoints := slices.Clone(st.Endpoints)
 	slices.SortStableFunc(endpoints, func(a, b scheduler.EndpointView) int { return strings.Compare(a.App, b.App) })

@@ -91,3 +91,21 @@ func TestStatusShowsWhatSourcesDoNotSee(t *testing.T) {
 		t.Errorf("trouble without cause: %q", none)
 	}
 }
+
+// A controller that starts from a snapshot knows which policy change was refused,
+// not why: the log tells.
+func TestStatusShowsARefusedPolicyChange(t *testing.T) {
+	for why, want := range map[string]string{
+		"no such tier": "The policy change at log entry 35 was refused: no such tier\n",
+		"":             "was refused: see 'taskwall audit timeline --policy NAME --from seq:35 --to seq:35'\n",
+	} {
+		var out strings.Builder
+		st := controller.Status{View: scheduler.View{Refusal: &scheduler.Refusal{Seq: 35, Error: why}}}
+		if err := printStatus(&out, st, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("it lacks %q:\n%s", want, out.String())
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/scheduler"
 )
 
 // Between two snapshots are at least so many records, and one for each so many
@@ -91,12 +92,12 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 		if next := signed.next(e.Seq); next > e.Seq && next < saved+2*every {
 			continue
 		}
-		data, err := s.MarshalBinary()
+		data, err := signed.snapshot(s)
+		if errors.Is(err, eventlog.ErrAltered) || errors.Is(err, scheduler.ErrForm) {
+			continue // it would be taken for one that was altered
+		}
 		if err != nil {
 			return added, fmt.Errorf("writing the state at %d: %w", e.Seq, err)
-		}
-		if !signed.fits(e.Seq, data) {
-			continue
 		}
 		size, err := writeSnapshot(dir, e.Seq, data)
 		if err != nil {
@@ -108,19 +109,19 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 	return added, nil
 }
 
-// signedStates are what checkpoints say of states in the form of this program,
-// whoever signed.
+// signedStates are what checkpoints say of states in forms that this program
+// makes, whoever signed.
 type signedStates struct {
-	at    []uint64 // records, in order
-	marks map[eventlog.StateMark]bool
+	at []uint64 // records, in order
+	by map[uint64][]eventlog.Checkpoint
 }
 
 func statesOf(checkpoints []eventlog.Checkpoint) *signedStates {
-	s := &signedStates{marks: map[eventlog.StateMark]bool{}}
+	s := &signedStates{by: map[uint64][]eventlog.Checkpoint{}}
 	for _, c := range checkpoints {
-		if c.State != nil && ours(c) {
+		if c.State != nil && readable(c) {
 			s.at = append(s.at, c.State.Seq)
-			s.marks[*c.State] = true
+			s.by[c.State.Seq] = append(s.by[c.State.Seq], c)
 		}
 	}
 	slices.Sort(s.at)
@@ -135,9 +136,10 @@ func (s *signedStates) next(seq uint64) uint64 {
 	return 0
 }
 
-// fits is false of a snapshot that is not what was signed: it would be taken for
-// one that was altered.
-func (s *signedStates) fits(seq uint64, snapshot []byte) bool {
-	_, said := slices.BinarySearch(s.at, seq)
-	return !said || s.marks[eventlog.MarkState(seq, snapshot)]
+// snapshot is that of a state, as it was signed if it was; see Remake.
+func (s *signedStates) snapshot(state *scheduler.State) ([]byte, error) {
+	if signed := s.by[state.Seq()]; len(signed) > 0 {
+		return Remake(state, signed)
+	}
+	return state.MarshalBinary()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/bus/bustest"
 	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/history"
 	"github.com/taskwall/taskwall/scheduler/pasttest"
 )
@@ -77,6 +78,49 @@ func TestACopyMakesTheSignedSnapshotsAgain(t *testing.T) {
 	}
 	if rep := prove(t, h); !rep.OK() {
 		t.Errorf("verify found %q", problems(rep))
+	}
+}
+
+// A state that a program signed before the form of snapshots changed is as good as
+// one signed now: it is made again as it was.
+func TestStatesSignedInTheFormBefore(t *testing.T) {
+	t.Parallel()
+	conn, states := saved(t)
+	s := scheduler.NewState()
+	if err := s.UnmarshalBinary(states[9]); err != nil {
+		t.Fatal(err)
+	}
+	old, err := s.MarshalForm("taskwall-state 3")
+	if err != nil || bytes.Equal(old, states[9]) {
+		t.Fatal("the forms are one", err)
+	}
+	log, err := eventlog.Open(bustest.Context(t), conn.JS, eventlog.Options{Epoch: 1, Key: pasttest.Key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(t, conn, log, 9, old)
+	dir := filepath.Join(t.TempDir(), "copy")
+	copyWithout(t, conn, dir)
+	if _, err := history.Index(t.Context(), dir, history.CopyOptions{Every: 9}); err != nil {
+		t.Fatal(err)
+	}
+	if got := kept(t, dir); !slices.Equal(got, []int{9}) {
+		t.Fatalf("snapshots after records %v", got)
+	}
+	h, err := history.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close() //nolint:errcheck // only read
+	h.Trust(pasttest.Trust)
+	if s, err := h.StateAt(t.Context(), 9); err != nil || !bytes.Equal(stateBytes(t, s), states[9]) || notUsed(h) != "" {
+		t.Errorf("%v; passed over %q", err, notUsed(h))
+	}
+	if _, data, err := h.Vouched(t.Context(), time.Now().AddDate(10, 0, 0)); err != nil || !bytes.Equal(data, old) {
+		t.Errorf("the vouched state is not the one that was signed, %v", err)
+	}
+	if rep := prove(t, h); !rep.OK() || rep.Log.States != 4 {
+		t.Errorf("verify compared %d states, found %q", rep.Log.States, problems(rep))
 	}
 }
 

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -28,7 +29,7 @@ func (h *History) Vouched(ctx context.Context, before time.Time) (*scheduler.Sta
 		return nil, nil, err
 	}
 	for _, seq := range slices.Backward(states.Records()) {
-		if seq > at || seq >= last || !slices.ContainsFunc(states.At(seq), ours) {
+		if seq > at || seq >= last || !slices.ContainsFunc(states.At(seq), readable) {
 			continue
 		}
 		s, err := h.StateAt(ctx, seq)
@@ -38,17 +39,37 @@ func (h *History) Vouched(ctx context.Context, before time.Time) (*scheduler.Sta
 		if s.Now().After(before) { // records lie nearly in the order of their times
 			continue
 		}
-		data, err := s.MarshalBinary()
-		if err != nil {
-			return nil, nil, fmt.Errorf("the state after record %d: %w", seq, err)
+		data, err := Remake(s, states.At(seq))
+		if err != nil && !errors.Is(err, eventlog.ErrAltered) && !errors.Is(err, scheduler.ErrForm) {
+			return nil, nil, err
 		}
-		if states.Check(seq, data) == nil {
+		if err == nil {
 			return s, data, nil
 		}
 	}
 	return nil, nil, nil
 }
 
-// ours tells whether a checkpoint says what this program's snapshot of a state
-// would be.
-func ours(c eventlog.Checkpoint) bool { return c.State.Form == scheduler.SnapshotForm }
+// readable tells whether a checkpoint is of a state in a form that this program
+// makes.
+func readable(c eventlog.Checkpoint) bool { return scheduler.MakesForm(c.State.Form) }
+
+// Remake is the snapshot of a state, as one of the checkpoints that vouch for the
+// state after its record was signed for it. The error is eventlog.ErrAltered when
+// it is another state, scheduler.ErrForm when all are in forms that can't be made.
+func Remake(s *scheduler.State, signed []eventlog.Checkpoint) ([]byte, error) {
+	err := scheduler.ErrForm
+	for _, c := range signed {
+		data, formErr := s.MarshalForm(c.State.Form)
+		switch {
+		case errors.Is(formErr, scheduler.ErrForm):
+		case formErr != nil:
+			return nil, fmt.Errorf("the state after record %d: %w", s.Seq(), formErr)
+		case eventlog.MarkState(s.Seq(), data) == *c.State:
+			return data, nil
+		default:
+			err = eventlog.ErrAltered
+		}
+	}
+	return nil, fmt.Errorf("the state after record %d: %w", s.Seq(), err)
+}

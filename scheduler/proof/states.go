@@ -7,6 +7,7 @@ import (
 
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/history"
 )
 
 // compareState compares the state with those that checkpoints vouch for after
@@ -18,29 +19,17 @@ func (v *Verification) compareState(at time.Time) error {
 	if len(signed) == 0 {
 		return nil
 	}
-	data, err := v.state.MarshalBinary()
-	if err != nil {
-		return fmt.Errorf("comparing the state after record %d with a checkpoint: %w", seq, err)
-	}
-	switch err := v.saved.Check(seq, data); {
+	switch _, err := history.Remake(v.state, signed); {
 	case err == nil:
 		v.rep.Log.States++
-	case errors.Is(err, eventlog.ErrAltered) && !sameForm(signed):
+	case errors.Is(err, scheduler.ErrForm):
 		v.rep.note(Finding{Kind: KindLog, Since: at, Until: at, First: seq, Last: seq,
 			What: fmt.Sprintf("the state here was signed in the form %q, this program's is %q: not compared", signed[0].State.Form, scheduler.SnapshotForm)})
-	default:
+	case errors.Is(err, eventlog.ErrAltered):
 		v.rep.note(Finding{Kind: KindLog, Problem: true, Since: at, First: seq, Last: seq,
 			What: "the state that the checkpoint of " + signed[0].Time.UTC().Format(time.RFC3339) + " vouches for is not the one that the log makes"})
+	default:
+		return fmt.Errorf("comparing a state with a checkpoint: %w", err)
 	}
 	return nil
-}
-
-// sameForm tells whether one of the states has the form of this program's.
-func sameForm(signed []eventlog.Checkpoint) bool {
-	for _, c := range signed {
-		if c.State.Form == scheduler.SnapshotForm {
-			return true
-		}
-	}
-	return false
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/pasttest"
 )
 
@@ -32,11 +33,28 @@ func TestSignedStatesAreComparedWithTheFold(t *testing.T) {
 		}
 		return b.String()
 	}
+	// before is a state as programs signed it that had the form before this one.
+	before := func(m *eventlog.StateMark) {
+		p := pasttest.Shop(t)
+		p.Snapshot()
+		s := scheduler.NewState()
+		if err := s.UnmarshalBinary(p.Snapshots[m.Seq]); err != nil {
+			t.Fatal(err)
+		}
+		data, err := s.MarshalForm("taskwall-state 3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		*m = eventlog.MarkState(m.Seq, data)
+	}
 	for name, c := range map[string]struct {
 		change func(*eventlog.StateMark)
 		ok     bool
 		want   string
 	}{
+		"in the form before": {before, true, "its states are those that checkpoints of trusted keys vouch for (1)"},
+		"another state in the form before": {func(m *eventlog.StateMark) { before(m); m.Hash[0]++ }, false,
+			"log true 10 the state that the checkpoint of 2026-03-01T"},
 		"as it was": {func(*eventlog.StateMark) {}, true, "its states are those that checkpoints of trusted keys vouch for (1)"},
 		"another state": {func(m *eventlog.StateMark) { m.Hash[0]++ }, false,
 			"log true 10 the state that the checkpoint of 2026-03-01T"},
