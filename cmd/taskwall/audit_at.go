@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -44,7 +45,9 @@ filters.` + timeHelp,
 				return err
 			}
 			v := s.View()
+			near := ""
 			if filtered {
+				near = meantBy(cmd, &v)
 				narrow(&v, keep)
 			}
 			if asJSON {
@@ -54,7 +57,11 @@ filters.` + timeHelp,
 				}{at, v})
 			} else {
 				at.print(cmd)
-				err = printView(cmd, v, filtered)
+				if filtered && len(v.Endpoints) == 0 {
+					_, err = fmt.Fprintf(cmd.OutOrStdout(), "No task matches%s\n", cmp.Or(near, "."))
+				} else {
+					err = printView(cmd, v, filtered)
+				}
 			}
 			if err == nil && filtered && len(v.Endpoints) == 0 {
 				return errNo
@@ -98,6 +105,25 @@ func taskFilter(cmd *cobra.Command) (keep func(*scheduler.EndpointView) bool, fi
 		return true
 	}
 	return keep, app != "" || host != "" || len(labels) > 0 || in.IsValid(), nil
+}
+
+// meantBy says which app or host may be meant by a filter that names none.
+func meantBy(cmd *cobra.Command, v *scheduler.View) string {
+	var apps, hosts []string
+	for _, e := range v.Endpoints {
+		apps = append(apps, e.App)
+	}
+	for _, h := range v.Hosts {
+		hosts = append(hosts, h.Name)
+	}
+	for _, flag := range []string{"app", "host"} {
+		known := map[string][]string{"app": apps, "host": hosts}[flag]
+		if name, _ := cmd.Flags().GetString(flag); name != "" && !slices.Contains(known, name) {
+			slices.Sort(known)
+			return meant(name, slices.Compact(known))
+		}
+	}
+	return ""
 }
 
 // narrow leaves the tasks to keep, with their hosts and postures.

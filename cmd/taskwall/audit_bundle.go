@@ -31,7 +31,10 @@ An answer depends on all that was before. With --trust the bundle begins with th
 last state before the period that a checkpoint of these keys vouches for, and holds
 the records from there on; --whole has it hold all records from the log's first on,
 as it does when no state is signed. With --short it holds those of the period alone,
-and begins with a state that no signature vouches for: no proof of what was so before.`,
+and begins with a state that no signature vouches for: no proof of what was so before.
+
+Exit status 1 when nobody had one of the names in the period: the bundle is written,
+but the name may be misspelt.`,
 		Example: `  taskwall audit export /shop/orders-db --from 2026-01-01 --to 2026-04-01 --out q1.tar.gz --trust checkpoint.pub
   taskwall audit export /shop/orders-db legacy-oracle --from "30d ago" --out month.tar.gz --short`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -89,9 +92,31 @@ func runExport(cmd *cobra.Command, args []string) error {
 		return errors.Join(err, os.Remove(next))
 	}
 	if asJSON {
-		return printJSON(cmd.OutOrStdout(), answer)
+		err = printJSON(cmd.OutOrStdout(), answer)
+	} else {
+		err = printExported(cmd.OutOrStdout(), file, len(args), answer)
 	}
-	return printExported(cmd.OutOrStdout(), file, answer)
+	if err != nil || len(answer.Never) == 0 {
+		return err
+	}
+	// The bundle proves that, too; but more often it is a slip of the pen.
+	seq, err := h.SeqAt(ctx, to)
+	if err != nil {
+		return err
+	}
+	state, err := h.StateAt(ctx, seq)
+	if err != nil {
+		return err
+	}
+	names := worldThen(state).Names()
+	for _, name := range answer.Never {
+		near := meant(name, names)
+		if strings.ContainsRune(name, '/') && name[0] != '/' { // a network
+			near = ": a network is one that policies name, tasks are named by their apps"
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "taskwall: warning: nobody had the name %s in the period%s\n", name, near)
+	}
+	return errNo
 }
 
 // startOfBundle is the snapshot to begin with, or nil of a whole bundle.
@@ -131,7 +156,7 @@ func startOfBundle(cmd *cobra.Command, h *history.History, q *bundle.Question) (
 	return nil, err
 }
 
-func printExported(w io.Writer, file string, a *bundle.Answer) error {
+func printExported(w io.Writer, file string, systems int, a *bundle.Answer) error {
 	rows := [][]string{{"FROM", "TO", "PORTS", "FOR"}}
 	for _, list := range [][]whatif.Reach{a.In, a.Out} {
 		for i := range list {
@@ -139,15 +164,15 @@ func printExported(w io.Writer, file string, a *bundle.Answer) error {
 			rows = append(rows, []string{f.From.String(), f.To.String(), f.Ports, f.Lasted.Round(time.Second).String()})
 		}
 	}
-	if len(rows) > 1 {
+	switch {
+	case len(rows) > 1:
 		if err := table(w, rows...); err != nil {
 			return err
 		}
-	} else {
+	case len(a.Never) < systems:
 		fmt.Fprintln(w, "Nobody could reach them, and they could reach nobody.")
-	}
-	for _, name := range a.Never {
-		fmt.Fprintf(w, "Nobody had the name %s in the period.\n", name)
+	default:
+		fmt.Fprintln(w, "Nobody had such a name in the period.")
 	}
 	_, err := fmt.Fprintf(w, "\nWritten to %s. To check it: taskwall audit check-bundle %s --trust checkpoint.pub\n", file, file)
 	return err

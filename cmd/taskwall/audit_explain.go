@@ -39,9 +39,10 @@ name of one of the receiver's ports. Exit status 1 when it was denied.` + timeHe
 			if err != nil {
 				return err
 			}
-			answer, err := worldThen(s).Explain(from, to, port, all)
+			w := worldThen(s)
+			answer, err := w.Explain(from, to, port, all)
 			if err != nil {
-				return err
+				return at.unknown(err, w, from, to)
 			}
 			if asJSON {
 				err = printJSON(cmd.OutOrStdout(), struct {

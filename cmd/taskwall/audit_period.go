@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -39,19 +40,35 @@ func period(cmd *cobra.Command, h *history.History) (from, to time.Time, err err
 	return from, to, nil
 }
 
-// wholePeriod is period with the log's own bounds for those not given.
+// wholePeriod is period with the log's own bounds for those not given, and for
+// those outside of it: of what was before and after nothing can be told.
 func wholePeriod(cmd *cobra.Command, h *history.History) (from, to time.Time, err error) {
 	if from, to, err = period(cmd, h); err != nil {
 		return from, to, err
 	}
 	b, err := h.Bounds(cmd.Context())
-	if from.IsZero() {
+	switch {
+	case err != nil:
+		return from, to, fmt.Errorf("finding the ends of the log: %w", err)
+	case b.Last == 0:
+		return from, to, errors.New("the log is empty")
+	case !to.IsZero() && to.Before(b.From), from.After(b.To):
+		return from, to, fmt.Errorf("nothing is known of that period: the log's entries that are kept were received from %s to %s", stamp(b.From), stamp(b.To))
+	}
+	warn := func(t time.Time, outside string, end time.Time, does string) {
+		if !t.IsZero() && !t.Equal(end) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "taskwall: warning: %s is %s, received %s: the period %s there\n", stamp(t), outside, stamp(end), does)
+		}
+	}
+	if !from.After(b.From) {
+		warn(from, "before the log's first entry that is kept", b.From, "begins")
 		from = b.From
 	}
-	if to.IsZero() {
-		to = b.To
+	if to.IsZero() || !to.Before(b.To) {
+		warn(to, "after the log's last entry", b.To, "ends")
+		to = b.To.Add(time.Nanosecond) // with what the last entry made
 	}
-	return from, to, err
+	return from, to, nil
 }
 
 // parseMoment reads a moment as a time. A place in the log is when its record

@@ -75,9 +75,10 @@ when nobody can reach anybody.` + timeHelp,
 			if err != nil {
 				return err
 			}
-			answer, err := askReach(worldThen(s), from, to)
+			w := worldThen(s)
+			answer, err := askReach(w, from, to)
 			if err != nil {
-				return err
+				return at.unknown(err, w, from, to)
 			}
 			answer.AsOf = at
 			if listed, _ := cmd.Flags().GetBool("tasks"); !listed {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/timeline"
 )
 
@@ -32,7 +33,9 @@ had an address (--address), a host (--host) or a policy resource (--policy):
   drift, cut, failed          what a host mended, cut, or could not do
 
 LOG is the place in the log, and r with a number that of a host's report.
---from and --to bound the time; without --from it begins with the log.` + timeHelp,
+--from and --to bound the time; without --from it begins with the log.
+
+Exit status 1 when nothing is told, and nobody of that name is there at the end.` + timeHelp,
 		Example: `  taskwall audit timeline --app /shop/web --from -1d
   taskwall audit timeline --address 10.8.3.17 --from "2026-03-14 14:00" --to "2026-03-14 15:00"
   taskwall audit timeline --host node-7 -o json
@@ -62,11 +65,15 @@ LOG is the place in the log, and r with a number that of a host's report.
 				return err
 			}
 			defer release()
-			story, err := q.tellStory(cmd, subject, from, to)
+			s, story, err := q.tellStory(cmd, subject, from, to)
 			if err != nil {
 				return err
 			}
-			return printStory(cmd, story, asJSON)
+			told, err := printStory(cmd, story, asJSON)
+			if err != nil || told {
+				return err
+			}
+			return nothingTold(cmd, s, &subject)
 		},
 	}
 	f := cmd.Flags()
@@ -103,8 +110,20 @@ func subjectOf(cmd *cobra.Command) (timeline.Subject, error) {
 	return s, nil
 }
 
-// tellStory tells the subject's story between two moments; "" is no limit.
-func (q *question) tellStory(cmd *cobra.Command, subject timeline.Subject, from, to string) (iter.Seq2[timeline.Event, error], error) {
+// nothingTold says why a story is empty, of a subject that must not be a slip of
+// the pen. The state is that at the story's end.
+func nothingTold(cmd *cobra.Command, s *scheduler.State, subject *timeline.Subject) error {
+	known, near := knows(s, subject)
+	if known {
+		_, err := fmt.Fprintln(cmd.ErrOrStderr(), "taskwall: nothing happened to it in that time")
+		return err
+	}
+	return refused{fmt.Errorf("the log has no trace of it in that time, and it is not there at the end, log entry %d%s", s.Seq(), near)}
+}
+
+// tellStory tells the subject's story between two moments; "" is no limit. The
+// state is folded along.
+func (q *question) tellStory(cmd *cobra.Command, subject timeline.Subject, from, to string) (*scheduler.State, iter.Seq2[timeline.Event, error], error) {
 	ctx := cmd.Context()
 	limit := func(text string) (t time.Time, err error) {
 		if text == "" {
@@ -125,35 +144,38 @@ func (q *question) tellStory(cmd *cobra.Command, subject timeline.Subject, from,
 	}
 	begin, err := limit(from)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	end, err := limit(to)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if !begin.IsZero() && !end.IsZero() && end.Before(begin) {
+		return nil, nil, usageError{fmt.Errorf("--from %s is after --to %s", from, to)}
 	}
 	var seq, reports uint64
 	if !begin.IsZero() {
 		if seq, err = q.SeqAt(ctx, begin.Add(-timeline.Disorder)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if reports, err = q.ReportsAt(ctx, begin); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	s, err := q.StateAt(ctx, max(seq, q.bounds.First-min(q.bounds.First, 1)))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return timeline.New(s, subject).Tell(q.Entries(ctx, s.Seq()+1), q.Reports(ctx, reports), begin, end), nil
+	return s, timeline.New(s, subject).Tell(q.Entries(ctx, s.Seq()+1), q.Reports(ctx, reports), begin, end), nil
 }
 
-func printStory(cmd *cobra.Command, story iter.Seq2[timeline.Event, error], asJSON bool) error {
+func printStory(cmd *cobra.Command, story iter.Seq2[timeline.Event, error], asJSON bool) (told bool, err error) {
 	out := cmd.OutOrStdout()
 	list := []timeline.Event{}
 	rows := [][]string{{"TIME", "LOG", "WHAT", "WHO", "HOW"}}
 	for e, err := range story {
 		if err != nil {
-			return err
+			return false, err
 		}
 		if asJSON {
 			list = append(list, e)
@@ -163,12 +185,11 @@ func printStory(cmd *cobra.Command, story iter.Seq2[timeline.Event, error], asJS
 	}
 	switch {
 	case asJSON:
-		return printJSON(out, list)
+		return len(list) > 0, printJSON(out, list)
 	case len(rows) == 1:
-		_, err := fmt.Fprintln(out, "Nothing happened to it that the log knows of.")
-		return err
+		return false, nil
 	}
-	return table(out, rows...)
+	return true, table(out, rows...)
 }
 
 func storyRow(e *timeline.Event) []string {

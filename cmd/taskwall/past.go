@@ -24,14 +24,16 @@ type asOf struct {
 	Warning string `json:"warning,omitempty"`
 }
 
-func (a asOf) String() string {
+func (a asOf) String() string { return "As of " + a.place() + "." }
+
+func (a asOf) place() string {
 	switch {
 	case a.Seq == 0:
-		return "As of before the log's first entry."
+		return "before the log's first entry"
 	case a.Last:
-		return fmt.Sprintf("As of log entry %d, received %s, the log's last.", a.Seq, stamp(a.Time))
+		return fmt.Sprintf("log entry %d, received %s, the log's last", a.Seq, stamp(a.Time))
 	}
-	return fmt.Sprintf("As of log entry %d, received %s.", a.Seq, stamp(a.Time))
+	return fmt.Sprintf("log entry %d, received %s", a.Seq, stamp(a.Time))
 }
 
 // stamp is a time as answers about the past write it.

@@ -97,8 +97,16 @@ func replayDiff(cmd *cobra.Command, args []string, text string) error {
 		return usageError{fmt.Errorf("--replay: %w", err)}
 	}
 	from := m.Time
+	if m.Log {
+		if from, err = parseMoment(cmd.Context(), "--replay", text, h); err != nil {
+			return err
+		}
+	}
 	if from.Before(b.From) {
 		from = b.From
+	}
+	if !from.Before(to) {
+		return usageError{fmt.Errorf("--replay %s: nothing is known from %s on, the log ends %s", text, stamp(from), stamp(to))}
 	}
 	return whatIf(cmd, h, args[0], from, to)
 }

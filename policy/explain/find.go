@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/resource"
 )
@@ -56,6 +57,18 @@ func (w *World) Find(name string) (Found, error) {
 		return w.within(nets), nil
 	}
 	return Found{}, err
+}
+
+// Names are the apps and the network sets that Find finds, in order.
+func (w *World) Names() []string {
+	names := events.SortedKeys(w.apps)
+	for _, r := range w.Resolver.Resources() {
+		if r.Kind == resource.KindNetworkSet || r.Kind == resource.KindGlobalNetworkSet {
+			names = append(names, r.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.DeleteFunc(slices.Compact(names), func(n string) bool { return n == "" })
 }
 
 func (w *World) those(name string, is func(*policy.Endpoint) bool) (Found, error) {

@@ -113,9 +113,9 @@ func ParsePath(text string) Path {
 // Under returns a longer path; p itself is not changed.
 func (p Path) Under(steps ...any) Path { return append(slices.Clip(p), steps...) }
 
-// nearest returns the word of the list that a misspelt word most likely meant,
+// Nearest returns the word of the list that a misspelt word most likely meant,
 // or "".
-func nearest(word string, list []string) string {
+func Nearest(word string, list []string) string {
 	best, distance := "", len(word)/3+2
 	for _, w := range list {
 		if strings.EqualFold(w, word) {
@@ -155,7 +155,7 @@ func edits(a, b string) int {
 
 // DidYouMean suggests the nearest word of a list, or the whole list.
 func DidYouMean(word string, list []string) string {
-	if n := nearest(word, list); n != "" {
+	if n := Nearest(word, list); n != "" {
 		return "write " + n
 	}
 	return "write one of " + strings.Join(list, ", ")

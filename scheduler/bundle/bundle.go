@@ -18,6 +18,7 @@ import (
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/timeline"
 	"github.com/taskwall/taskwall/scheduler/whatif"
 )
 
@@ -58,6 +59,8 @@ type Answer struct {
 	// Rules are the policies that the flows name, as last in force up to the
 	// period's end, with who answers for them.
 	Rules []Rule `json:"rules"`
+
+	known time.Time // when the last of all records was received
 }
 
 // PolicyChange is a reviewed change, with its record.
@@ -101,7 +104,14 @@ type answerer struct {
 // checks them, too.
 func answer(ctx context.Context, q *Question, start *scheduler.State, entries iter.Seq2[events.Entry, error]) (*Answer, error) {
 	a := &answerer{q: q, before: start, last: map[string]Rule{}, seq: start.Seq()}
-	next, stop := iter.Pull2(entries)
+	known := start.Now()
+	next, stop := iter.Pull2(func(yield func(events.Entry, error) bool) {
+		for e, err := range entries {
+			if known = later(known, e.Event.Received); !yield(e, err) {
+				return
+			}
+		}
+	})
 	defer stop()
 	e, err, more := next()
 	for ; more && err == nil && !e.Event.Received.After(q.From); e, err, more = next() {
@@ -137,7 +147,7 @@ func answer(ctx context.Context, q *Question, start *scheduler.State, entries it
 			return nil, err
 		}
 	}
-	out := &Answer{Reached: *reached, Records: a.seq, Policies: a.policy, Standing: a.stand, Rules: []Rule{}}
+	out := &Answer{Reached: *reached, Records: a.seq, Policies: a.policy, Standing: a.stand, Rules: []Rule{}, known: known}
 	if out.Policies == nil {
 		out.Policies = []PolicyChange{}
 	}
@@ -187,7 +197,8 @@ func (a *answerer) rules(s *scheduler.State) {
 }
 
 // Write makes a bundle of a question, of which Systems, From, To, Made and Vouched
-// are given, and returns the answer. The state is the snapshot from which it
+// are given, and returns the answer; where the log ends before To, so does the
+// period, right after the last record. The state is the snapshot from which it
 // begins, all of which happened before From, and nil of a whole bundle. What the
 // bundle is made of goes to a temporary file first, so that records need not be
 // in memory.
@@ -272,7 +283,7 @@ func (q *Question) begins(state *scheduler.State) error {
 // for the state that is begun from must be among them, since it is the chain from
 // there on that tells of which log it is.
 func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.Checkpoint, snapshot []byte) error {
-	last, final := q.Start, q.Start
+	last, known := q.Start, q.From
 	for r, err := range src.Records(ctx, q.First) {
 		if err != nil {
 			return err
@@ -281,20 +292,37 @@ func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.C
 		if err != nil {
 			return err
 		}
-		if final = r.Seq; !e.Event.Received.After(q.To) {
+		at := e.Event.Received
+		if known = later(known, at); !at.After(q.To) {
 			last = r.Seq
 		}
+		if at.After(q.To.Add(timeline.Disorder)) {
+			break // what comes is not of the period
+		}
+	}
+	if end := known.Add(time.Nanosecond).UTC(); end.Before(q.To) {
+		q.To = end // with what the last record made; what may come later is not proven
+	}
+	if !q.From.Before(q.To) {
+		return fmt.Errorf("the log ends at %s, before the period begins", known.Format(time.RFC3339))
+	}
+	is := func(seq uint64) bool { // whether the log has that record
+		for r, err := range src.Records(ctx, seq) {
+			return err == nil && r.Seq == seq
+		}
+		return false
 	}
 	if q.Vouched {
-		if final == q.Start {
+		if !is(q.First) {
 			return fmt.Errorf("no record comes after the state after record %d", q.Start)
 		}
 		vouching, mark := map[string]uint64{}, eventlog.MarkState(q.Start, snapshot) // by key, the first
 		for _, c := range checkpoints {
-			if first := vouching[c.Key]; c.State != nil && *c.State == mark && c.Seq <= final && (first == 0 || c.Seq < first) {
+			if first := vouching[c.Key]; c.State != nil && *c.State == mark && (first == 0 || c.Seq < first) {
 				vouching[c.Key] = c.Seq
 			}
 		}
+		maps.DeleteFunc(vouching, func(_ string, seq uint64) bool { return !is(seq) })
 		if len(vouching) == 0 {
 			return fmt.Errorf("the state after record %d: %w", q.Start, eventlog.ErrUnsigned)
 		}
@@ -303,12 +331,21 @@ func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.C
 	q.Last = last
 	best := uint64(0)
 	for _, c := range checkpoints {
-		if c.Seq >= last && c.Seq <= final && (best == 0 || c.Seq < best) {
+		if c.Seq >= last && (best == 0 || c.Seq < best) {
 			best = c.Seq
 		}
 	}
-	q.Last = max(q.Last, best)
+	if is(best) {
+		q.Last = max(q.Last, best)
+	}
 	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func entriesOf(records iter.Seq2[*eventlog.Record, error]) iter.Seq2[events.Entry, error] {

@@ -4,9 +4,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -15,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/pasttest"
 )
 
@@ -169,6 +174,8 @@ func TestTamperedBundlesAreRefusedWithThePlace(t *testing.T) {
 		"an altered report":           {replace(reportFile, "marathon:web", "marathon:wxb"), "report.html: line "},
 		"another question":            {replace(questionFile, "marathon:db", "marathon:web"), "answer.json: line "},
 		"a question of another time":  {replace(questionFile, "2026-03-01T12:00:00Z", "2026-03-01T12:30:00Z"), "answer.json: line "},
+		"a question within another":   {replace(questionFile, `"systems": [`, `"Systems": ["marathon:web"],`+"\n"+`  "systems": [`), "question.json: line 4 is not as it is written"},
+		"a longer period":             {longer, "log.jsonl: its records end at 2026-03-01T14:00:09Z, before the period does"},
 		"a line that is none":         {lines(func(l []string) []string { l[5] = "{\n"; return l }), "log.jsonl: line 6"},
 		"a file that does not belong": {func(f map[string][]byte) { f["more"] = []byte("x") }, `"more" is in the bundle`},
 	} {
@@ -182,6 +189,29 @@ func TestTamperedBundlesAreRefusedWithThePlace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// longer claims a month more than the records tell of, and changes all that
+// follows from that.
+func longer(files map[string][]byte) {
+	var q Question
+	if err := json.Unmarshal(files[questionFile], &q); err != nil {
+		panic(err)
+	}
+	q.To = q.To.AddDate(0, 1, 0)
+	x, err := eventlog.ImportReader(bytes.NewReader(files[logFile]))
+	if err != nil {
+		panic(err)
+	}
+	a, err := answer(context.Background(), &q, scheduler.NewState(), entriesOf(x.Records()))
+	if err != nil {
+		panic(err)
+	}
+	page, err := HTML(&q, a)
+	if err != nil {
+		panic(err)
+	}
+	files[questionFile], files[answerFile], files[reportFile] = encode(&q), encode(a), page
 }
 
 func TestABundleOfAForeignKeyIsRefused(t *testing.T) {
@@ -203,10 +233,15 @@ func TestWhatIsNoBundleIsAnError(t *testing.T) {
 	whole := write(t, p, question(p), nil)
 	for name, data := range map[string][]byte{
 		"nothing": nil, "text": []byte("text"), "cut": whole[:len(whole)/2],
-		"without a question": repack(t, whole, func(f map[string][]byte) { delete(f, questionFile) }),
-		"of a later version": repack(t, whole, replace(questionFile, `"version": 2`, `"version": 3`)),
+		"without a question":    repack(t, whole, func(f map[string][]byte) { delete(f, questionFile) }),
+		"of a later version":    repack(t, whole, replace(questionFile, `"version": 2`, `"version": 3`)),
+		"of an earlier version": repack(t, whole, replace(questionFile, `"version": 2`, `"version": 1`)),
 	} {
-		if _, err := Check(t.Context(), bytes.NewReader(data), pasttest.Trust); !errors.Is(err, ErrNotBundle) {
+		_, err := Check(t.Context(), bytes.NewReader(data), pasttest.Trust)
+		if strings.HasSuffix(name, " version") && !strings.Contains(fmt.Sprint(err), "check it with the program that made it, "+name[len("of "):len(name)-len(" version")]+" one") {
+			t.Errorf("%s: %v does not say what to do", name, err)
+		}
+		if !errors.Is(err, ErrNotBundle) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

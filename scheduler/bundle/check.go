@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/eventlog"
@@ -111,8 +112,15 @@ func (c *checker) check(ctx context.Context, trust []ed25519.PublicKey) error {
 		return err
 	}
 	q := &c.out.Question
-	if err := json.Unmarshal(data, q); err != nil || q.Taskwall != name || q.Version != version {
-		return fmt.Errorf("%w: %s is of another kind or version (%w)", ErrNotBundle, questionFile, errors.Join(err, errVersion))
+	if err := json.Unmarshal(data, q); err != nil || q.Taskwall != name {
+		return fmt.Errorf("%w: %s is of another kind (%v)", ErrNotBundle, questionFile, err)
+	}
+	if q.Version != version {
+		return &VersionError{q.Version}
+	}
+	// Whoever reads it otherwise must not find another question in it.
+	if at, same := differ(data, encode(q)); !same {
+		c.problem("question.json: line %d is not as it is written", at)
 	}
 	if q.First != q.Start+1 || q.Last < q.Start || !q.From.Before(q.To) || q.Vouched && (q.Start == 0 || q.Last == q.Start) {
 		c.problem("question.json: it contradicts itself: start %d, records %d to %d", q.Start, q.First, q.Last)
@@ -136,10 +144,25 @@ func (c *checker) check(ctx context.Context, trust []ed25519.PublicKey) error {
 	if err != nil || a == nil {
 		return err
 	}
+	if a.known.Add(time.Nanosecond).Before(q.To) {
+		c.problem("log.jsonl: its records end at %s, before the period does: what was then is not proven", a.known.UTC().Format(time.RFC3339Nano))
+	}
 	return c.compare(q, a)
 }
 
-var errVersion = fmt.Errorf("this program reads version %d", version)
+// VersionError is of a bundle in a form of another version of this program.
+type VersionError struct{ Version int }
+
+func (e *VersionError) Error() string {
+	age := "an earlier"
+	if e.Version > version {
+		age = "a later"
+	}
+	return fmt.Sprintf("the bundle has version %d, and this program checks version %d: check it with the program that made it, %s one, or have it made again", e.Version, version, age)
+}
+
+// Is has it be an ErrNotBundle, too.
+func (e *VersionError) Is(err error) bool { return err == ErrNotBundle }
 
 // state reads the state to begin from.
 func (c *checker) state(s *scheduler.State, seq uint64) (snapshot []byte, err error) {
