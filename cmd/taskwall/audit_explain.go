@@ -17,7 +17,8 @@ tier, policy and rule decided, in which file and line it is written, as which
 commit, by whom and since when it was in force.
 
 What --from and --to name: ` + explain.FindHelp + `.
-Of several tasks it is the first. The port is a number (TCP), 53/udp, icmp, or the
+Of several tasks it is the first pair, and told is how many of the others have
+another verdict. The port is a number (TCP), 53/udp, icmp, or the
 name of one of the receiver's ports. Exit status 1 when it was denied.` + timeHelp,
 		Example: `  taskwall audit explain --from /shop/web --to /shop/payments --port 8443 --at "2026-03-14 14:03"
   taskwall audit explain --from 10.8.3.17 --to label:pci=true --port 5432 --at -30d --all`,

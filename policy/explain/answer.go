@@ -19,7 +19,25 @@ type Answer struct {
 	Allowed bool   `json:"allowed"`
 	Egress  *End   `json:"egress,omitempty"`  // at the sender; absent when it is no endpoint
 	Ingress *End   `json:"ingress,omitempty"` // at the receiver
+	// Pairs is set when the names stand for several endpoints, of which this is the
+	// first pair.
+	Pairs *Pairs `json:"pairs,omitempty"`
 }
+
+// Pairs are all pairs of endpoints that two names stand for. What one says to
+// itself is not judged.
+type Pairs struct {
+	Count int `json:"count"`
+	// Judged is whether Otherwise was counted: not of more than maxPairs.
+	Judged bool `json:"judged"`
+	// Otherwise is for how many the verdict is another one; From and To are the
+	// first such.
+	Otherwise int   `json:"otherwise"`
+	From      *Name `json:"from,omitempty"`
+	To        *Name `json:"to,omitempty"`
+}
+
+const maxPairs = 10_000
 
 // Name is a party as people know it.
 type Name struct {
@@ -59,19 +77,46 @@ type Rule struct {
 // Explain answers what happens when from asks for a port of to. All asks for
 // every rule that was tried.
 func (w *World) Explain(from, to, port string, all bool) (*Answer, error) {
-	source, err := w.Party(from)
+	sources, err := w.parties(from)
 	if err != nil {
 		return nil, fmt.Errorf("from: %w", err)
 	}
-	target, err := w.Party(to)
+	targets, err := w.parties(to)
 	if err != nil {
 		return nil, fmt.Errorf("to: %w", err)
 	}
-	p, err := w.ParsePort(port, target)
+	p, err := w.ParsePort(port, targets[0])
 	if err != nil {
 		return nil, err
 	}
-	return w.Answer(source, target, p, all), nil
+	a := w.Answer(sources[0], targets[0], p, all)
+	a.Pairs = w.pairs(sources, targets, p, a.Allowed)
+	return a, nil
+}
+
+// pairs judges the other pairs, if there are any: tasks of one app can have other
+// labels while it is deployed, and run where other rules apply.
+func (w *World) pairs(sources, targets []policy.Party, port Port, allowed bool) *Pairs {
+	count := len(sources) * len(targets)
+	if count == 1 {
+		return nil
+	}
+	p := &Pairs{Count: count, Judged: count <= maxPairs}
+	if !p.Judged {
+		return p
+	}
+	for _, from := range sources {
+		for _, to := range targets {
+			if from == to || w.Resolver.Verdict(port.Packet(from, to)).Allowed == allowed {
+				continue
+			}
+			if p.Otherwise++; p.Otherwise == 1 {
+				a, b := w.Name(from), w.Name(to)
+				p.From, p.To = &a, &b
+			}
+		}
+	}
+	return p
 }
 
 // Answer is Explain for parties that were found before.
@@ -207,6 +252,18 @@ func (a *Answer) WriteText(out io.Writer) error {
 	a.Ingress.write(&b, "ingress", a.To)
 	if a.Egress == nil && a.Ingress == nil {
 		b.WriteString("Neither is an endpoint: nothing here decides.\n")
+	}
+	if p := a.Pairs; p != nil {
+		fmt.Fprintf(&b, "That is the first of %d pairs of tasks. ", p.Count)
+		switch {
+		case !p.Judged:
+			b.WriteString("The others were not judged: they are too many.\n")
+		case p.Otherwise == 0:
+			b.WriteString("The others have the same verdict.\n")
+		default:
+			other := map[bool]string{true: "DENIED", false: "ALLOWED"}[a.Allowed]
+			fmt.Fprintf(&b, "OF THE OTHERS %d ARE %s, the first of them %s -> %s.\n", p.Otherwise, other, p.From, p.To)
+		}
 	}
 	_, err := io.WriteString(out, b.String())
 	return err

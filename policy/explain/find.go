@@ -126,16 +126,29 @@ func (w *World) netsOf(name string) []netip.Prefix {
 // Party is the first of what Find finds: an endpoint if there is one, else an
 // address.
 func (w *World) Party(name string) (policy.Party, error) {
+	all, err := w.parties(name)
+	if err != nil {
+		return policy.Party{}, err
+	}
+	return all[0], nil
+}
+
+// parties are all endpoints that Find finds, or else the first address.
+func (w *World) parties(name string) ([]policy.Party, error) {
 	f, err := w.Find(name)
+	var all []policy.Party
+	for i := range f.Endpoints {
+		all = append(all, policy.Party{Endpoint: f.Endpoints[i].ID, Address: f.Endpoints[i].Address})
+	}
 	switch {
 	case err != nil:
-		return policy.Party{}, err
-	case len(f.Endpoints) > 0:
-		return policy.Party{Endpoint: f.Endpoints[0].ID, Address: f.Endpoints[0].Address}, nil
+		return nil, err
+	case len(all) > 0:
+		return all, nil
 	case len(f.Nets) > 0:
-		return policy.Party{Address: f.Nets[0].Addr()}, nil
+		return []policy.Party{{Address: f.Nets[0].Addr()}}, nil
 	}
-	return policy.Party{}, fmt.Errorf("%q: %w: the network set is empty", name, ErrNobody)
+	return nil, fmt.Errorf("%q: %w: the network set is empty", name, ErrNobody)
 }
 
 // FindPort is Find for a name that a port may follow, as in "/shop/db:5432" or

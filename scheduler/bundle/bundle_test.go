@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"regexp"
 	"slices"
@@ -311,5 +312,43 @@ func TestTheReportIsAsReviewed(t *testing.T) {
 	}
 	if line, same := differ(got, want); !same {
 		t.Errorf("the report differs from %s in line %d; go test -update writes it anew", golden, line)
+	}
+}
+
+// brokenAfter is a past that cannot be read after a record.
+type brokenAfter struct {
+	*pasttest.Past
+	seq uint64
+}
+
+func (b brokenAfter) Records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error] {
+	return func(yield func(*eventlog.Record, error) bool) {
+		for r, err := range b.Past.Records(ctx, from) {
+			if r != nil && r.Seq > b.seq {
+				yield(nil, errors.New("read too far"))
+				return
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// What comes long after the period is not read.
+func TestTheLogIsReadToThePeriodsEnd(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	q := question(p)
+	for range 5 {
+		p.Now = p.Now.Add(time.Hour)
+		p.Task("web.9", "web", "h2", "TASK_RUNNING", map[string]string{"app": p.Now.String()})
+	}
+	var out bytes.Buffer
+	if _, err := Write(t.Context(), &out, brokenAfter{p, 11}, q, nil); err != nil {
+		t.Fatal(err)
+	}
+	if c := check(t, out.Bytes(), pasttest.Trust); !c.OK() || c.Question.Last != 10 {
+		t.Errorf("checked: %+v", c)
 	}
 }
