@@ -58,9 +58,9 @@ published is not what the log says.`,
 					}
 				}
 			}
-			result, err := scheduler.Replay(past.Entries(ctx, 1), items, func(n int) {
-				fmt.Fprintf(cmd.ErrOrStderr(), "\r%d events folded", n)
-			})
+			shown := &progress{w: cmd.ErrOrStderr()}
+			result, err := scheduler.Replay(past.Entries(ctx, 1), items, func(n int) { shown.say("%d events folded", n) })
+			shown.end()
 			if err != nil {
 				return err
 			}

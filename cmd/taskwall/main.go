@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"regexp"
@@ -51,9 +52,14 @@ func run(ctx context.Context, args []string) int {
 	root := newRoot()
 	args = spokenTimes(args)
 	root.SetArgs(args)
+	out := &answer{w: os.Stdout}
+	root.SetOut(out)
 	err := known(root, args)
 	if err == nil {
 		err = root.ExecuteContext(ctx)
+	}
+	if out.err != nil && (err == nil || errors.Is(err, errNo)) {
+		err = out.err
 	}
 	var usage usageError
 	switch {
@@ -72,6 +78,21 @@ func run(ctx context.Context, args []string) int {
 	}
 	complain(root, err)
 	return exitFailure
+}
+
+// answer is the standard output. A command whose answer could not be written did
+// not give it, whether or not it looked.
+type answer struct {
+	w   io.Writer
+	err error // of the first write that failed
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	n, err := a.w.Write(p)
+	if err != nil && a.err == nil {
+		a.err = fmt.Errorf("writing the answer: %w", err)
+	}
+	return n, err
 }
 
 // known says that args name a command.
