@@ -88,10 +88,6 @@ func endpointElement(e *Endpoint) sum {
 	return written('e', appendEndpoint(room[:0], e))
 }
 
-func programElement(p *Program) sum {
-	return written('p', appendProgram(make([]byte, 0, 1024), p)) // most fit
-}
-
 func routeElement(r *Route) sum {
 	var room [256]byte
 	return written('r', appendRoute(room[:0], r))
