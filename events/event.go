@@ -33,6 +33,11 @@ const (
 	BGPSession    Kind = "bgp.session"    // body: Session
 	BGPRefused    Kind = "bgp.refused"    // body: RouteRefusal
 	HostDrain     Kind = "host.drain"     // body: Drain
+
+	// Foreign is what the log's stream holds and no controller wrote, such as an
+	// operator's message by mistake: it has no body, says nothing, and is never
+	// appended.
+	Foreign Kind = "foreign"
 )
 
 // Event is one entry's content in the log: something that happened. Exactly

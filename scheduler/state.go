@@ -101,7 +101,7 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 		return nil
 	}
 	s.seq = e.Seq
-	if s.repeated(e.Event) {
+	if e.Event.Kind == events.Foreign || s.repeated(e.Event) {
 		return nil
 	}
 	if e.Event.Received.After(s.now) {

@@ -130,8 +130,8 @@ func (l *Log) messages(batch []pending) ([]*nats.Msg, Hash, error) {
 }
 
 // catchUp reads what was stored after the last record that we know: our own,
-// when an acknowledgement was lost, or that of an earlier writer. Anything
-// else fences us.
+// when an acknowledgement was lost, that of an earlier writer, or a foreign
+// message. Anything else fences us.
 func (l *Log) catchUp(ctx context.Context) error {
 	end, err := l.Last(ctx)
 	if err != nil {
@@ -143,6 +143,10 @@ func (l *Log) catchUp(ctx context.Context) error {
 	for r, err := range l.records(ctx, l.last+1, end) {
 		if err != nil {
 			return err
+		}
+		if r.Foreign() {
+			l.last, l.hash = r.Seq, *r.Link(&l.hash)
+			continue
 		}
 		if r.Epoch > l.o.Epoch || r.Epoch == l.o.Epoch && r.Writer != l.writer {
 			l.fenced = fmt.Errorf("%w: record %d is of epoch %d, this writer has %d", ErrFenced, r.Seq, r.Epoch, l.o.Epoch)

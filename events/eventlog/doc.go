@@ -11,6 +11,9 @@
 //	taskwall-record-1\n<seq>\n<hash of predecessor, hex>\n<epoch>\n<writer>\n<event JSON>
 //
 // so a record that is removed, altered or moved breaks the chain where it was.
+// A message that no controller wrote (none of the chain's headers) is a foreign
+// record: it says nothing, and is in the chain with epoch 0, an empty writer and
+// its bytes in place of an event.
 // Signed checkpoints bind the chain to a key that the message bus does not
 // have: who rewrites the whole log still cannot sign it.
 //

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -20,7 +21,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add(zero, "1", "s2", []byte{0x05, 0x10, 'h', 'e', 'l', 'l', 'o'})
 	f.Add("", "-1", "zip", []byte(nil))
 	f.Fuzz(func(t *testing.T, prev, epoch, encoding string, data []byte) {
-		r, err := recordOf(1, nats.Header{prevHeader: {prev}, bus.EpochHeader: {epoch}, "Taskwall-Encoding": {encoding}}, data)
+		r, err := recordOf(1, time.Time{}, nats.Header{prevHeader: {prev}, writerHeader: {"w"}, bus.EpochHeader: {epoch}, "Taskwall-Encoding": {encoding}}, data)
 		if err != nil {
 			return
 		}

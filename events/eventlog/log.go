@@ -116,30 +116,46 @@ func (l *Log) findEnd(ctx context.Context) (jetstream.StreamState, error) {
 		looking.Go(func() error { return seen.findSigned(ctx, l) })
 		looking.Go(func() error { return seen.findSaved(ctx, l) })
 	}
-	state, last, err := l.findLast(ctx)
+	end, err := l.findLast(ctx)
+	l.last, l.hash = end.state.LastSeq, end.hash
 	if err = errors.Join(err, looking.Wait()); err != nil || l.o.Epoch == 0 {
-		return state, err
+		return end.state, err
 	}
-	return state, l.checkWriter(ctx, last, &seen)
+	return end.state, l.checkWriter(ctx, end.epoch, &seen)
 }
 
-// findLast reads the last record; nil if none is kept.
-func (l *Log) findLast(ctx context.Context) (jetstream.StreamState, *Record, error) {
-	state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
-	if err != nil {
-		return state, nil, err
+// end is where the log ends.
+type end struct {
+	state jetstream.StreamState
+	hash  Hash   // of the last record; zeros if none is kept
+	epoch uint64 // of the last that a controller wrote; 0 if none is kept
+}
+
+// findLast reads the last record, and when that is a foreign message those
+// before it up to the last that a controller wrote.
+func (l *Log) findLast(ctx context.Context) (e end, err error) {
+	if e.state, err = bus.StreamState(ctx, l.js, bus.EventsStream); err != nil || e.state.Msgs == 0 {
+		return e, err
 	}
-	l.last = state.LastSeq
-	var last *Record
-	if state.Msgs > 0 {
-		for r, err := range l.records(ctx, state.LastSeq, state.LastSeq) {
+	first, last := e.state.FirstSeq, e.state.LastSeq
+	for back := uint64(0); ; back = 2*back + 1 {
+		from := last - min(back, last-first)
+		var link *Hash
+		for r, err := range l.records(ctx, from, last) {
 			if err != nil {
-				return state, nil, err
+				return e, err
 			}
-			l.last, l.hash, last = r.Seq, r.Hash(), r
+			if link = r.Link(link); !r.Foreign() {
+				e.epoch = r.Epoch
+			}
+		}
+		if link != nil {
+			e.hash = *link
+		}
+		if link != nil || from == first {
+			return e, nil
 		}
 	}
-	return state, last, nil
 }
 
 // Last is the sequence of the last record, 0 of an empty log.
@@ -150,17 +166,11 @@ func (l *Log) Last(ctx context.Context) (uint64, error) {
 
 // LastEpoch is the epoch of the last record, 0 of an empty log.
 func (l *Log) LastEpoch(ctx context.Context) (uint64, error) {
-	state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
-	if err != nil || state.Msgs == 0 {
-		return 0, err
+	end, err := l.findLast(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reading the last record: %w", err)
 	}
-	for r, err := range l.records(ctx, state.LastSeq, state.LastSeq) {
-		if err != nil {
-			return 0, fmt.Errorf("reading the last record: %w", err)
-		}
-		return r.Epoch, nil
-	}
-	return 0, nil
+	return end.epoch, nil
 }
 
 // recentIDs remembers the ids of the latest records, at least idsKept and at

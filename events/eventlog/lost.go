@@ -53,9 +53,9 @@ func (t *traces) findSaved(ctx context.Context, l *Log) (err error) {
 // checkWriter refuses a writer whose epoch is not the latest, and one of a log
 // that has lost its end. What Options.AcceptLost gives up is no loss; then the
 // snapshots of what is lost go, too.
-func (l *Log) checkWriter(ctx context.Context, last *Record, seen *traces) error {
-	if last != nil && last.Epoch > l.o.Epoch {
-		return fmt.Errorf("%w: record %d is of epoch %d, this writer has %d", ErrFenced, last.Seq, last.Epoch, l.o.Epoch)
+func (l *Log) checkWriter(ctx context.Context, epoch uint64, seen *traces) error {
+	if epoch > l.o.Epoch {
+		return fmt.Errorf("%w: the last record is of epoch %d, this writer has %d", ErrFenced, epoch, l.o.Epoch)
 	}
 	signed, seqs := seen.signed, seen.saved
 	var saved uint64

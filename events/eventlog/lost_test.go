@@ -126,7 +126,7 @@ func TestFollowNoticesThatTheLogWasReplaced(t *testing.T) {
 			f.until(t, 1, 10)
 			rs := stolen(t, l)[:6]
 			for len(rs) < grown {
-				rs = append(rs, &Record{Seq: uint64(len(rs) + 1), Epoch: 2, Data: rs[0].Data})
+				rs = append(rs, &Record{Seq: uint64(len(rs) + 1), Epoch: 2, Writer: "w", Data: rs[0].Data})
 			}
 			relink(rs)
 			rewrite(t, l, rs)

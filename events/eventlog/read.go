@@ -77,7 +77,7 @@ func (l *Log) records(ctx context.Context, from, to uint64) iter.Seq2[*Record, e
 				err = inOrder(msg.Sequence, next, from)
 			}
 			if err == nil {
-				r, err = recordOf(msg.Sequence, msg.Header, msg.Data)
+				r, err = recordOf(msg.Sequence, msg.Time, msg.Header, msg.Data)
 			}
 			if err != nil {
 				yield(nil, err)
@@ -180,9 +180,9 @@ func (l *Log) tail(ctx context.Context, t *tail, fn func(events.Entry) error) er
 		if err := inOrder(seq, t.next, t.from); err != nil {
 			return finalError{fmt.Errorf("following the event log: %w", err)}
 		}
-		r, err := recordOf(seq, msg.Headers(), msg.Data())
+		r, err := recordOf(seq, meta.Timestamp, msg.Headers(), msg.Data())
 		var e events.Entry
-		if err == nil && t.link != nil && r.Prev != *t.link {
+		if err == nil && t.link != nil && !r.Foreign() && r.Prev != *t.link {
 			err = fmt.Errorf("record %d: %w: it does not follow the record that was before it: the log was replaced or altered", seq, ErrInvalid)
 		}
 		if err == nil {
@@ -194,8 +194,7 @@ func (l *Log) tail(ctx context.Context, t *tail, fn func(events.Entry) error) er
 		if err := fn(e); err != nil {
 			return finalError{err}
 		}
-		hash := r.Hash()
-		t.next, t.link = seq+1, &hash
+		t.next, t.link = seq+1, r.Link(t.link)
 		if t.lost {
 			l.log.Info("at the event log again", "seq", seq)
 			t.lost = false

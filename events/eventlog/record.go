@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -35,19 +36,51 @@ const (
 	writerHeader = "Taskwall-Writer"
 )
 
-// Record is an event as it lies in the log.
+// Record is an event as it lies in the log, or a foreign message: one that
+// somebody else published there. Nothing follows from that one, but it has its
+// place in the log and in the chain.
 type Record struct {
 	Seq    uint64
-	Prev   Hash   // of the record before
+	Prev   Hash   // of the record before; of a foreign message its readers set it (Link)
 	Epoch  uint64 // of the writer (package lease)
-	Writer string
+	Writer string // among those of the same epoch; empty: the message is foreign
 	Data   []byte // the event in JSON, exactly as it was appended
 	// Err is why a stored record can't be read: then only Seq is known.
 	Err error
 
+	stored   time.Time    // of a foreign message, by the server; zero of copies
 	entry    events.Entry // of Data, once it was asked for
 	entryErr error        // why Data holds none
 	read     bool         // it was asked for
+}
+
+// ForeignRecord is a foreign message that the server stored at a time.
+func ForeignRecord(seq uint64, stored time.Time, data []byte) *Record {
+	return &Record{Seq: seq, Data: data, stored: stored.UTC()}
+}
+
+// Foreign tells whether no controller wrote the record.
+func (r *Record) Foreign() bool { return r.Writer == "" && r.Err == nil }
+
+// Link is the hash to which the next record must be linked. before is the same
+// of the record before this one, nil if that is not known; then it is nil of a
+// foreign message, too, which says by itself what it follows only as the first.
+func (r *Record) Link(before *Hash) *Hash {
+	if r.Err != nil {
+		return nil
+	}
+	if r.Foreign() {
+		switch {
+		case r.Seq == 1:
+			r.Prev = Hash{}
+		case before == nil:
+			return nil
+		default:
+			r.Prev = *before
+		}
+	}
+	link := r.Hash()
+	return &link
 }
 
 // Hash is what the next record refers to: see the package comment.
@@ -80,7 +113,7 @@ func (r *Record) message(nc *nats.Conn, id string) (*nats.Msg, error) {
 // RecordOf reads a record from a message of the EVENTS stream. One that can't
 // be read has its Err set.
 func RecordOf(msg *jetstream.RawStreamMsg) *Record {
-	r, err := recordOf(msg.Sequence, msg.Header, msg.Data)
+	r, err := recordOf(msg.Sequence, msg.Time, msg.Header, msg.Data)
 	if err != nil {
 		return &Record{Seq: msg.Sequence, Err: err}
 	}
@@ -88,8 +121,14 @@ func RecordOf(msg *jetstream.RawStreamMsg) *Record {
 }
 
 // recordOf reads a stored message.
-func recordOf(seq uint64, h nats.Header, data []byte) (*Record, error) {
+func recordOf(seq uint64, stored time.Time, h nats.Header, data []byte) (*Record, error) {
 	r := &Record{Seq: seq, Writer: h.Get(writerHeader)}
+	if r.Writer == "" {
+		if h.Get(prevHeader) == "" && h.Get(bus.EpochHeader) == "" {
+			return ForeignRecord(seq, stored, data), nil
+		}
+		return nil, fmt.Errorf("record %d: %w: no writer", seq, ErrInvalid)
+	}
 	if err := r.Prev.UnmarshalText([]byte(h.Get(prevHeader))); err != nil {
 		return nil, fmt.Errorf("record %d: %w: link: %w", seq, ErrInvalid, err)
 	}
@@ -126,6 +165,10 @@ func (r *Record) Read() (*events.Entry, error) {
 }
 
 func (r *Record) decode(e *events.Event) error {
+	if r.Foreign() {
+		e.Kind, e.Received = events.Foreign, r.stored
+		return nil
+	}
 	if err := events.Decode(r.Data, e); err != nil {
 		return fmt.Errorf("record %d: %w: %w", r.Seq, ErrInvalid, err)
 	}

@@ -73,6 +73,10 @@ func rewrite(t *testing.T, l *Log, rs []*Record) {
 		t.Fatal(err)
 	}
 	for i, r := range rs {
+		if r.Foreign() {
+			intrude(t, l, string(r.Data))
+			continue
+		}
 		msg, err := r.message(l.js.Conn(), fmt.Sprint(i))
 		if err == nil {
 			_, err = l.js.PublishMsg(ctx, msg)

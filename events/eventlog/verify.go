@@ -169,6 +169,18 @@ func (v *Verifier) Record(r *Record) {
 		return
 	}
 	v.arrive(r.Seq)
+	if r.Foreign() {
+		var before *Hash
+		if v.linked {
+			before = &v.link
+		}
+		link := r.Link(before)
+		if v.linked = link != nil; v.linked {
+			v.link = *link
+			v.witness(r.Seq, v.link)
+		}
+		return
+	}
 	switch {
 	case v.rep.Records == 1 && r.Seq > 1:
 		// The oldest record that is kept vouches for the one before it.

@@ -106,6 +106,9 @@ func (a *answerer) find(ctx context.Context, msg, answer *nats.Msg) error {
 	ctx, cancel := bus.Timeout(ctx)
 	defer cancel()
 	stored, err := a.s.GetMsg(ctx, after+1, jetstream.WithGetMsgSubject(bus.WorkSubject(host)))
+	for err == nil && stored.Header.Get(revHeader) == "" { // no publisher wrote it
+		stored, err = a.s.GetMsg(ctx, stored.Sequence+1, jetstream.WithGetMsgSubject(bus.WorkSubject(host)))
+	}
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return a.checkEnd(ctx, after, answer)
 	}

@@ -197,7 +197,8 @@ func (f *reportFollower) load(ctx context.Context) (uint64, error) {
 	}
 	seq, err := strconv.ParseUint(string(msg.Data), 10, 64)
 	if err != nil {
-		return 0, finalError{fmt.Errorf("reading the position among the reports: %w", err)}
+		f.log.Error("the position among the reports of hosts cannot be read: somebody else wrote it; going on after the last report in the log", "error", err)
+		return f.from.Known, nil
 	}
 	return seq, nil
 }

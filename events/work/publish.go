@@ -184,15 +184,31 @@ type claim struct {
 
 // LastEpoch is the epoch of the last claim, 0 if there is none.
 func LastEpoch(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	c, _, err := lastClaim(ctx, js)
+	return c.Epoch, err
+}
+
+// lastClaim is the last claim, and the sequence of the last message among the
+// claims: a message that somebody else published there claims nothing.
+func lastClaim(ctx context.Context, js jetstream.JetStream) (c claim, seq uint64, err error) {
 	last, found, err := bus.Last(ctx, js, bus.WorkStream, bus.FenceSubject)
 	if err != nil || !found {
-		return 0, err
+		return c, 0, err
 	}
-	var c claim
-	if err := json.Unmarshal(last.Data, &c); err != nil {
-		return 0, fmt.Errorf("reading the claim at %d: %w", last.Sequence, err)
+	if json.Unmarshal(last.Data, &c) == nil && c.Writer != "" {
+		return c, last.Sequence, nil
 	}
-	return c.Epoch, nil
+	c = claim{}
+	for msg, err := range bus.Fetch(ctx, js, bus.WorkStream, bus.FenceSubject, 1, last.Sequence) {
+		if err != nil {
+			return c, 0, fmt.Errorf("reading the claims: %w", err)
+		}
+		var one claim
+		if json.Unmarshal(msg.Data, &one) == nil && one.Writer != "" {
+			c = one
+		}
+	}
+	return c, last.Sequence, nil
 }
 
 // takeOver makes a claim and then reads what was published before it: after
@@ -210,21 +226,13 @@ func (p *Publisher) takeOver(ctx context.Context, first bool) error {
 	}
 	const attempts = 10 // a replica may lag, another publisher may be faster
 	for attempt := 1; ; attempt++ {
-		var before uint64
-		last, found, err := bus.Last(ctx, p.js, bus.WorkStream, bus.FenceSubject)
+		c, before, err := lastClaim(ctx, p.js)
 		if err != nil {
 			return err
 		}
-		if found {
-			before = last.Sequence
-			var c claim
-			if err := json.Unmarshal(last.Data, &c); err != nil {
-				return fmt.Errorf("reading the claim at %d: %w", last.Sequence, err)
-			}
-			if c.Epoch > p.epoch || !first && c.Epoch == p.epoch && c.Writer != p.writer {
-				p.fenced = fmt.Errorf("epoch %d: %w: epoch %d has a claim", p.epoch, ErrFenced, c.Epoch)
-				return p.fenced
-			}
+		if c.Epoch > p.epoch || !first && c.Epoch == p.epoch && c.Writer != "" && c.Writer != p.writer {
+			p.fenced = fmt.Errorf("epoch %d: %w: epoch %d has a claim", p.epoch, ErrFenced, c.Epoch)
+			return p.fenced
 		}
 		msg := &nats.Msg{Subject: bus.FenceSubject, Data: body, Header: nats.Header{
 			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(before, 10)},
@@ -279,10 +287,31 @@ func lastRevs(ctx context.Context, js jetstream.JetStream, claim uint64) (map[st
 		if msg.Subject() == bus.FenceSubject {
 			continue
 		}
-		rev, err := strconv.ParseUint(msg.Headers().Get(revHeader), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("reading the last revision of %s: %w", msg.Subject(), err)
+		if _, err := bus.HostOf(msg.Subject()); err != nil {
+			continue // no publisher wrote it
 		}
-		last[msg.Subject()] = max(last[msg.Subject()], rev)
+		rev, err := strconv.ParseUint(msg.Headers().Get(revHeader), 10, 64)
+		if err != nil { // nor this: the last item is before it
+			if rev, err = lastRev(ctx, js, msg.Subject(), meta.Sequence.Stream); err != nil {
+				return nil, fmt.Errorf("reading the last revision of %s: %w", msg.Subject(), err)
+			}
+		}
+		if rev > 0 {
+			last[msg.Subject()] = max(last[msg.Subject()], rev)
+		}
 	}
+}
+
+// lastRev is the greatest revision of the items on a subject up to a sequence,
+// 0 if there are none.
+func lastRev(ctx context.Context, js jetstream.JetStream, subject string, to uint64) (last uint64, err error) {
+	for msg, err := range bus.Fetch(ctx, js, bus.WorkStream, subject, 1, to) {
+		if err != nil {
+			return 0, err
+		}
+		if rev, err := strconv.ParseUint(msg.Header.Get(revHeader), 10, 64); err == nil {
+			last = max(last, rev)
+		}
+	}
+	return last, nil
 }

@@ -123,7 +123,13 @@ func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 	c.mu.Lock()
 	saved, savedAt, every := c.state.Seq(), time.Now(), c.cfg.SnapshotEvery
 	c.mu.Unlock()
+	foreign := false
 	return c.cfg.Log.Follow(ctx, saved+1, func(e events.Entry) error {
+		was := foreign
+		if foreign = e.Event.Kind == events.Foreign; foreign && !was {
+			c.log.Error("the log's stream holds a message that no controller wrote; passing over it, and over those that follow it: find out who may publish there",
+				"seq", e.Seq, "stored", e.Event.Received)
+		}
 		c.mu.Lock()
 		s := step{entry: e, items: c.state.Apply(e)}
 		leads := c.term != nil

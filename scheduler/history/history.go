@@ -220,6 +220,7 @@ func (h *History) Records(ctx context.Context, from uint64) iter.Seq2[*eventlog.
 func (h *History) Entries(ctx context.Context, from uint64) iter.Seq2[events.Entry, error] {
 	return func(yield func(events.Entry, error) bool) {
 		var held *eventlog.Record // waits for the next one's link
+		var link *eventlog.Hash   // that it must be
 		give := func() bool {
 			if held == nil {
 				return true
@@ -234,7 +235,7 @@ func (h *History) Entries(ctx context.Context, from uint64) iter.Seq2[events.Ent
 		for r, err := range h.src.records(ctx, from) {
 			altered := false
 			if err == nil {
-				altered, err = follows(held, r, from)
+				altered, err = follows(held, r, link, from)
 			}
 			if !altered && !give() {
 				return
@@ -243,15 +244,16 @@ func (h *History) Entries(ctx context.Context, from uint64) iter.Seq2[events.Ent
 				yield(events.Entry{}, fmt.Errorf("reading the log: %w", err))
 				return
 			}
-			held = r
+			held, link = r, r.Link(link)
 		}
 		give()
 	}
 }
 
 // follows tells whether a record is the one that follows another, or the first
-// of those from a sequence on; altered, whether the other one is not as it was.
-func follows(last, r *eventlog.Record, from uint64) (altered bool, err error) {
+// of those from a sequence on; altered, whether the other one is not as it was. link
+// is that of the other one, nil if it is not known.
+func follows(last, r *eventlog.Record, link *eventlog.Hash, from uint64) (altered bool, err error) {
 	switch {
 	case last == nil && from != 0 && r.Seq > from:
 		return false, fmt.Errorf("records %d to %d: %w", from, r.Seq-1, eventlog.ErrGone)
@@ -259,9 +261,9 @@ func follows(last, r *eventlog.Record, from uint64) (altered bool, err error) {
 		return false, fmt.Errorf("records %d to %d: %w", last.Seq+1, r.Seq-1, eventlog.ErrMissing)
 	case last != nil && r.Seq <= last.Seq:
 		return false, fmt.Errorf("record %d after %d: %w", r.Seq, last.Seq, ErrAltered)
-	case r.Err != nil, last != nil && last.Err != nil:
-		return false, nil // it is told when it is read
-	case last != nil && r.Prev != last.Hash():
+	case r.Err != nil, r.Foreign():
+		return false, nil // it is told when it is read; a foreign message claims nothing
+	case link != nil && r.Prev != *link:
 		return true, fmt.Errorf("records %d to %d: %w: the link in %d does not fit the content of %d", last.Seq, r.Seq, ErrAltered, r.Seq, last.Seq)
 	case r.Seq == 1 && r.Prev != eventlog.Hash{}:
 		return false, fmt.Errorf("record 1: %w: it is not linked to the beginning", ErrAltered)

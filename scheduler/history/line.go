@@ -15,7 +15,7 @@ import (
 // line is one message of a stream in a copy.
 type line struct {
 	Seq  uint64    `json:"seq"`
-	Time time.Time `json:"time,omitzero"` // stored; not of records
+	Time time.Time `json:"time,omitzero"` // stored; of records, only of foreign messages
 
 	Prev   eventlog.Hash `json:"prev,omitzero"`
 	Host   string        `json:"host,omitempty"`
@@ -178,7 +178,9 @@ func (c *cursor) plain() ([]byte, bool) {
 // record is the line as a record.
 func (l *line) record() *eventlog.Record {
 	if l.rec == nil {
-		l.rec = &eventlog.Record{Seq: l.Seq, Prev: l.Prev, Epoch: l.Epoch, Writer: l.Writer, Data: l.body(l.Event)}
+		if l.rec = (&eventlog.Record{Seq: l.Seq, Prev: l.Prev, Epoch: l.Epoch, Writer: l.Writer, Data: l.body(l.Event)}); l.rec.Foreign() {
+			l.rec = eventlog.ForeignRecord(l.Seq, l.Time, l.rec.Data)
+		}
 		if l.Error != "" {
 			l.rec.Err = errors.New(l.Error)
 		}

@@ -96,6 +96,9 @@ func (w *Writer) read(stream string) uint64 { return w.streams[stream].Read }
 // Record adds a record of the log, which was received at a time.
 func (w *Writer) Record(r *eventlog.Record, received time.Time) error {
 	l := line{Seq: r.Seq, Prev: r.Prev, Epoch: r.Epoch, Writer: r.Writer}
+	if r.Foreign() {
+		l.Time = received.UTC()
+	}
 	if r.Err != nil {
 		l.Error = r.Err.Error()
 	}

@@ -112,6 +112,11 @@ func (v *Verification) record(ctx context.Context, r *eventlog.Record) error {
 		}
 	}
 	v.read = max(v.read, r.Seq)
+	if r.Foreign() {
+		e, _ := r.Read() // it always can be
+		v.rep.note(Finding{Kind: KindLog, Since: e.Event.Received, Until: e.Event.Received, First: r.Seq, Last: r.Seq,
+			What: fmt.Sprintf("a message of %d bytes that no controller wrote: somebody published into the log's stream; nothing followed from it", len(r.Data))})
+	}
 	v.rep.Log.Records++
 	if v.o.Progress != nil && v.rep.Log.Records%progressEvery == 0 {
 		v.o.Progress(Progress{Records: v.rep.Log.Records, Last: r.Seq, Time: v.state.Now()})
