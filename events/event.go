@@ -6,7 +6,9 @@ import (
 )
 
 // Schema is the version of the event format written today. A reader accepts
-// every version up to this one; a writer writes only this one.
+// every version up to this one; a writer writes only this one. A field that the
+// fold reads and earlier versions do not know raises it: they would fold on
+// without the field, to another state. Then they stop instead.
 const Schema = 1
 
 // Kind says what happened, and so which body an Event carries.

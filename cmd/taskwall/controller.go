@@ -119,7 +119,7 @@ func runController(cmd *cobra.Command, _ []string) error {
 	shown.leads.Store(&leads)
 	group.Go(func() error { return c.Follow(ctx) })
 	group.Go(func() error {
-		return contend(ctx, cmd, conn, history, func(ctx context.Context, epoch uint64) error {
+		return contend(ctx, cmd, conn, history, c, func(ctx context.Context, epoch uint64) error {
 			term := term
 			term.Epoch = epoch
 			return lead(ctx, conn, c, term)
@@ -131,12 +131,15 @@ func runController(cmd *cobra.Command, _ []string) error {
 // contend leads whenever this controller holds the lease. A term that fails,
 // because NATS is away or another controller took over, is not the end: what
 // it could not do, the next term finds in the log and does.
-func contend(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log, term func(context.Context, uint64) error, log *slog.Logger) error {
+func contend(ctx context.Context, cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log, c *controller.Controller, term func(context.Context, uint64) error, log *slog.Logger) error {
 	o := lease.Options{Name: name(), Logger: log}
 	o.Replicas, _ = cmd.Flags().GetInt("replicas")
 	o.TTL, _ = cmd.Flags().GetDuration("lease")
 	pause := backoff.Backoff{Min: 500 * time.Millisecond, Max: 4 * time.Second}
 	for {
+		if err := c.CanLead(ctx); err != nil {
+			return err
+		}
 		begin := time.Now()
 		var leadership *lease.Lease
 		var err error

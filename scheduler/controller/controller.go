@@ -76,6 +76,7 @@ type Controller struct {
 	settled uint64           // the last entry of which everything is published
 	said    uint64           // the last entry of which some leader says so
 	last    uint64           // the log's end, as last seen
+	broken  error            // why the log could not be folded to its end; nil since it was
 	term    *term            // nil: another leads, or nobody
 	sources []Source
 	agents  map[string]AgentStatus

@@ -121,10 +121,10 @@ func (c *Controller) restore(ctx context.Context) error {
 // fold follows the log.
 func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 	c.mu.Lock()
-	saved, savedAt, every := c.state.Seq(), time.Now(), c.cfg.SnapshotEvery
+	saved, savedAt, every, end := c.state.Seq(), time.Now(), c.cfg.SnapshotEvery, c.last
 	c.mu.Unlock()
 	foreign := false
-	return c.cfg.Log.Follow(ctx, saved+1, func(e events.Entry) error {
+	err := c.cfg.Log.Follow(ctx, saved+1, func(e events.Entry) error {
 		was := foreign
 		if foreign = e.Event.Kind == events.Foreign; foreign && !was {
 			c.log.Error("the log's stream holds a message that no controller wrote; passing over it, and over those that follow it: find out who may publish there",
@@ -133,6 +133,9 @@ func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 		c.mu.Lock()
 		s := step{entry: e, items: c.state.Apply(e)}
 		leads := c.term != nil
+		if e.Seq >= end {
+			c.folds()
+		}
 		c.mu.Unlock()
 		if leads && (e.Seq-saved >= every || time.Since(savedAt) >= snapshotAfter) {
 			saved, savedAt = e.Seq, time.Now()
@@ -145,10 +148,32 @@ func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 		select {
 		case steps <- s:
 			return nil
+		default:
+		}
+		c.mu.Lock()
+		c.folds() // as far as it can come unless somebody leads
+		c.mu.Unlock()
+		select {
+		case steps <- s:
+			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	})
+	if ctx.Err() == nil {
+		c.mu.Lock()
+		c.broken = err
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// folds notes that the log can be folded. The lock is held.
+func (c *Controller) folds() {
+	if c.broken != nil {
+		c.broken = nil
+		c.wake()
+	}
 }
 
 func (c *Controller) snapshot() ([]byte, error) {

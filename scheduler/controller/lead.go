@@ -65,6 +65,12 @@ type term struct {
 // before. Then it publishes what was not published, and when it has come to
 // that record it lets the sources, the hosts and the people add to the log.
 func (c *Controller) Lead(ctx context.Context, t Term) error {
+	c.mu.Lock()
+	broken := c.broken
+	c.mu.Unlock()
+	if broken != nil {
+		return fmt.Errorf("not leading, since the log can't be folded: %w", broken)
+	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	begun := time.Now()
@@ -190,6 +196,12 @@ func (c *Controller) finish(t *term, err error) {
 		c.term, c.sources = nil, nil
 		c.wake()
 	}
+}
+
+// CanLead waits until this controller can fold the log: it returns at once unless
+// that has failed. Of two versions the older may not know what the newer writes.
+func (c *Controller) CanLead(ctx context.Context) error {
+	return c.wait(ctx, func() bool { return c.broken == nil })
 }
 
 // Leads tells whether this controller leads.
