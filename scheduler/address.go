@@ -186,6 +186,17 @@ func (a *addresses) overlaps(prefix netip.Prefix) bool {
 	return false
 }
 
+// releasedBy has no address be released later than a time.
+func (a *addresses) releasedBy(now time.Time) {
+	for _, b := range a.blocks {
+		for addr, t := range b.Freed {
+			if t.After(now) {
+				b.Freed[addr] = now
+			}
+		}
+	}
+}
+
 // release takes an address back from the endpoint; it is held back from now
 // on. A release by another than the holder changes nothing: it is late.
 func (a *addresses) release(host string, addr netip.Addr, endpoint string, now time.Time) bool {

@@ -15,7 +15,7 @@ import (
 // safe for concurrent use.
 type State struct {
 	seq      uint64    // of the last entry applied
-	now      time.Time // the latest time that an entry was received
+	now      time.Time // see advance
 	settings events.Settings
 	cluster  *events.Cluster
 	resolver *policy.Resolver
@@ -83,7 +83,8 @@ func (s *State) Seq() uint64 { return s.seq }
 // LastReport is the place of the last report of a host that was folded.
 func (s *State) LastReport() uint64 { return s.reports }
 
-// Now is the latest time at which an entry was received.
+// Now is the latest time at which an entry was received, as far as the clock of
+// who received it is believed.
 func (s *State) Now() time.Time { return s.now }
 
 // Cluster is a copy of the cluster facts, for the sources to start from.
@@ -104,9 +105,7 @@ func (s *State) Apply(e events.Entry) []*work.Item {
 	if e.Event.Kind == events.Foreign || s.repeated(e.Event) {
 		return nil
 	}
-	if e.Event.Received.After(s.now) {
-		s.now = e.Event.Received
-	}
+	s.advance(e.Event.Received)
 	b := s.batch
 	defer b.done()
 	if shapes(e.Event.Kind) {
@@ -188,6 +187,24 @@ func (s *State) repeated(ev events.Event) bool {
 	}
 	s.reports = place
 	return false
+}
+
+// clockBack is how far an entry may have been received before one that lies
+// before it: sources wait for the log, and the clocks of controllers differ.
+const clockBack = 10 * time.Minute
+
+// advance takes in when an entry was received. Where that goes back by more than
+// clockBack, the clock of a controller had been ahead: what it said is not waited
+// for, and what was released then counts as released now. Otherwise no address
+// would be used again for as long as that clock was ahead.
+func (s *State) advance(received time.Time) {
+	switch {
+	case received.After(s.now):
+		s.now = received
+	case s.now.Sub(received) > clockBack:
+		s.now = received
+		s.addrs.releasedBy(received)
+	}
 }
 
 // host is the host of that name, made if it is new.

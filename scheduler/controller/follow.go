@@ -131,7 +131,11 @@ func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 				"seq", e.Seq, "stored", e.Event.Received)
 		}
 		c.mu.Lock()
+		before := c.state.Now()
 		s := step{entry: e, items: c.state.Apply(e)}
+		if now := c.state.Now(); now.Before(before) {
+			c.log.Error("times in the log go back: the clock of a controller was ahead", "seq", e.Seq, "from", before, "to", now)
+		}
 		leads := c.term != nil
 		if e.Seq >= end {
 			c.folds()

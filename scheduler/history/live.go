@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sort"
 	"time"
 
@@ -70,7 +71,7 @@ func (l *live) lastSigned(ctx context.Context) (uint64, error) {
 	return c.Seq, nil
 }
 
-// nearby is how many records after the place that a search found are looked at
+// nearby is how many records around the places that a search found are looked at
 // for one that was received before its neighbours.
 const nearby = 1000
 
@@ -97,20 +98,28 @@ func (l *live) seqAt(ctx context.Context, t time.Time) (uint64, error) {
 	if later == first {
 		found = 0
 	}
-	looked := later
-	for r, err := range l.records(ctx, later) {
-		if err != nil {
-			return 0, err
-		}
-		e, err := r.Entry()
-		if err != nil {
-			return 0, err
-		}
-		if !e.Event.Received.After(t) {
-			found, looked = r.Seq, r.Seq
-		}
-		if r.Seq >= looked+nearby {
-			break
+	// Where a controller's clock was ahead for a while, the search may have ended
+	// there; the server's clock leads to what came after it.
+	stored, err := bus.FirstSince(ctx, l.js, bus.EventsStream, t)
+	if err != nil {
+		return 0, err
+	}
+	for _, from := range slices.Compact([]uint64{later, max(later, stored-min(stored, nearby))}) {
+		looked := from
+		for r, err := range l.records(ctx, from) {
+			if err != nil {
+				return 0, err
+			}
+			e, err := r.Entry()
+			if err != nil {
+				return 0, err
+			}
+			if !e.Event.Received.After(t) {
+				found, looked = max(found, r.Seq), r.Seq
+			}
+			if r.Seq >= looked+nearby {
+				break
+			}
 		}
 	}
 	return found, nil
