@@ -26,7 +26,8 @@ the controllers that fold along, and how the log is kept.
 A controller is behind by the entries of the log that it has not folded, or of
 which the work items are not published. LAG is the number of work items that a host has not yet reported as applied.
 A host is SILENT when nothing was heard of its taskwall agent for longer than 35 s:
-agents say that they live every 10 s.
+agents say that they live every 10 s. Of one that is "not heard yet", since the
+leading controller has just started, nothing is known but what the log says.
 A posture is the set of policies that apply to a task.`,
 		Example: `  taskwall status
   taskwall status -o json | jq '.endpoints[] | select(.app == "/shop/web") | .address'`,
@@ -165,8 +166,11 @@ func hostRows(st controller.Status) [][]string {
 		if h.Drain != nil {
 			state += ", drained"
 		}
-		if a.Silent > 0 {
+		switch {
+		case a.Silent > 0:
 			state += ", SILENT " + age(a.Silent)
+		case h.State == "ready" && a.Applied == 0 && a.Heard.IsZero(): // what is wrong on it is not known yet
+			state += ", not heard yet"
 		}
 		row := []string{
 			h.Name, dash(addr(h.Address)), state, strconv.Itoa(h.Endpoints), strconv.Itoa(h.Ending),

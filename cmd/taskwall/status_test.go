@@ -48,7 +48,7 @@ func TestStatusShowsSilentAgents(t *testing.T) {
 		"node-2": {Applied: 7, Heard: now.Add(-3 * time.Minute), Silent: 3 * time.Minute},
 		"node-3": {Silent: time.Hour},
 	}}
-	for _, name := range []string{"node-1", "node-2", "node-3"} {
+	for _, name := range []string{"node-1", "node-2", "node-3", "node-4"} {
 		st.Hosts = append(st.Hosts, scheduler.HostView{Name: name, State: "ready", Rev: 7})
 	}
 	var out strings.Builder
@@ -58,6 +58,7 @@ func TestStatusShowsSilentAgents(t *testing.T) {
 	got := regexp.MustCompile(` +`).ReplaceAllString(out.String(), " ")
 	for _, want := range []string{
 		"node-1 - ready 0 0 0 0 7 0 1ms -\n", "node-2 - ready, SILENT 3m 0 0 0 0 7 0 - -\n", "node-3 - ready, SILENT 1h 0 0 0 0 7 - - -\n",
+		"node-4 - ready, not heard yet 0 0 0 0 7 - - -\n",
 		"\nProblems:\n host node-2: nothing is heard of its taskwall agent, last 3m ago: what is in its kernel stays in force,",
 		"\n host node-3: nothing is heard of its taskwall agent, not since this controller began to listen, 1h ago:",
 	} {
