@@ -40,6 +40,7 @@ type session struct {
 	cancel context.CancelCauseFunc
 	queue  *connect.Queue[wireEvent]
 	polled chan polled
+	look   lookup
 	wg     sync.WaitGroup
 	resync *time.Timer
 	rushed bool // resync is set to an early time, because of a doubt
@@ -180,13 +181,21 @@ func (s *session) follow(ctx context.Context) error {
 			}
 			s.resync.Reset(min(s.doubts.Next(), until-lasted)) // sooner, never later
 		}
+		filled := s.queue.Filled()
+		if len(s.look.held) >= maxQueued {
+			filled = nil // the answer comes first
+		}
 		select {
-		case <-s.queue.Filled():
+		case <-filled:
 			recs, err := s.queue.Take()
 			if err != nil {
 				return err
 			}
 			if err := s.take(ctx, recs); err != nil {
+				return err
+			}
+		case f := <-s.look.done:
+			if err := s.looked(ctx, f); err != nil {
 				return err
 			}
 		case <-poll.C:
@@ -223,32 +232,8 @@ func (s *session) follow(ctx context.Context) error {
 // take reduces records and makes their differences durable.
 func (s *session) take(ctx context.Context, recs []wireEvent) error {
 	s.board.update(func(st *Status) { st.Queued = len(recs) + s.queue.Len() })
-	if unplaced := s.unplaced(recs); len(unplaced) > 0 {
-		w, err := s.client.get(ctx, s.leader, master.Call_GET_AGENTS)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		s.answered(err)
-		if w.GetAgents != nil {
-			s.place(w.GetAgents, unplaced)
-		}
-	}
-	if s.unknownExecutors(recs) {
-		w, err := s.client.get(ctx, s.leader, master.Call_GET_EXECUTORS)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		s.answered(err)
-		if w.GetExecutors != nil {
-			s.setExecutors(w.GetExecutors)
-		}
-		switch {
-		case err != nil || w.GetExecutors == nil:
-			s.suspect("GET_EXECUTORS failed")
-		case s.withoutExecutor(recs):
-			s.suspect("GET_EXECUTORS does not list the executor of a new task")
-		}
-	}
+	recs = s.admit(recs)
+	s.ask(ctx)
 	for i := range recs {
 		s.record(&recs[i])
 	}
@@ -261,7 +246,9 @@ func (s *session) flush(ctx context.Context) error {
 	if err := s.mirror.Flush(ctx); err != nil {
 		return err
 	}
-	s.heard = s.cfg.Now()
+	if len(s.look.held) == 0 {
+		s.heard = s.cfg.Now()
+	}
 	s.board.update(func(st *Status) {
 		st.Heard, st.Queued = s.heard, s.queue.Len()
 		st.Counters.Events = s.mirror.Appended()

@@ -317,14 +317,15 @@ func (s *Source) countPod(key string, t *events.Task) {
 // not believed: its id may have been used again.
 func (s *Source) unknownExecutors(recs []wireEvent) bool {
 	for i := range recs {
-		if a := recs[i].TaskAdded; a != nil && isPod(&a.Task) {
-			key := executorKey(&a.Task)
-			if s.executors[key] == nil || s.pods[key] == 0 {
-				return true
-			}
+		if a := recs[i].TaskAdded; a != nil && s.unknownExecutor(&a.Task) {
+			return true
 		}
 	}
 	return false
+}
+
+func (s *Source) unknownExecutor(w *wireTask) bool {
+	return isPod(w) && (s.executors[executorKey(w)] == nil || s.pods[executorKey(w)] == 0)
 }
 
 // withoutExecutor reports whether a task that lives was added whose executor the
