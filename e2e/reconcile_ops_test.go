@@ -41,6 +41,12 @@ func (h *history) step(ctx context.Context) {
 		{"agent loses its id", 1, func() { n := h.host(); h.wipe(n); _ = n.Agent.Start() }},
 		{"agent unregisters", 1, h.unregister},
 		{"agent marked gone", 1, h.markGone},
+		{"all agents return late to a new master", 1, h.failOver},
+		{"agent drained", 2, func() { h.drain(h.host(), h.rng.IntN(3) > 0) }},
+		{"Marathon's leader leaves in a deployment", 2, func() { h.create(ctx, h.rng.IntN(3) == 0); h.abdicate() }},
+		{"and while it changes an app", 1, func() { h.change(ctx, fmt.Sprintf(`{"labels":{"v":"%d"}}`, h.rng.IntN(1000))); h.abdicate() }},
+		{"another framework's task", 5, h.second.launch},
+		{"another framework is torn down", 1, h.second.teardown},
 		{"the log fails", 3, func() { h.log.fail(h.rng.Float64() * 0.8) }},
 		{"the log is slow", 2, func() { h.log.slow(time.Duration(h.rng.Int64N(int64(time.Second)))) }},
 		{"the log recovers", 4, func() { h.log.fail(0); h.log.slow(0) }},
@@ -84,6 +90,7 @@ func (h *history) calm(ctx context.Context) {
 	h.c.Marathon.Hide()
 	h.c.Marathon.HoldAcks(false)
 	for _, n := range h.c.Hosts() {
+		h.drain(n, false)
 		h.c.Reachable(n.Name)
 		if h.gone[n.Agent.ID()] { // it was away when it was marked, and does not know
 			h.wipe(n)
@@ -101,6 +108,28 @@ func (h *history) calm(ctx context.Context) {
 	if h.c.Settle(ctx) != nil {
 		h.ops["a deployment without an end"]++ // the picture must be right during one, too
 	}
+}
+
+// failOver has a new master lead while all agents are cut off from it. They come
+// back as they are let, one by one.
+func (h *history) failOver() {
+	for _, n := range h.c.Hosts() {
+		n.Agent.Partition(true)
+	}
+	_ = h.c.RestartMaster() // there may be none
+}
+
+// drain has a host's agent get no new tasks, or again.
+func (h *history) drain(n *sim.Node, on bool) {
+	if m := h.c.Master(); m != nil {
+		m.SetDeactivated(n.Agent.ID(), on)
+	}
+}
+
+// abdicate has Marathon's leader leave while it deploys.
+func (h *history) abdicate() {
+	time.Sleep(time.Duration(h.rng.Int64N(int64(20 * time.Millisecond))))
+	h.c.Marathon.ChangeLeader()
 }
 
 // registers waits for the master to list a host's agent.

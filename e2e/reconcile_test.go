@@ -39,7 +39,8 @@ const settleTime = 10 * time.Second
 // TestReconciliation plays random histories of a cluster in which everything
 // that can go wrong does: events are lost, doubled, late and out of order,
 // streams are cut, evicted and held up, masters and Marathons are replaced,
-// agents vanish, return, lose their ids and are given up, the log fails, is slow
+// agents vanish, return, lose their ids and are given up, frameworks are torn
+// down, tasks have odd ids and ids of other frameworks' tasks, the log fails, is slow
 // and loses its acknowledgements. After each, the log must add up to what is
 // true. Each history lives in a time of its own, on a network in memory: it
 // takes what it computes, and nothing depends on how busy the machine is.
@@ -77,6 +78,7 @@ type history struct {
 	slack    int           // events that a stream may be behind before Marathon cuts it
 	ops      map[string]int
 	apps     map[string]bool // by path: pod
+	second   *second
 
 	mu   sync.Mutex
 	gone map[string]bool // Mesos agent ids that were marked gone
@@ -87,10 +89,12 @@ type history struct {
 
 func newHistory(t *testing.T, seed uint64) *history {
 	rng := rand.New(rand.NewPCG(seed, 7))
-	return &history{
+	h := &history{
 		t: t, seed: seed, rng: rng, began: time.Now(), resync: 500 * time.Millisecond, slack: 1 << (2 + rng.IntN(8)),
 		ops: map[string]int{}, apps: map[string]bool{}, gone: map[string]bool{}, dead: map[string]bool{},
 	}
+	h.second = newSecond(h)
+	return h
 }
 
 func (h *history) play() {
@@ -178,6 +182,7 @@ func (h *history) follow() (stop func()) {
 	wg.Go(func() { _ = ms.Run(ctx) })
 	wg.Go(func() { _ = as.Run(ctx) })
 	wg.Go(func() { h.log.hosts(ctx) })
+	wg.Go(func() { h.second.run(ctx) })
 	return func() {
 		cancel()
 		wg.Wait()
@@ -227,8 +232,8 @@ func (h *history) watch(ctx context.Context) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// living are the tasks that live, and their endpoints. Those whose agent was
-// declared gone or lost its id count as dead: a partition, or the time until the
+// living are the tasks that live, and their endpoints. Those whose framework was
+// torn down, whose agent was declared gone or lost its id count as dead: a partition, or the time until the
 // agent's next start, may let them run on.
 func (h *history) living() map[string]string {
 	h.mu.Lock()
@@ -236,7 +241,7 @@ func (h *history) living() map[string]string {
 	out := map[string]string{}
 	for _, t := range h.c.Tasks() {
 		key := events.TaskKey(t.Framework, t.ID)
-		if h.gone[t.Agent] {
+		if h.gone[t.Agent] || h.second.ended(t.Framework) {
 			h.dead[key] = true
 		}
 		if !h.dead[key] {

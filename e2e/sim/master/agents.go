@@ -105,6 +105,7 @@ func (m *Master) Register(r Registration) (string, error) {
 		a.reregistered = now
 		m.stopPinging(a)
 		m.adoptTasks(a, r)
+		m.shutCompleted(a, r)
 		m.allocateOn(a)
 		return id, nil
 	}
@@ -135,8 +136,19 @@ func (m *Master) Register(r Registration) (string, error) {
 			}
 		}
 	}
+	m.shutCompleted(a, r)
 	m.allocateOn(a)
 	return id, nil
+}
+
+// shutCompleted ends what an agent brings of frameworks that were removed while
+// it was away.
+func (m *Master) shutCompleted(a *agent, r Registration) {
+	for _, f := range r.Frameworks {
+		if m.isCompleted(f.ID.Value) {
+			a.link.ShutdownFramework(f.ID.Value)
+		}
+	}
 }
 
 // allocated is what the tasks and executors that an agent brings hold, by role.
