@@ -63,7 +63,8 @@ func (a asOf) unknown(err error, w *explain.World, names ...string) error {
 // knows reports whether the subject of a timeline is there in a state, and if not,
 // who may be meant.
 func knows(s *scheduler.State, subject *timeline.Subject) (known bool, near string) {
-	names, name := map[string]bool{}, ""
+	names := map[string]bool{}
+	var name string
 	switch {
 	case subject.App != "":
 		name = subject.App

@@ -59,7 +59,8 @@ func (p placementSource) Status() controller.SourceStatus {
 }
 
 func (p placementSource) counters() (string, bool, any) {
-	return "placement", p.Placement.Status().Leader != "", struct{}{}
+	st := p.Placement.Status()
+	return "placement", st.Leader != "", st.Counters
 }
 
 func (p placementSource) gauges() []gauge {

@@ -39,6 +39,9 @@ var counterHelp = map[string]string{
 	"Stale":     "Records about what had already ended.",
 	"Polls":     "Questions between streams that were answered.",
 	"PollFails": "Questions between streams that were not answered.",
+	"Launched":  "Agents' tasks that were launched.",
+	"Ended":     "Agents' tasks that ended, also those that were to be replaced. Growing much faster than replaced: agents do not run.",
+	"Replaced":  "Agents' tasks that were ended to run something else.",
 	"Retries":   "Attempts to put events into the log that failed. Growing: NATS does not store.",
 }
 

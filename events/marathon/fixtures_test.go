@@ -84,7 +84,7 @@ func facts(t *testing.T, name string, data []byte) []string {
 	case strings.Contains(base, "deployments"):
 		var out []string
 		for _, w := range as[list[wireDeployment]](t, data) {
-			d, ok := l.deployment(&w, "running")
+			d, ok := l.deployment(&w)
 			out = append(out, fmt.Sprintf("deployment %t %s@%s %v %q", ok, d.ID, d.Version, d.Apps, d.Actions))
 		}
 		return out

@@ -119,18 +119,18 @@ func distinct(g *wireGroup) bool {
 	var walk func(g *wireGroup) bool
 	walk = func(g *wireGroup) bool {
 		for i := range g.Apps {
-			if id := g.Apps[i].ID; seen[id] {
+			id := g.Apps[i].ID
+			if seen[id] {
 				return false
-			} else {
-				seen[id] = true
 			}
+			seen[id] = true
 		}
 		for i := range g.Pods {
-			if id := g.Pods[i].Spec.ID; seen[id] {
+			id := g.Pods[i].Spec.ID
+			if seen[id] {
 				return false
-			} else {
-				seen[id] = true
 			}
+			seen[id] = true
 		}
 		for i := range g.Groups {
 			if !walk(&g.Groups[i]) {
@@ -155,7 +155,7 @@ func FuzzDeployments(f *testing.F) {
 		}
 		for range 2 {
 			for i := range ws {
-				if d, ok := s.limits.deployment(&ws[i], "running"); ok {
+				if d, ok := s.limits.deployment(&ws[i]); ok {
 					s.mirror.PutDeployment(d, timestamp(d.Version))
 				}
 			}

@@ -93,7 +93,7 @@ func (s *Source) deploys(w *wireEvent, ws *wants) {
 	if w.Plan == nil || w.Plan.ID == "" {
 		return
 	}
-	d, ok := s.limits.deployment(w.Plan, "running")
+	d, ok := s.limits.deployment(w.Plan)
 	if _, over := s.ended[d.ID]; !ok || over {
 		return
 	}

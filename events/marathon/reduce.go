@@ -89,8 +89,8 @@ func (l *limits) networks(ws []wireNetwork) []string {
 	return l.Names(names)
 }
 
-func (l *limits) deployment(w *wireDeployment, state string) (events.Deployment, bool) {
-	d := events.Deployment{ID: w.ID, Version: l.Name(w.Version), State: state}
+func (l *limits) deployment(w *wireDeployment) (events.Deployment, bool) {
+	d := events.Deployment{ID: w.ID, Version: l.Name(w.Version), State: "running"}
 	apps := slices.Concat(w.AffectedApps, w.AffectedPods)
 	var actions []string
 	for _, step := range w.Steps {

@@ -385,7 +385,7 @@ func (s *session) readDeployments(ctx context.Context) error {
 	}
 	listed := map[string]bool{}
 	for i := range ws {
-		d, ok := s.limits.deployment(&ws[i], "running")
+		d, ok := s.limits.deployment(&ws[i])
 		if _, over := s.ended[d.ID]; !ok || over {
 			continue
 		}

@@ -120,7 +120,9 @@ func TestLookupsFollowOnEachOther(t *testing.T) {
 	asking(t, func(m *fakeMaster, _ *Source, l *log, answer func()) {
 		m.say(added(wTask("t2", "a2", "TASK_STAGING")))
 		synctest.Wait()
-		m.change(func(m *fakeMaster) { m.state.Tasks.Tasks = append(m.state.Tasks.Tasks, wTask("t2", "a2", "TASK_RUNNING")) })
+		m.change(func(m *fakeMaster) {
+			m.state.Tasks.Tasks = append(m.state.Tasks.Tasks, wTask("t2", "a2", "TASK_RUNNING"))
+		})
 		m.drop()
 		answer()
 		l.until(t, "it is told of", taskIs("fw/t2", "TASK_RUNNING"))

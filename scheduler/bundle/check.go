@@ -112,8 +112,11 @@ func (c *checker) check(ctx context.Context, trust []ed25519.PublicKey) error {
 		return err
 	}
 	q := &c.out.Question
-	if err := json.Unmarshal(data, q); err != nil || q.Taskwall != name {
-		return fmt.Errorf("%w: %s is of another kind (%v)", ErrNotBundle, questionFile, err)
+	if err := json.Unmarshal(data, q); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrNotBundle, questionFile, err)
+	}
+	if q.Taskwall != name {
+		return fmt.Errorf("%w: %s is of another kind", ErrNotBundle, questionFile)
 	}
 	if q.Version != version {
 		return &VersionError{q.Version}

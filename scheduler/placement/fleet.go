@@ -48,8 +48,9 @@ type fleet struct {
 	lasting bool
 
 	hosts    map[string]*host // by Mesos agent id
-	replaced string           // the host whose task is being replaced; "" none
-	asked    time.Time        // when the master was last asked about all tasks
+	count    Counters
+	replaced string    // the host whose task is being replaced; "" none
+	asked    time.Time // when the master was last asked about all tasks
 }
 
 // host is one Mesos agent.
@@ -121,6 +122,7 @@ func (f *fleet) offers(offers []mesos.Offer) (made []*scheduler.Call) {
 				refuse(refuseShort)
 				continue
 			}
+			f.count.Launched++
 			h.task, h.state, h.since, h.asked = f.id(o.AgentID.Value), mesos.TASK_STAGING, now, now
 			made = append(made, calls.Accept(calls.OfferOperations{calls.OpLaunch(f.info(h.task, o.AgentID, res))}.WithOffers(o.ID)).
 				With(calls.RefuseSeconds(refuseCovered)))
@@ -188,6 +190,7 @@ func (f *fleet) ended(h *host, s *mesos.TaskStatus) {
 	if h.state == mesos.TASK_RUNNING && now.Sub(h.since) >= wellAfter {
 		h.failed = 0
 	}
+	f.count.Ended++
 	if !killed {
 		h.failed++
 	}
@@ -272,6 +275,7 @@ func (f *fleet) replace() []*scheduler.Call {
 		return nil
 	}
 	f.replaced = next
+	f.count.Replaced++
 	return kill(next, f.hosts[next])
 }
 

@@ -90,6 +90,7 @@ func (p *Placement) disconnected(err error) bool {
 	if p.leader != "" {
 		p.leader, p.since = "", p.cfg.Now()
 	}
+	p.fleet.count.Failures++
 	was := p.failed
 	p.failed = err.Error()
 	return was != p.failed
@@ -112,6 +113,14 @@ func (p *Placement) id() string {
 	}).ID
 }
 
+// Counters only grow.
+type Counters struct {
+	Launched uint64 // tasks
+	Ended    uint64 // tasks, also those that were killed
+	Replaced uint64 // tasks that were killed for a new one
+	Failures uint64 // sessions that could not be begun, or ended
+}
+
 // Status is how it stands.
 type Status struct {
 	Leader    string // connected to; "" none
@@ -122,13 +131,14 @@ type Status struct {
 	Running   int    // of them, those whose task runs
 	Outdated  int    // those whose task is to be replaced
 	Trouble   []string
+	Counters  Counters
 }
 
 // Status may be called at any time.
 func (p *Placement) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := Status{Leader: p.leader, Since: p.since, Error: p.failed, Framework: p.framework}
+	s := Status{Leader: p.leader, Since: p.since, Error: p.failed, Framework: p.framework, Counters: p.fleet.count}
 	for _, id := range slices.Sorted(maps.Keys(p.fleet.hosts)) {
 		h := p.fleet.hosts[id]
 		if h.state == mesos.TASK_UNREACHABLE || h.task == "" && h.name == "" {

@@ -45,7 +45,7 @@ func (p *Placement) session(ctx context.Context) error {
 	if p.framework == "" || p.removed[p.framework] {
 		p.rename(p.id())
 	}
-	resp, leader, err := p.subscribe(ctx)
+	resp, leader, err := p.subscribe(ctx) //nolint:bodyclose // the goroutine that reads it does
 	if err != nil {
 		return err
 	}
