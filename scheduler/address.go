@@ -40,13 +40,12 @@ func (b *block) take(endpoint string, now time.Time, hold time.Duration) (netip.
 			b.Next = netip.Addr{}
 		}
 	} else {
+		var freed time.Time // when addr was
 		for a, t := range b.Freed {
-			if now.Before(t.Add(hold)) {
+			if addr.IsValid() && (t.After(freed) || t.Equal(freed) && addr.Less(a)) || now.Before(t.Add(hold)) {
 				continue
 			}
-			if !addr.IsValid() || t.Before(b.Freed[addr]) || t.Equal(b.Freed[addr]) && a.Less(addr) {
-				addr = a
-			}
+			addr, freed = a, t
 		}
 		if !addr.IsValid() {
 			return addr, false

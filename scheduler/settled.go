@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/taskwall/taskwall/events"
@@ -35,7 +36,13 @@ func sameNeeds(a, b *events.Task) bool {
 		a.Name == b.Name && a.Role == b.Role && a.Containerizer == b.Containerizer &&
 		events.Terminal(a.State) == events.Terminal(b.State) &&
 		a.Nested == b.Nested && slices.EqualFunc(a.Networks, b.Networks, sameName) && slices.EqualFunc(a.ExecutorNetworks, b.ExecutorNetworks, sameName) &&
-		slices.Equal(a.Ports, b.Ports) && maps.Equal(a.Labels, b.Labels) && maps.Equal(a.ExecutorLabels, b.ExecutorLabels)
+		slices.Equal(a.Ports, b.Ports) && sameLabels(a.Labels, b.Labels) && sameLabels(a.ExecutorLabels, b.ExecutorLabels)
+}
+
+// sameLabels compares labels, of which events that were read share those of the
+// same text.
+func sameLabels(a, b map[string]string) bool {
+	return reflect.ValueOf(a).UnsafePointer() == reflect.ValueOf(b).UnsafePointer() || maps.Equal(a, b)
 }
 
 func sameName(a, b events.Network) bool { return a.Name == b.Name }

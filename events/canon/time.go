@@ -6,18 +6,18 @@ import "time"
 // other, not even where it is a time, too.
 func utc(s []byte) (t time.Time, ok bool) {
 	const form = "0000-00-00T00:00:00"
-	if len(s) < len(form)+1 || s[len(s)-1] != 'Z' {
+	if len(s) < len(form)+1 || s[4] != '-' || s[7] != '-' || s[10] != 'T' || s[13] != ':' || s[16] != ':' || s[len(s)-1] != 'Z' {
 		return t, false
 	}
-	for i := range len(form) {
-		if c := s[i]; form[i] == '0' && (c < '0' || c > '9') || form[i] != '0' && c != form[i] {
-			return t, false
-		}
+	ok = true
+	two := func(i int) int {
+		tens, ones := s[i]-'0', s[i+1]-'0'
+		ok = ok && tens <= 9 && ones <= 9
+		return int(tens)*10 + int(ones)
 	}
-	two := func(i int) int { return int(s[i]-'0')*10 + int(s[i+1]-'0') }
 	year, month, day := two(0)*100+two(2), two(5), two(8)
 	hour, minute, second := two(11), two(14), two(17)
-	if month < 1 || month > 12 || day < 1 || day > 28 && day > days(year, month) || hour > 23 || minute > 59 || second > 59 {
+	if !ok || month < 1 || month > 12 || day < 1 || day > 28 && day > days(year, month) || hour > 23 || minute > 59 || second > 59 {
 		return t, false
 	}
 	nanos := 0

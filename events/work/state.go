@@ -69,19 +69,25 @@ func (s *State) Apply(it *Item) error {
 		s.editSet(e)
 	}
 	for _, p := range it.Programs {
-		s.dropProgram(p.ID)
+		s.sum.remove(s.programs[p.ID]) // zero if there is none
 		s.Programs[p.ID] = p
 		s.addProgram(p.ID, p)
 	}
-	for _, e := range it.Endpoints {
-		s.dropEndpoint(e.ID)
-		s.Endpoints[e.ID] = e
-		s.sum.add(endpointElement(&e))
+	for i := range it.Endpoints {
+		e := &it.Endpoints[i]
+		if old, had := s.Endpoints[e.ID]; had {
+			s.sum.remove(endpointElement(&old))
+		}
+		s.Endpoints[e.ID] = *e
+		s.sum.add(endpointElement(e))
 	}
-	for _, r := range it.Routes {
-		s.dropRoute(r.Prefix)
-		s.Routes[r.Prefix] = r
-		s.sum.add(routeElement(&r))
+	for i := range it.Routes {
+		r := &it.Routes[i]
+		if old, had := s.Routes[r.Prefix]; had {
+			s.sum.remove(routeElement(&old))
+		}
+		s.Routes[r.Prefix] = *r
+		s.sum.add(routeElement(r))
 	}
 	if it.BGP != nil {
 		s.dropBGP()
@@ -123,8 +129,8 @@ func (s *State) editSet(e SetEdit) {
 		st.put(e.ID, m)
 	}
 	for _, m := range e.Remove {
-		if _, ok := st.Members[m]; ok {
-			delete(st.Members, m)
+		had := len(st.Members)
+		if delete(st.Members, m); len(st.Members) < had {
 			st.sum.remove(memberElement(e.ID, m))
 		}
 	}
@@ -132,8 +138,8 @@ func (s *State) editSet(e SetEdit) {
 }
 
 func (st *SetState) put(id, member string) {
-	if _, ok := st.Members[member]; !ok {
-		st.Members[member] = struct{}{}
+	had := len(st.Members)
+	if st.Members[member] = struct{}{}; len(st.Members) > had {
 		st.sum.add(memberElement(id, member))
 	}
 }
@@ -146,8 +152,9 @@ func (s *State) dropSet(id string) {
 }
 
 func (s *State) addProgram(id string, p Program) {
-	s.programs[id] = programElement(&p)
-	s.sum.add(s.programs[id])
+	sum := programElement(&p)
+	s.programs[id] = sum
+	s.sum.add(sum)
 }
 
 func (s *State) dropProgram(id string) {

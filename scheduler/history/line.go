@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/taskwall/taskwall/events/canon"
@@ -100,7 +99,11 @@ func (l *line) quick(text []byte) bool {
 		}
 	}
 	if c.skip(`,"prev":"`) {
-		if s, ok := c.plain(); !ok || l.Prev.UnmarshalText(s) != nil {
+		digits := 2 * len(l.Prev)
+		if len(c) < digits || l.Prev.UnmarshalText(c[:digits]) != nil {
+			return false
+		}
+		if c = c[digits:]; !c.skip(`"`) {
 			return false
 		}
 	}
@@ -150,14 +153,15 @@ func (c *cursor) skip(prefix string) bool {
 }
 
 func (c *cursor) uint(n *uint64) bool {
-	i := 0
+	const most = 19 // digits that surely fit
+	i, v := 0, uint64(0)
 	for i < len(*c) && (*c)[i] >= '0' && (*c)[i] <= '9' {
+		v = 10*v + uint64((*c)[i]-'0')
 		i++
 	}
-	v, err := strconv.ParseUint(string((*c)[:i]), 10, 64)
 	zero := i > 1 && (*c)[0] == '0' // before other digits: no JSON
 	*n, *c = v, (*c)[i:]
-	return err == nil && !zero
+	return i > 0 && i <= most && !zero
 }
 
 // plain reads a string up to its closing quote; one with escapes is not plain.
