@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/taskwall/taskwall/events"
-	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler"
 )
 
@@ -103,36 +102,18 @@ func (c *Controller) drain(ctx context.Context, o DrainOrder) (DrainResult, erro
 	return result, nil
 }
 
-// maxText bounds what a host may say in words, in bytes. Part of it may come
-// from a peer that nobody vouches for.
-const maxText = 512
-
-// sessionReported readies a host's word on a session for the log.
-func (c *Controller) sessionReported(r work.Report) {
-	e := r.Session
-	e.Host, e.Report = r.Host, r.Seq
-	e.Peer, e.State, e.Error = clip(e.Peer), clip(e.State), clip(e.Error)
-	c.metrics.session(r.Host, e)
+// sessionReported takes in a host's word on a session.
+func (c *Controller) sessionReported(e *events.Session) {
+	c.metrics.session(e.Host, e)
 	if e.State == "established" {
-		c.log.Info("BGP session is up", "host", r.Host, "peer", e.Peer, "received", e.Received, "accepted", e.Accepted, "sent", e.Sent)
+		c.log.Info("BGP session is up", "host", e.Host, "peer", e.Peer, "received", e.Received, "accepted", e.Accepted, "sent", e.Sent)
 	} else {
-		c.log.Warn("BGP session is down", "host", r.Host, "peer", e.Peer, "state", e.State, "flaps", e.Flaps, "error", e.Error)
+		c.log.Warn("BGP session is down", "host", e.Host, "peer", e.Peer, "state", e.State, "flaps", e.Flaps, "error", e.Error)
 	}
 }
 
-// refusalReported readies a host's word on a refused route for the log.
-func (c *Controller) refusalReported(r work.Report) {
-	e := r.Refused
-	e.Host, e.Report = r.Host, r.Seq
-	e.Peer, e.Reason = clip(e.Peer), clip(e.Reason)
-	c.metrics.refused(r.Host, e)
-	c.log.Warn("BGP route refused", "host", r.Host, "peer", e.Peer, "prefix", e.Prefix, "reason", e.Reason, "count", e.Count)
-}
-
-func clip(text string) string {
-	text = strings.ToValidUTF8(text, "?")
-	if len(text) <= maxText {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…"
+// refusalReported takes in a host's word on a refused route.
+func (c *Controller) refusalReported(e *events.RouteRefusal) {
+	c.metrics.refused(e.Host, e)
+	c.log.Warn("BGP route refused", "host", e.Host, "peer", e.Peer, "prefix", e.Prefix, "reason", e.Reason, "count", e.Count)
 }

@@ -78,44 +78,33 @@ func (c *Controller) record(ctx context.Context, evs []events.Event) error {
 
 // reported is the event that a report becomes; ok is false if it becomes none.
 func (c *Controller) reported(r work.Report) (ev events.Event, ok bool) {
-	ev = events.Event{
-		Schema: events.Schema, ID: "report-" + r.ID, Source: "agent/" + r.Host,
-		Time: r.Time, Received: time.Now().UTC(),
-	}
+	ev, ok = r.Word()
+	ev.Schema, ev.ID, ev.Source = events.Schema, "report-"+r.ID, "agent/"+r.Host
+	ev.Time, ev.Received = r.Time, time.Now().UTC()
 	switch {
 	case r.Join != nil:
-		ev.Kind, ev.Join = events.AgentJoin, r.Join
-		ev.Join.Host, ev.Join.Report = r.Host, r.Seq
 		c.log.Info("agent joins", "host", r.Host, "reason", r.Join.Reason)
 	case r.Wiring != nil:
-		ev.Kind, ev.Wiring = events.EndpointState, r.Wiring
-		ev.Wiring.Host, ev.Wiring.Report = r.Host, r.Seq
 		if r.Wiring.State == events.Failed {
 			c.log.Warn("attach failed", "host", r.Host, "task", r.Wiring.Endpoint, "error", r.Wiring.Error)
 		}
 	case r.Session != nil:
-		ev.Kind, ev.Session = events.BGPSession, r.Session
-		c.sessionReported(r)
+		c.sessionReported(ev.Session)
 	case r.Refused != nil:
-		ev.Kind, ev.Refused = events.BGPRefused, r.Refused
-		c.refusalReported(r)
+		c.refusalReported(ev.Refused)
 	case r.Applied != nil:
 		c.applied(r)
-		return ev, false
 	case r.Drift != nil:
 		c.metrics.drift(r.Host)
 		c.log.Warn("drift mended", "host", r.Host, "what", r.Drift.What)
-		return ev, false
 	case r.Logged != nil:
 		l := r.Logged
 		c.log.Info("packets "+string(l.Action), "host", r.Host, "policy", l.Policy, "rule", l.Index, "direction", l.Direction,
 			"source", l.Source, "dest", l.Dest, "protocol", l.Protocol, "port", l.Port, "from", l.SourceTask, "to", l.DestTask, "count", l.Count)
-		return ev, false
 	default:
 		c.log.Warn("a report says nothing this program knows", "host", r.Host, "id", r.ID)
-		return ev, false
 	}
-	return ev, true
+	return ev, ok
 }
 
 func (c *Controller) applied(r work.Report) {

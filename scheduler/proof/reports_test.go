@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler/pasttest"
@@ -197,5 +198,67 @@ func TestReportsWhoseBeginningIsNoLongerKept(t *testing.T) {
 	}
 	if rep := v.End(true); len(rep.Problems) > 0 || rep.Unknown != 0 || rep.Signed != 20 {
 		t.Errorf("from 18 on: %+v", rep)
+	}
+}
+
+// speakers is a shop whose hosts then speak of BGP: reports 13 and 14.
+func speakers(t *testing.T) *pasttest.Past {
+	t.Helper()
+	p := pasttest.Shop(t)
+	for _, r := range []work.Report{
+		{Host: "h1", Session: &events.Session{Peer: "mesh/h2", Address: netip.MustParseAddr("192.168.50.2"), State: "idle",
+			Error: strings.Repeat("refused, ", 100)}}, // the log clips it
+		{Host: "h2", Refused: &events.RouteRefusal{Peer: "mesh/h1", Prefix: netip.MustParsePrefix("0.0.0.0/0"), Reason: "not a block", Count: 3}},
+	} {
+		r.Seq = p.Report(r)
+		ev, ok := r.Word()
+		if !ok {
+			t.Fatalf("report %d is no word", r.Seq)
+		}
+		p.Say(ev)
+	}
+	p.Now = p.Now.Add(time.Hour)
+	p.Report(work.Report{Host: "h1", Drift: &work.Drift{What: "none"}})
+	p.Checkpoint()
+	return p
+}
+
+// What hosts say of BGP is in the log, and as they said it.
+func TestWordsOnBGPAreComparedWithTheLog(t *testing.T) {
+	t.Parallel()
+	if rep := verify(t, speakers(t), Options{}); !rep.OK() || rep.Hosts.Words != 4 {
+		t.Fatalf("untouched, %d words are the same: %+v", rep.Hosts.Words, rep.Findings)
+	}
+	for name, c := range map[string]struct {
+		tamper func(*pasttest.Past)
+		want   string
+	}{
+		"a session that was up": {func(p *pasttest.Past) { p.Said[12].Session.State = "established" }, "13-13: the report is not what the log says of it"},
+		"another route":         {func(p *pasttest.Past) { p.Said[13].Refused.Count = 4 }, "14-14: the report is not what the log says of it"},
+		"no such session": {func(p *pasttest.Past) {
+			p.Said[12].Report = work.Report{ID: "r13", Host: "h1", Seq: 13, Drift: &work.Drift{}}
+		},
+			"13-13: record 11 is the word of a host, but there is no such report"},
+		"a route of which the log does not speak": {func(p *pasttest.Past) {
+			r := *p.Said[13].Refused
+			p.Said[14].Drift, p.Said[14].Refused = nil, &r
+			p.Now = p.Now.Add(time.Hour)
+		},
+			"15-15: the report never came into the log"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := speakers(t)
+			c.tamper(p)
+			var found []string
+			for _, f := range verify(t, p, Options{Now: p.Now}).Findings {
+				if f.Problem {
+					found = append(found, fmt.Sprintf("%d-%d: %s", f.First, f.Last, f.What))
+				}
+			}
+			if !slices.Contains(found, c.want) {
+				t.Errorf("did not find %q among\n%s", c.want, strings.Join(found, "\n"))
+			}
+		})
 	}
 }

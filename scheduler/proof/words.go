@@ -36,7 +36,47 @@ type said struct {
 	Record uint64          `json:"record,omitempty"` // 0: a report
 	Host   string          `json:"host"`
 	At     time.Time       `json:"at"`
-	Body   json.RawMessage `json:"body"`
+	Body   json.RawMessage `json:"body"` // once it was written down
+
+	body any // comparable; nil of one that was written down
+}
+
+// MarshalJSON writes the word down with its body.
+func (s said) MarshalJSON() ([]byte, error) {
+	type plain said // without this method
+	s.Body = s.text()
+	return json.Marshal(plain(s))
+}
+
+func (s *said) text() []byte {
+	if s.body == nil {
+		return s.Body
+	}
+	return encode(s.body)
+}
+
+// same reports whether a record says what a report says.
+func (s *said) same(o *said) bool {
+	if s.body != nil && o.body != nil {
+		return s.body == o.body
+	}
+	return bytes.Equal(s.text(), o.text())
+}
+
+// word is what an event of the log says for a host, and by which report; place is
+// 0 of others.
+func word(e *events.Event) (place uint64, host string, body any) {
+	switch e.Kind {
+	case events.AgentJoin:
+		return e.Join.Report, e.Join.Host, *e.Join
+	case events.EndpointState:
+		return e.Wiring.Report, e.Wiring.Host, *e.Wiring
+	case events.BGPSession:
+		return e.Session.Report, e.Session.Host, *e.Session
+	case events.BGPRefused:
+		return e.Refused.Report, e.Refused.Host, *e.Refused
+	}
+	return 0, "", nil
 }
 
 // clockStep is how far the server's clock may go back, when it is set or when
@@ -73,45 +113,19 @@ func (w *words) report(r *work.StoredReport) {
 	if w.Next = max(w.Next, r.Seq+1); !r.Stored.IsZero() { // not known of what is damaged
 		w.Stored = r.Stored
 	}
-	var body any
-	switch {
-	case r.Join != nil:
-		j := *r.Join
-		j.Host, j.Report = r.Host, r.Seq
-		body = j
-	case r.Wiring != nil:
-		v := *r.Wiring
-		v.Host, v.Report = r.Host, r.Seq
-		body = v
-	case r.Session != nil:
-		v := *r.Session
-		v.Host, v.Report = r.Host, r.Seq
-		body = v
-	case r.Refused != nil:
-		v := *r.Refused
-		v.Host, v.Report = r.Host, r.Seq
-		body = v
-	default:
-		return
+	if ev, ok := r.Word(); ok {
+		place, host, body := word(&ev)
+		w.match(said{Host: host, At: r.Stored, body: body}, w.Reports, w.Records, place)
 	}
-	w.match(said{Host: r.Host, At: r.Stored, Body: encode(body)}, w.Reports, w.Records, r.Seq)
 }
 
 // record takes an entry of the log.
 func (w *words) record(e *events.Entry) {
-	var place uint64
-	var host string
-	var body any
-	switch e.Event.Kind {
-	case events.AgentJoin:
-		place, host, body = e.Event.Join.Report, e.Event.Join.Host, *e.Event.Join
-	case events.EndpointState:
-		place, host, body = e.Event.Wiring.Report, e.Event.Wiring.Host, *e.Event.Wiring
-	}
+	place, host, body := word(&e.Event)
 	if place == 0 || w.done[place] {
 		return
 	}
-	w.match(said{Record: e.Seq, Host: host, At: e.Event.Received, Body: encode(body)}, w.Records, w.Reports, place)
+	w.match(said{Record: e.Seq, Host: host, At: e.Event.Received, body: body}, w.Records, w.Reports, place)
 }
 
 // match finds a word's other half, or lets it wait.
@@ -129,7 +143,7 @@ func (w *words) match(s said, mine, other map[uint64]said, place uint64) {
 		delete(w.done, w.Matched[0])
 		w.Matched = w.Matched[1:]
 	}
-	if bytes.Equal(s.Body, o.Body) {
+	if s.same(&o) {
 		w.rep.Hosts.Words++
 		return
 	}
