@@ -262,3 +262,29 @@ func TestWordsOnBGPAreComparedWithTheLog(t *testing.T) {
 		})
 	}
 }
+
+// Each stream has its own retention: reports may be kept longer than the records
+// that were made of them.
+func TestReportsOfRecordsThatAreNoLongerKept(t *testing.T) {
+	t.Parallel()
+	past := func() *pasttest.Past {
+		p := pasttest.Shop(t)
+		p.Snapshot()
+		p.Join("h1", "192.168.50.1")
+		p.Now = p.Now.Add(time.Hour)
+		p.Task("web.9", "web", "h2", "TASK_RUNNING", map[string]string{"app": "web"})
+		p.Checkpoint()
+		p.Log = p.Log[10:]
+		return p
+	}
+	if rep := verify(t, past(), Options{}); !rep.OK() || rep.Log.Start != 10 || rep.Hosts.Words != 1 {
+		t.Errorf("from record %d on, %d words: %+v", rep.Log.Start+1, rep.Hosts.Words, rep.Findings)
+	}
+	p := past()
+	p.Said[12].Join.Address = "192.168.50.3" // of record 11
+	if rep := verify(t, p, Options{}); !slices.ContainsFunc(rep.Findings, func(f Finding) bool {
+		return f.First == 13 && f.What == "the report is not what the log says of it"
+	}) {
+		t.Errorf("an altered report of a record that is kept: %+v", rep.Findings)
+	}
+}

@@ -161,6 +161,7 @@ func (v *Verification) start(ctx context.Context, first uint64) error {
 		return fmt.Errorf("finding a snapshot to fold from, the log begins with record %d: %w", first, err)
 	}
 	v.state, v.rep.Log.Start = s, s.Seq()
+	v.words.Folded = s.LastReport()
 	if err := v.compareState(s.Now()); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ type words struct {
 }
 
 type wordsAtRest struct {
+	Folded  uint64          `json:"folded"`  // last report in what the fold begins with: no record tells of those
 	First   uint64          `json:"first"`   // report that is kept
 	Next    uint64          `json:"next"`    // report that is due; 0: any
 	Stored  time.Time       `json:"stored"`  // when the last one was stored
@@ -113,7 +114,7 @@ func (w *words) report(r *work.StoredReport) {
 	if w.Next = max(w.Next, r.Seq+1); !r.Stored.IsZero() { // not known of what is damaged
 		w.Stored = r.Stored
 	}
-	if ev, ok := r.Word(); ok {
+	if ev, ok := r.Word(); ok && r.Seq > w.Folded {
 		place, host, body := word(&ev)
 		w.match(said{Host: host, At: r.Stored, body: body}, w.Reports, w.Records, place)
 	}
@@ -122,7 +123,7 @@ func (w *words) report(r *work.StoredReport) {
 // record takes an entry of the log.
 func (w *words) record(e *events.Entry) {
 	place, host, body := word(&e.Event)
-	if place == 0 || w.done[place] {
+	if place <= w.Folded || w.done[place] { // none, or a repeat
 		return
 	}
 	w.match(said{Record: e.Seq, Host: host, At: e.Event.Received, body: body}, w.Records, w.Reports, place)
