@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -10,6 +11,7 @@ import (
 	mesos "github.com/mesos/mesos-go/api/v1/lib"
 	"github.com/mesos/mesos-go/api/v1/lib/scheduler"
 
+	"github.com/taskwall/taskwall/e2e/sim"
 	"github.com/taskwall/taskwall/e2e/sim/master"
 )
 
@@ -24,6 +26,7 @@ type second struct {
 	master   *master.Master // at which it is subscribed
 	wanted   []string       // ids of tasks to launch
 	events   []*scheduler.Event
+	used     map[string]bool // ids of others that it has taken
 	tornDown map[string]bool // former ids
 	n        int
 }
@@ -33,7 +36,7 @@ type second struct {
 var oddIDs = []string{"plain", "with space", `"quoted'`, "100%s", "*.>", "ünï-日本", "a:b;c|d&e", "$(reboot)", "-dash", "..", "_5f", strings.Repeat("l", 200)}
 
 func newSecond(h *history) *second {
-	return &second{h: h, wake: make(chan struct{}, 1), tornDown: map[string]bool{}}
+	return &second{h: h, wake: make(chan struct{}, 1), used: map[string]bool{}, tornDown: map[string]bool{}}
 }
 
 func (s *second) poke() {
@@ -76,8 +79,11 @@ func (s *second) launch() {
 	defer s.mu.Unlock()
 	s.n++
 	id := fmt.Sprint(oddIDs[s.h.rng.IntN(len(oddIDs))], s.n)
-	if tasks := s.h.c.Tasks(); len(tasks) > 0 && s.h.rng.IntN(3) == 0 {
-		id = tasks[s.h.rng.IntN(len(tasks))].ID
+	others := slices.DeleteFunc(s.h.c.Tasks(), func(t sim.Task) bool { return t.Name == "odd" })
+	if len(others) > 0 && s.h.rng.IntN(3) == 0 {
+		if other := others[s.h.rng.IntN(len(others))].ID; !s.used[other] { // no id twice, as Mesos asks
+			id, s.used[other] = other, true
+		}
 	}
 	s.wanted = append(s.wanted, id)
 	s.call(&scheduler.Call{Type: scheduler.Call_REVIVE})
@@ -89,7 +95,7 @@ func (s *second) launch() {
 func (s *second) teardown() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.id == "" || s.master == nil {
+	if s.id == "" || s.master == nil || s.master != s.h.c.Master() {
 		return
 	}
 	s.tornDown[s.id] = true // before the fold can be told

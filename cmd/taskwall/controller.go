@@ -263,6 +263,7 @@ func controllerConfig(cmd *cobra.Command, conn *bus.Conn, history *eventlog.Log,
 			return work.FollowReports(ctx, conn.JS, "controller", from, fn, log)
 		},
 	}
+	cfg.Stored = func(ctx context.Context) (uint64, map[string]uint64, error) { return work.LastStored(ctx, conn.JS) }
 	var kept bus.Retention
 	kept.MaxAge, _ = f.GetDuration("retention")
 	kept.MaxBytes, _ = f.GetInt64("retention-bytes")
@@ -286,6 +287,7 @@ func lead(ctx context.Context, conn *bus.Conn, c *controller.Controller, o event
 	if err != nil {
 		return err
 	}
+	defer conn.OnReconnect(publisher.Doubt)()
 	claimed := time.Now()
 	if o.Caused, err = work.LastCause(ctx, conn.JS); err != nil {
 		return err
@@ -295,11 +297,7 @@ func lead(ctx context.Context, conn *bus.Conn, c *controller.Controller, o event
 		return err
 	}
 	o.Logger.Info("took over", "epoch", o.Epoch, "claim_took", claimed.Sub(begun).Round(time.Millisecond), "log_took", time.Since(claimed).Round(time.Millisecond))
-	sent, err := publisher.Sent()
-	if err != nil {
-		return err
-	}
-	err = c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Signs: o.Key != nil, Publisher: publisher, Sent: sent, Recovered: history.Recovered()})
+	err = c.Lead(ctx, controller.Term{Epoch: o.Epoch, Log: history, Signs: o.Key != nil, Publisher: publisher, Sent: publisher.Sent(), Recovered: history.Recovered()})
 	if errors.Is(err, controller.ErrOtherCluster) {
 		return usageError{err} // trying again would only take the lead from who should have it
 	}

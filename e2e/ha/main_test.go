@@ -1,9 +1,10 @@
 package ha
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
-	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,14 +51,24 @@ func withBinary(tests func() int) (int, error) {
 func serveNATS(options string) {
 	var o bus.ServerOptions
 	err := json.Unmarshal([]byte(options), &o)
+	if err == nil && os.Getenv(diskVariable) != "" {
+		err = mountDisk(o.Dir)
+	}
 	var s *bus.Server
 	if err == nil {
-		s, err = bus.StartServer(o, nil)
+		s, err = bus.StartServer(o, slog.New(slog.NewTextHandler(os.Stdout, nil)))
+	}
+	for lines := bufio.NewScanner(os.Stdin); err == nil && lines.Scan(); { // until the tests end
+		if lines.Text() != "restart" {
+			err = diskDoes(lines.Text(), o.Dir)
+			continue
+		}
+		s.Shutdown()
+		s, err = bus.StartServer(o, slog.New(slog.NewTextHandler(os.Stdout, nil)))
 	}
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the tests end
 	s.Shutdown()
 }

@@ -36,6 +36,7 @@ type place struct {
 
 	sim         *sim.Cluster
 	key         ed25519.PublicKey
+	disk        int        // of each node, in bytes; 0: the machine's
 	nodes       []*process // NATS
 	urls        []string   // of the nodes
 	conn        *bus.Conn  // to all nodes, by no proxy
@@ -54,11 +55,14 @@ type contender struct {
 	net *proxy // nil: none
 }
 
-func newPlace(t *testing.T, nodes, contenders int, seed uint64) *place {
+func newPlace(t *testing.T, nodes, contenders int, seed uint64, opts ...func(*place)) *place {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	t.Cleanup(cancel)
 	p := &place{t: t, rng: rand.New(rand.NewPCG(seed, 1)), ctx: ctx}
+	for _, f := range opts {
+		f(p)
+	}
 	p.startNATS(nodes)
 	p.startSim(seed)
 	key := p.writeKey()
@@ -110,6 +114,10 @@ func (p *place) startNATS(n int) {
 			}
 		}
 		node := natsServer(p.t, o)
+		if p.disk > 0 {
+			node.env = append(node.env, fmt.Sprintf("%s=%d", diskVariable, p.disk))
+			node.mounts = true
+		}
 		node.start()
 		p.nodes = append(p.nodes, node)
 	}

@@ -20,10 +20,12 @@ type process struct {
 	path string
 	args []string
 	env  []string
-	log  string // the file with what it prints
+	// mounts: what it mounts only it sees, and is gone with it.
+	mounts bool
+	log    string // the file with what it prints
 
 	cmd  *exec.Cmd
-	in   io.Closer // a process that reads its standard input ends with it
+	in   io.WriteCloser // a process that reads its standard input ends with it
 	done chan error
 }
 
@@ -49,6 +51,9 @@ func (p *process) start() {
 	p.cmd.Env = append(os.Environ(), p.env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if p.mounts {
+		p.cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
+	}
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		p.t.Fatal(err)
 	}

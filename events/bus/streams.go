@@ -115,7 +115,8 @@ func streamConfigs(r Retention, replicas int, clustered bool) []jetstream.Stream
 	log.AllowAtomicPublish = true
 
 	// Work items follow from the log, and the log is synced before any is sent:
-	// a server alone may write them behind. Atomic batches need a sync there; in
+	// a server alone may write them behind: what it loses when it is killed is made
+	// from the log again. Atomic batches need a sync there; in
 	// a cluster they are staged in memory, and single messages that are under
 	// way together exclude each other. A stream can't change from one to the
 	// other, nor be replicated when it is written behind.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +36,7 @@ type Publisher struct {
 	last   map[string]uint64   // revision last published, by work subject
 	sent   map[string]struct{} // subjects on which this publisher has published
 	fenced error               // set for good when another publisher took over
+	doubt  atomic.Bool         // what was published is to be compared with what is stored
 }
 
 // NewPublisher claims the stream for this epoch (package lease) and reads what
@@ -47,6 +49,12 @@ func NewPublisher(ctx context.Context, js jetstream.JetStream, epoch uint64) (*P
 	return p, nil
 }
 
+// Doubt has the next Publish compare what was published with what is stored: the
+// server may have started anew, and one that writes items behind (bus.EnsureStreams)
+// has then lost the last of them, though it had acknowledged them. It does not
+// block.
+func (p *Publisher) Doubt() { p.doubt.Store(true) }
+
 // LastRev is the revision that a host was last sent, 0 if none is stored.
 func (p *Publisher) LastRev(host string) uint64 {
 	p.mu.Lock()
@@ -55,18 +63,10 @@ func (p *Publisher) LastRev(host string) uint64 {
 }
 
 // Sent are the revisions that the hosts were last sent.
-func (p *Publisher) Sent() (map[string]uint64, error) {
+func (p *Publisher) Sent() map[string]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	all := make(map[string]uint64, len(p.last))
-	for subject, rev := range p.last {
-		host, err := bus.HostOf(subject)
-		if err != nil {
-			return nil, fmt.Errorf("reading the last revisions: %w", err)
-		}
-		all[host] = rev
-	}
-	return all, nil
+	return byHost(p.last)
 }
 
 // Publish stores items and so sends them to their hosts. Items that were
@@ -76,9 +76,10 @@ func (p *Publisher) Sent() (map[string]uint64, error) {
 // bus.MaxBatch of them, are stored all or none.
 //
 // An item that leaves a gap after the last that this Publisher sent to the
-// host, and is no snapshot, is ErrGap; nothing of the call is stored then. A gap after an earlier
-// publisher's last is let through: its items may have been lost by a crash of
-// the server, and the host, if it misses them, asks for a snapshot.
+// host, and is no snapshot, is ErrGap; nothing of the call is stored then. So is
+// the loss of items that this Publisher had published. A gap after an earlier
+// publisher's last is let through: the host, if it misses the items between, asks
+// for a snapshot.
 func (p *Publisher) Publish(ctx context.Context, items ...*Item) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,8 +87,11 @@ func (p *Publisher) Publish(ctx context.Context, items ...*Item) error {
 		if p.fenced != nil {
 			return p.fenced
 		}
+		if p.doubt.Swap(false) {
+			p.claim = 0
+		}
 		if p.claim == 0 {
-			if err := p.takeOver(ctx, false); err != nil {
+			if err := p.renew(ctx); err != nil {
 				return fmt.Errorf("publishing work items: %w", err)
 			}
 		}
@@ -211,6 +215,21 @@ func lastClaim(ctx context.Context, js jetstream.JetStream) (c claim, seq uint64
 	return c, last.Sequence, nil
 }
 
+// renew makes a claim again. It is ErrGap when what was published is no longer
+// stored.
+func (p *Publisher) renew(ctx context.Context) error {
+	before := p.last
+	if err := p.takeOver(ctx, false); err != nil {
+		return err
+	}
+	for subject, rev := range before {
+		if now, kept := p.last[subject]; kept && now < rev {
+			return fmt.Errorf("%s is stored up to item %d, and was published up to %d: the message bus has lost the items between: %w", subject, now, rev, ErrGap)
+		}
+	}
+	return nil
+}
+
 // takeOver makes a claim and then reads what was published before it: after
 // the claim nothing else can come. first is false when a publisher renews its
 // own claim: then one of another publisher of the same epoch fences it.
@@ -256,10 +275,34 @@ func (p *Publisher) takeOver(ctx context.Context, first bool) error {
 	}
 }
 
-// lastRevs reads the last revision of each host, by subject, from what lies
-// before a claim. It reads up to the claim itself: a replica that has the
-// claim has all before it.
-func lastRevs(ctx context.Context, js jetstream.JetStream, claim uint64) (map[string]uint64, error) {
+// LastStored is the log's record because of which the last item was sent, 0 if
+// there is none, and the last revision of each host.
+func LastStored(ctx context.Context, js jetstream.JetStream) (cause uint64, revs map[string]uint64, err error) {
+	state, err := bus.StreamState(ctx, js, bus.WorkStream)
+	if err != nil || state.Msgs == 0 {
+		return 0, nil, err
+	}
+	if cause, err = LastCause(ctx, js); err != nil {
+		return 0, nil, err
+	}
+	last, err := lastRevs(ctx, js, state.LastSeq)
+	return cause, byHost(last), err
+}
+
+// byHost has revisions by host instead of by subject.
+func byHost(last map[string]uint64) map[string]uint64 {
+	revs := make(map[string]uint64, len(last))
+	for subject, rev := range last {
+		host, _ := bus.HostOf(subject) // lastRevs has looked
+		revs[host] = rev
+	}
+	return revs
+}
+
+// lastRevs reads the last revision of each host, by subject, up to a sequence,
+// such as that of a claim, which is read, too: a replica that has the claim has
+// all before it.
+func lastRevs(ctx context.Context, js jetstream.JetStream, to uint64) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	it, err := bus.Tail(ctx, js, bus.WorkStream, jetstream.OrderedConsumerConfig{
@@ -281,23 +324,19 @@ func lastRevs(ctx context.Context, js jetstream.JetStream, claim uint64) (map[st
 		if err != nil {
 			return nil, fmt.Errorf("reading the last revisions: %w", err)
 		}
-		if meta.Sequence.Stream >= claim {
-			return last, nil
-		}
-		if msg.Subject() == bus.FenceSubject {
-			continue
-		}
-		if _, err := bus.HostOf(msg.Subject()); err != nil {
-			continue // no publisher wrote it
-		}
-		rev, err := strconv.ParseUint(msg.Headers().Get(revHeader), 10, 64)
-		if err != nil { // nor this: the last item is before it
-			if rev, err = lastRev(ctx, js, msg.Subject(), meta.Sequence.Stream); err != nil {
-				return nil, fmt.Errorf("reading the last revision of %s: %w", msg.Subject(), err)
+		if _, err := bus.HostOf(msg.Subject()); err == nil { // else it is a claim, or no publisher wrote it
+			rev, err := strconv.ParseUint(msg.Headers().Get(revHeader), 10, 64)
+			if err != nil { // nor this: the last item is before it
+				if rev, err = lastRev(ctx, js, msg.Subject(), meta.Sequence.Stream); err != nil {
+					return nil, fmt.Errorf("reading the last revision of %s: %w", msg.Subject(), err)
+				}
+			}
+			if rev > 0 {
+				last[msg.Subject()] = max(last[msg.Subject()], rev)
 			}
 		}
-		if rev > 0 {
-			last[msg.Subject()] = max(last[msg.Subject()], rev)
+		if meta.Sequence.Stream >= to {
+			return last, nil
 		}
 	}
 }

@@ -81,9 +81,11 @@ func TestWhatWasSent(t *testing.T) {
 	if epoch, err := work.LastEpoch(bustest.Context(t), c.JS); err != nil || epoch != 2 {
 		t.Errorf("the last claim is of epoch %d, %v", epoch, err)
 	}
-	sent, err := p.Sent()
-	if err != nil || len(sent) != 2 || sent["node.1"] != 3 || sent["b"] != 7 {
-		t.Errorf("sent were %v, %v", sent, err)
+	if sent := p.Sent(); len(sent) != 2 || sent["node.1"] != 3 || sent["b"] != 7 {
+		t.Errorf("sent were %v", sent)
+	}
+	if cause, stored, err := work.LastStored(bustest.Context(t), c.JS); err != nil || cause != 42 || len(stored) != 2 || stored["node.1"] != 3 || stored["b"] != 7 {
+		t.Errorf("stored are %v because of %d, %v", stored, cause, err)
 	}
 	for range 600 { // claims alone, as of controllers that take turns
 		if _, err := bus.PublishAtomic(bustest.Context(t), c.JS, []*nats.Msg{{Subject: bus.FenceSubject, Data: []byte("{}")}}); err != nil {

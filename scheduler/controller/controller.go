@@ -48,6 +48,9 @@ type Config struct {
 	// Sources makes the sources, given where to append, what the log already
 	// says of the cluster, and up to when it does.
 	Sources func(sink Sink, known *events.Cluster, since time.Time) ([]Source, error)
+	// Stored is what is stored of the items: the last log entry because of which there
+	// is one, 0 if there is none, and the last revision of each host.
+	Stored func(ctx context.Context) (cause uint64, revs map[string]uint64, err error)
 	// Mend brings the streams back to their configuration, if somebody changed it,
 	// and says what was wrong; nil: nobody looks.
 	Mend     func(ctx context.Context) (found []string, err error)
@@ -72,12 +75,14 @@ type Controller struct {
 	metrics *Metrics
 
 	mu      sync.Mutex
-	state   *scheduler.State // folded; what it made may not be settled yet
-	settled uint64           // the last entry of which everything is published
-	said    uint64           // the last entry of which some leader says so
-	last    uint64           // the log's end, as last seen
-	broken  error            // why the log could not be folded to its end; nil since it was
-	term    *term            // nil: another leads, or nobody
+	state   *scheduler.State  // folded; what it made may not be settled yet
+	settled uint64            // the last entry of which everything is published
+	said    uint64            // the last entry of which some leader says so
+	sent    map[string]uint64 // the last revision of each host of what is settled
+	again   chan struct{}     // asks for the fold to begin again
+	last    uint64            // the log's end, as last seen
+	broken  error             // why the log could not be folded to its end; nil since it was
+	term    *term             // nil: another leads, or nobody
 	sources []Source
 	agents  map[string]AgentStatus
 	others  map[string]Peer // by id, as they announced themselves
@@ -109,7 +114,7 @@ func New(cfg Config) *Controller {
 	return &Controller{
 		cfg: cfg, id: nuid.Next(), log: cfg.Logger, started: time.Now().UTC(), metrics: newMetrics(cfg.Version, cfg.NATS.IsConnected),
 		state: scheduler.NewState(), agents: map[string]AgentStatus{}, others: map[string]Peer{},
-		changed: make(chan struct{}),
+		sent: map[string]uint64{}, again: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 }
 

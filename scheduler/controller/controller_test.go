@@ -61,6 +61,7 @@ func (p *place) start(name string, every uint64) (c *Controller, stop func()) {
 	}
 	c = New(Config{
 		Name: name, Log: history, NATS: p.conn.NATS, Logger: log,
+		Stored:   func(ctx context.Context) (uint64, map[string]uint64, error) { return work.LastStored(ctx, p.conn.JS) },
 		Settings: events.DefaultSettings(), SnapshotEvery: every,
 		Sources: func(Sink, *events.Cluster, time.Time) ([]Source, error) { return nil, nil },
 		Reports: func(ctx context.Context, from work.From, fn func(context.Context, []work.Report) error) error {
@@ -95,7 +96,7 @@ func (p *place) newTerm(epoch uint64) Term {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return Term{Epoch: epoch, Log: history, Publisher: publisher}
+	return Term{Epoch: epoch, Log: history, Publisher: publisher, Sent: publisher.Sent()}
 }
 
 // lead lets a controller lead, and returns when it does.

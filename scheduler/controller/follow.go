@@ -87,6 +87,14 @@ func (c *Controller) foldAlong(ctx context.Context) error {
 	group.Go(func() error { return c.fold(ctx, steps) })
 	group.Go(func() error { return c.settle(ctx, steps, snapshots) })
 	group.Go(func() error { return c.save(ctx, snapshots) })
+	group.Go(func() error {
+		select {
+		case <-c.again:
+			return errItemsLost
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
 	return group.Wait()
 }
 
@@ -98,24 +106,60 @@ func (c *Controller) restore(ctx context.Context) error {
 		return fmt.Errorf("finding the end of the log: %w", err)
 	}
 	// Not one of records that the log has lost: later ones would be taken for those.
-	seq, data, ok, err := c.cfg.Log.LatestSnapshot(ctx, last)
+	state, err := c.snapshotAt(ctx, last)
 	if err != nil {
-		return fmt.Errorf("reading the latest snapshot: %w", err)
+		return err
 	}
-	state := scheduler.NewState()
-	if ok {
-		if err := state.UnmarshalBinary(data); err != nil {
-			c.log.Warn("the latest snapshot cannot be used; folding the whole log", "seq", seq, "error", err)
+	cause, revs, err := c.cfg.Stored(ctx)
+	if err != nil {
+		return err
+	}
+	if host := behind(state, revs); host != "" && cause > 0 {
+		c.log.Error("the message bus has lost work items that it had acknowledged; folding again what made them", "host", host, "stored_for", cause)
+		if state, err = c.snapshotAt(ctx, cause-1); err != nil { // of the last cause's items some may be missing, too
+			return err
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	// A snapshot is saved when all that came before it is published.
 	c.state, c.settled, c.last = state, state.Seq(), last
+	clear(c.sent)
+	select {
+	case <-c.again: // it does
+	default:
+	}
 	c.said = min(c.said, last)
 	c.changes = slices.DeleteFunc(c.changes, func(p policyChange) bool { return p.seq > state.Seq() }) // they come again
 	c.wake()
 	return nil
+}
+
+// snapshotAt is the state of the latest snapshot up to a record, or an empty one.
+func (c *Controller) snapshotAt(ctx context.Context, notAfter uint64) (*scheduler.State, error) {
+	seq, data, ok, err := c.cfg.Log.LatestSnapshot(ctx, notAfter)
+	if err != nil {
+		return nil, fmt.Errorf("reading the latest snapshot: %w", err)
+	}
+	state := scheduler.NewState()
+	if ok {
+		if err := state.UnmarshalBinary(data); err != nil {
+			c.log.Warn("the latest snapshot cannot be used; folding the whole log", "seq", seq, "error", err)
+			state = scheduler.NewState()
+		}
+	}
+	return state, nil
+}
+
+// behind is a host of which less is stored than a state has made, or "". Of one of
+// which nothing is stored, all may have been too old to be kept.
+func behind(state *scheduler.State, stored map[string]uint64) string {
+	for _, host := range state.HostNames() {
+		if v, _ := state.HostView(host); stored[host] > 0 && v.Rev > stored[host] {
+			return host
+		}
+	}
+	return ""
 }
 
 // fold follows the log.
@@ -271,6 +315,9 @@ func (c *Controller) noteSettled(batch []step) {
 	defer c.mu.Unlock()
 	for _, s := range batch {
 		c.settled = s.entry.Seq
+		for _, it := range s.items {
+			c.sent[it.Host] = it.Rev
+		}
 		if s.entry.Event.Kind != events.PolicyApply {
 			continue
 		}

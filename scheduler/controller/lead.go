@@ -71,6 +71,9 @@ func (c *Controller) Lead(ctx context.Context, t Term) error {
 	if broken != nil {
 		return fmt.Errorf("not leading, since the log can't be folded: %w", broken)
 	}
+	if err := c.checkSent(t.Sent); err != nil {
+		return err
+	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	begun := time.Now()
@@ -196,6 +199,27 @@ func (c *Controller) finish(t *term, err error) {
 		c.term, c.sources = nil, nil
 		c.wake()
 	}
+}
+
+// errItemsLost means that items were published and are no longer stored: a server
+// that writes them behind was killed, or its disk was full.
+var errItemsLost = errors.New("the message bus has lost work items that it had acknowledged; they are made again")
+
+// checkSent has the fold begin again when less is stored than was published.
+func (c *Controller) checkSent(stored map[string]uint64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for host, rev := range c.sent {
+		if stored[host] >= rev || stored[host] == 0 { // all may have been too old to be kept
+			continue
+		}
+		select {
+		case c.again <- struct{}{}:
+		default:
+		}
+		return fmt.Errorf("host %s was sent item %d, and has %d stored: %w", host, rev, stored[host], errItemsLost)
+	}
+	return nil
 }
 
 // CanLead waits until this controller can fold the log: it returns at once unless

@@ -60,8 +60,7 @@ func (p *place) newTermOf(epoch, accept uint64) (t Term, err error) {
 	if err != nil {
 		return t, err
 	}
-	sent, err := publisher.Sent()
-	return Term{Epoch: epoch, Log: log, Publisher: publisher, Sent: sent, Recovered: log.Recovered()}, err
+	return Term{Epoch: epoch, Log: log, Publisher: publisher, Sent: publisher.Sent(), Recovered: log.Recovered()}, nil
 }
 
 func (p *place) rev(host string) uint64 {
