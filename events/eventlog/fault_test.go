@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/bus/bustest"
@@ -160,6 +163,38 @@ func TestLostAcknowledgement(t *testing.T) {
 	if got, want := fmt.Sprint(ids(t, l, 1)), "[a-0 a-1 b-0 b-1 b-2 c]"; got != want {
 		t.Fatalf("the log holds %s, want %s", got, want)
 	}
+}
+
+// The same, so much later that the server has forgotten the ids of what it stored.
+func TestLostAcknowledgementThatTheServerForgot(t *testing.T) {
+	ctx := bustest.Context(t)
+	l := newLog(t, Options{Epoch: 1})
+	cfg, err := bus.StreamConfig(ctx, l.js, bus.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Duplicates = 100 * time.Millisecond // instead of two minutes
+	if _, err := l.js.UpdateStream(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, taskEvents("a", 2)...)
+	twin := open(t, l, Options{Epoch: 1})
+	twin.writer = l.writer // writes what l has written without l knowing
+	mustAppend(t, twin, taskEvents("b", 3)...)
+	for stored := 0; stored < 2; { // until one that came after these is forgotten
+		ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: bus.EventsSubject, Header: nats.Header{jetstream.MsgIDHeader: {"foreign"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ack.Duplicate {
+			stored++
+		}
+	}
+	mustAppend(t, l, append(taskEvents("b", 3), taskEvent("c"))...)
+	if got, want := fmt.Sprint(ids(t, l, 1)), "[a-0 a-1 b-0 b-1 b-2   c]"; got != want {
+		t.Fatalf("the log holds %s, want %s", got, want)
+	}
+	wantProblems(t, verify(t, l))
 }
 
 func TestFollowSaysWhatIsGone(t *testing.T) {
