@@ -227,6 +227,17 @@ func tampered(t *testing.T, from, stream string, change func([]string) []string)
 	if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
 		t.Fatal(err)
 	}
+	rewrite(t, dir, stream, change)
+	h, err := history.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() }) //nolint:errcheck // only read
+	return h
+}
+
+func rewrite(t *testing.T, dir, stream string, change func([]string) []string) {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, stream, "*.zst"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
@@ -262,12 +273,6 @@ func tampered(t *testing.T, from, stream string, change func([]string) []string)
 	if err := os.WriteFile(files[0], segment, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h, err := history.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { h.Close() }) //nolint:errcheck // only read
-	return h
 }
 
 // In a copy on disk, whose frames are whole and whose headers fit, each change

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,7 +18,6 @@ import (
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler"
-	"github.com/taskwall/taskwall/scheduler/history"
 )
 
 // Past is what is stored of a past. A test may change it.
@@ -228,7 +228,7 @@ func Shop(t T) *Past {
 	return p
 }
 
-// Checkpoints are those of the log. With Records, Items, Reports, Bounds and
+// Checkpoints are those of the log. With Records, Items, Reports and
 // Start they make a Past a source.
 func (p *Past) Checkpoints(context.Context) ([]eventlog.Checkpoint, error) { return p.Signed, nil }
 
@@ -274,26 +274,16 @@ func (p *Past) Reports(_ context.Context, from uint64) iter.Seq2[work.StoredRepo
 	return list(p.stored(), func(r work.StoredReport) bool { return r.Seq >= from })
 }
 
-// Bounds are the records that there are.
-func (p *Past) Bounds(context.Context) (history.Bounds, error) {
-	if len(p.Log) == 0 {
-		return history.Bounds{}, nil
-	}
-	return history.Bounds{First: p.Log[0].Seq, Last: p.Log[len(p.Log)-1].Seq}, nil
-}
-
-// Start is the state after one of Snapshots, the last at or before a record.
-func (p *Past) Start(_ context.Context, seq uint64) (*scheduler.State, error) {
-	s := scheduler.NewState()
-	for at, data := range p.Snapshots {
-		if next := scheduler.NewState(); at <= seq && at > s.Seq() {
-			if err := next.UnmarshalBinary(data); err != nil {
-				return nil, err
-			}
-			s = next
+// Start is the state after the first of Snapshots from which a log can be folded
+// that begins with a record.
+func (p *Past) Start(_ context.Context, first uint64) (*scheduler.State, error) {
+	for _, at := range slices.Sorted(maps.Keys(p.Snapshots)) {
+		if at+1 >= first {
+			s := scheduler.NewState()
+			return s, s.UnmarshalBinary(p.Snapshots[at])
 		}
 	}
-	return s, nil
+	return nil, eventlog.ErrGone
 }
 
 // CheckSnapshots finds nothing: tests that change snapshots have others.

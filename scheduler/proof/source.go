@@ -8,7 +8,6 @@ import (
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler"
-	"github.com/taskwall/taskwall/scheduler/history"
 )
 
 // Source is where the past is read from. The lists begin at a sequence of
@@ -20,11 +19,9 @@ type Source interface {
 	Records(ctx context.Context, from uint64) iter.Seq2[*eventlog.Record, error]
 	Items(ctx context.Context, from uint64) iter.Seq2[work.Stored, error]
 	Reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error]
-	// Bounds are the records that are kept, and Start is the nearest snapshot at
-	// or before one: to fold on from when the log's beginning is no longer kept.
-	// A checkpoint may vouch for it.
-	Bounds(ctx context.Context) (history.Bounds, error)
-	Start(ctx context.Context, seq uint64) (*scheduler.State, error)
+	// Start is the state of the first snapshot from which a log can be folded that
+	// begins with a record. A checkpoint may vouch for it.
+	Start(ctx context.Context, first uint64) (*scheduler.State, error)
 	// CheckSnapshots are those kept that are not what was signed.
 	CheckSnapshots(ctx context.Context, states *eventlog.States) ([]eventlog.Problem, error)
 }

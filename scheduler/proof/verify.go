@@ -156,9 +156,9 @@ func (v *Verification) start(ctx context.Context, first uint64) error {
 	if first <= 1 {
 		return nil
 	}
-	s, err := v.earliest(ctx, first)
+	s, err := v.src.Start(ctx, first)
 	if err != nil {
-		return fmt.Errorf("finding a snapshot to fold from, the log begins with record %d: %w", first, err)
+		return fmt.Errorf("finding a snapshot to fold from: %w", err)
 	}
 	v.state, v.rep.Log.Start = s, s.Seq()
 	v.words.Folded = s.LastReport()
@@ -173,30 +173,6 @@ func (v *Verification) start(ctx context.Context, first uint64) error {
 		}
 	}
 	return nil
-}
-
-// earliest is the first snapshot from which the log can be folded on.
-func (v *Verification) earliest(ctx context.Context, first uint64) (best *scheduler.State, err error) {
-	b, err := v.src.Bounds(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for low, high := first-1, b.Last; low <= high; { // halving: snapshots are large
-		middle := low + (high-low)/2
-		s, err := v.src.Start(ctx, middle)
-		if err != nil {
-			return nil, err
-		}
-		if s.Seq()+1 < first {
-			low = middle + 1
-			continue
-		}
-		best, high = s, s.Seq()-1
-	}
-	if best == nil {
-		return nil, fmt.Errorf("none is kept from record %d on", first-1)
-	}
-	return best, nil
 }
 
 // published brings the hosts up to an item that was published, and to what was

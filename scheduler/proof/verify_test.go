@@ -411,7 +411,7 @@ func TestALogWithoutItsBeginningIsFoldedFromASnapshot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "none is kept from record 3 on") {
+	if _, err := v.Run(t.Context()); !errors.Is(err, eventlog.ErrGone) {
 		t.Errorf("without a snapshot: %v", err)
 	}
 }
