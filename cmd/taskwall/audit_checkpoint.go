@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -42,6 +43,7 @@ func runCheckpoint(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
+	all = slices.DeleteFunc(all, func(c eventlog.Checkpoint) bool { return c.Err != nil }) // verify tells of them
 	if len(all) == 0 {
 		fmt.Fprintln(cmd.ErrOrStderr(), "There is no checkpoint: the log is not signed.")
 		return errNo

@@ -42,6 +42,8 @@ type Checkpoint struct {
 	// Place is the checkpoint's own sequence in its stream, which keeps all and
 	// leaves no gaps; 0: not known.
 	Place uint64 `json:"-"`
+	// Err is why it cannot be read; all else but its Place is then empty.
+	Err error `json:"-"`
 }
 
 // mark is where and when the log was last cared for.
@@ -191,6 +193,16 @@ func (l *Log) checkpoint(ctx context.Context) error {
 	return nil
 }
 
+// ReadCheckpoint reads what is stored at a place among the checkpoints.
+func ReadCheckpoint(place uint64, data []byte) Checkpoint {
+	var c Checkpoint
+	if err := json.Unmarshal(data, &c); err != nil {
+		return Checkpoint{Place: place, Err: err}
+	}
+	c.Place = place
+	return c
+}
+
 // LastCheckpoint is the latest that was written, or nil. It is not checked.
 func (l *Log) LastCheckpoint(ctx context.Context) (*Checkpoint, error) {
 	msg, found, err := bus.Last(ctx, l.js, bus.CheckpointsStream, bus.CheckpointsSubject)
@@ -205,8 +217,8 @@ func (l *Log) LastCheckpoint(ctx context.Context) (*Checkpoint, error) {
 }
 
 // Checkpoints are all that were written, oldest first. They are not checked;
-// what is none leaves its Place out, and is logged: it must not keep anybody
-// from starting.
+// what is none has its Err set, and is logged: it must not keep anybody from
+// starting.
 func (l *Log) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 	state, err := bus.StreamState(ctx, l.js, bus.CheckpointsStream)
 	if err != nil {
@@ -217,12 +229,10 @@ func (l *Log) Checkpoints(ctx context.Context) ([]Checkpoint, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading checkpoints: %w", err)
 		}
-		var c Checkpoint
-		if err := json.Unmarshal(msg.Data, &c); err != nil {
-			l.log.Error("passing over a checkpoint that cannot be read", "place", msg.Sequence, "error", err)
-			continue
+		c := ReadCheckpoint(msg.Sequence, msg.Data)
+		if c.Err != nil {
+			l.log.Error("passing over a checkpoint that cannot be read", "place", msg.Sequence, "error", c.Err)
 		}
-		c.Place = msg.Sequence
 		all = append(all, c)
 	}
 	return all, nil

@@ -59,7 +59,7 @@ func (l *Log) Export(ctx context.Context, w io.Writer) error {
 	}
 	kept := checkpoints[:0]
 	for _, c := range checkpoints {
-		if c.Seq <= state.LastSeq {
+		if c.Err == nil && c.Seq <= state.LastSeq {
 			kept = append(kept, c)
 		}
 	}

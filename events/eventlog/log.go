@@ -107,6 +107,9 @@ func Open(ctx context.Context, js jetstream.JetStream, o Options) (*Log, error) 
 	return l, nil
 }
 
+// Reader is the log for who only reads: whatever its end is.
+func Reader(js jetstream.JetStream) *Log { return &Log{js: js, log: slog.New(slog.DiscardHandler)} }
+
 // findEnd reads the last record, and checks that a writer may go on from it.
 func (l *Log) findEnd(ctx context.Context) (jetstream.StreamState, error) {
 	// All at once: who takes over is waited for.

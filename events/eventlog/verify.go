@@ -98,6 +98,11 @@ func NewVerifier(checkpoints []Checkpoint, trust ...ed25519.PublicKey) *Verifier
 		if c.Place > place {
 			v.problem(min(signed+1, c.Seq), c.Seq, fmt.Sprintf("missing checkpoints: those numbered %d to %d", place, c.Place-1))
 		}
+		if c.Err != nil {
+			v.problem(max(signed, 1), max(signed, 1), fmt.Sprintf("the checkpoint numbered %d cannot be read: %v", c.Place, c.Err))
+			place = c.Place + 1
+			continue
+		}
 		if c.Place > 0 {
 			text := c.Key + "\n" + string(c.text())
 			if first := places[text]; first > 0 {

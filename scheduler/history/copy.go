@@ -3,7 +3,6 @@ package history
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -358,35 +357,28 @@ func (d *disk) reports(ctx context.Context, from uint64) iter.Seq2[work.StoredRe
 func (d *disk) checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error) {
 	var all []eventlog.Checkpoint
 	for l, err := range d.streams[bus.CheckpointsStream].all(ctx, 0) {
-		var c eventlog.Checkpoint
-		if err == nil {
-			err = json.Unmarshal(l.body(l.Checkpoint), &c)
-		}
 		if err != nil {
 			return nil, fmt.Errorf("reading the checkpoints: %w", err)
 		}
-		c.Place = l.Seq
-		all = append(all, c)
+		all = append(all, eventlog.ReadCheckpoint(l.Seq, l.body(l.Checkpoint)))
 	}
 	return all, nil
 }
 
-// lastSigned looks at the last checkpoint alone.
+// lastSigned looks at the last frame of checkpoints alone.
 func (d *disk) lastSigned(ctx context.Context) (uint64, error) {
 	s := d.streams[bus.CheckpointsStream]
 	if len(s.places) == 0 {
 		return 0, nil
 	}
-	var c eventlog.Checkpoint
+	var all []eventlog.Checkpoint
 	for l, err := range s.from(ctx, s.places[len(s.places)-1:], 0) {
-		if err == nil {
-			err = json.Unmarshal(l.body(l.Checkpoint), &c)
-		}
 		if err != nil {
 			return 0, fmt.Errorf("reading the checkpoints: %w", err)
 		}
+		all = append(all, eventlog.ReadCheckpoint(l.Seq, l.body(l.Checkpoint)))
 	}
-	return c.Seq, nil
+	return lastOf(all), nil
 }
 
 // around reads a place and the one after it or before it, whole: so that their

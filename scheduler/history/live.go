@@ -24,11 +24,10 @@ type live struct {
 // Live is the past that the streams hold. It only reads: the auditor's key
 // will do, and no controller is needed.
 func Live(ctx context.Context, js jetstream.JetStream) (*History, error) {
-	log, err := eventlog.Open(ctx, js, eventlog.Options{})
-	if err != nil {
-		return nil, err
+	if _, err := bus.StreamState(ctx, js, bus.EventsStream); err != nil {
+		return nil, fmt.Errorf("opening the event log: %w", err)
 	}
-	return &History{src: &live{js, log}}, nil
+	return &History{src: &live{js, eventlog.Reader(js)}}, nil
 }
 
 func (l *live) close() error { return nil }
@@ -65,10 +64,25 @@ func (l *live) snapshot(ctx context.Context, seq uint64) (data []byte, whole boo
 
 func (l *live) lastSigned(ctx context.Context) (uint64, error) {
 	c, err := l.log.LastCheckpoint(ctx)
-	if err != nil || c == nil {
+	if c != nil {
+		return c.Seq, nil
+	}
+	if err == nil || ctx.Err() != nil {
 		return 0, err
 	}
-	return c.Seq, nil
+	// What is stored there last is none: the one before it tells.
+	all, err := l.log.Checkpoints(ctx)
+	return lastOf(all), err
+}
+
+// lastOf is the record of the last checkpoint that can be read, 0 without one.
+func lastOf(all []eventlog.Checkpoint) uint64 {
+	for _, c := range slices.Backward(all) {
+		if c.Err == nil {
+			return c.Seq
+		}
+	}
+	return 0
 }
 
 // nearby is how many records around the places that a search found are looked at

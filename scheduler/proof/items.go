@@ -27,13 +27,15 @@ type items struct {
 
 type itemsAtRest struct {
 	Seq     uint64                `json:"seq"`     // in the stream, of the last one read
+	Stored  time.Time             `json:"stored"`  // when it was
+	Epochs  map[string]uint64     `json:"epochs"`  // of the last one read, by host
 	Rev     map[string]uint64     `json:"rev"`     // of the last one compared, by host
 	Missing map[string]*work.Item `json:"missing"` // made and not published, by host and revision
 	Unsent  []*work.Item          `json:"unsent"`  // those since the last one that was published
 }
 
 func newItems(rep *Report, o Options, took func(*work.Stored, *work.Item) error) *items {
-	return &items{rep: rep, late: o.Late, until: o.To, took: took, itemsAtRest: itemsAtRest{Rev: map[string]uint64{}, Missing: map[string]*work.Item{}}}
+	return &items{rep: rep, late: o.Late, until: o.To, took: took, itemsAtRest: itemsAtRest{Epochs: map[string]uint64{}, Rev: map[string]uint64{}, Missing: map[string]*work.Item{}}}
 }
 
 // read begins to read the published items.
@@ -69,11 +71,19 @@ func (i *items) advance() error {
 	case !i.until.IsZero() && st.Time.After(i.until):
 		return nil
 	}
-	if st.Seq <= i.Seq {
-		i.rep.note(Finding{Kind: KindItem, Problem: true, Host: st.Host, Since: st.Time, Until: st.Time, First: st.Rev, Last: st.Rev,
-			Cause: st.Cause, What: fmt.Sprintf("stored at %d, after what was stored at %d: out of place", st.Seq, i.Seq)})
+	wrong := ""
+	switch {
+	case st.Seq <= i.Seq:
+		wrong = fmt.Sprintf("stored at %d, after what was stored at %d: out of place", st.Seq, i.Seq)
+	case st.Time.Add(clockStep).Before(i.Stored):
+		wrong = fmt.Sprintf("stored at %d, out of place: before the one that it follows", st.Seq)
+	case st.Epoch < i.Epochs[st.Host]: // the stream refuses who led before
+		wrong = fmt.Sprintf("stored at %d by the leader of term %d, after one of term %d", st.Seq, st.Epoch, i.Epochs[st.Host])
 	}
-	i.Seq = max(i.Seq, st.Seq)
+	if wrong != "" {
+		i.rep.note(Finding{Kind: KindItem, Problem: true, Host: st.Host, Since: st.Time, Until: st.Time, First: st.Rev, Last: st.Rev, Cause: st.Cause, What: wrong})
+	}
+	i.Seq, i.Stored, i.Epochs[st.Host] = max(i.Seq, st.Seq), st.Time, st.Epoch
 	i.rep.Items.Published++
 	i.ahead = st
 	i.head = &i.ahead

@@ -288,7 +288,7 @@ type atRest struct {
 	Words   wordsAtRest               `json:"words"`
 }
 
-const restVersion = 2
+const restVersion = 3
 
 // MarshalJSON writes down how far an interrupted Run has come.
 func (v *Verification) MarshalJSON() ([]byte, error) {
