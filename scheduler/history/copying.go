@@ -58,9 +58,10 @@ func Copy(ctx context.Context, js jetstream.JetStream, dir string, o CopyOptions
 	if err := c.sameLog(ctx); err != nil {
 		return done, err
 	}
-	// What follows from something is read before it: nothing in the copy then
-	// refers to what came after the end.
-	for _, part := range []struct {
+	// The end of what follows from something is found before that of it: nothing in
+	// the copy then refers to what came after the end. All are found before any is
+	// read, which may take minutes: hosts' words in the log follow from reports, too.
+	parts := []struct {
 		stream string
 		take   func(*jetstream.RawStreamMsg) error
 	}{
@@ -68,8 +69,17 @@ func Copy(ctx context.Context, js jetstream.JetStream, dir string, o CopyOptions
 		{bus.ReportsStream, c.report},
 		{bus.WorkStream, c.item},
 		{bus.EventsStream, c.event},
-	} {
-		if err := c.stream(ctx, part.stream, part.take); err != nil {
+	}
+	ends := map[string]uint64{}
+	for _, part := range parts {
+		s, err := bus.StreamState(ctx, js, part.stream)
+		if err != nil {
+			return done, fmt.Errorf("copying stream %s: %w", part.stream, err)
+		}
+		ends[part.stream] = s.LastSeq
+	}
+	for _, part := range parts {
+		if err := c.stream(ctx, part.stream, ends[part.stream], part.take); err != nil {
 			return done, fmt.Errorf("copying stream %s: %w", part.stream, err)
 		}
 	}
@@ -127,7 +137,7 @@ func (c *copying) sameLog(ctx context.Context) error {
 // syncEvery is how often what is copied is made durable.
 const syncEvery = 5 * time.Second
 
-func (c *copying) stream(ctx context.Context, name string, take func(*jetstream.RawStreamMsg) error) error {
+func (c *copying) stream(ctx context.Context, name string, last uint64, take func(*jetstream.RawStreamMsg) error) error {
 	s, err := bus.StreamState(ctx, c.js, name)
 	if err != nil {
 		return err
@@ -137,7 +147,7 @@ func (c *copying) stream(ctx context.Context, name string, take func(*jetstream.
 		return fmt.Errorf("%d to %d: %w; the copy ends before: make a new one", from, s.FirstSeq-1, eventlog.ErrGone)
 	}
 	synced, n := time.Now(), 0
-	for msg, err := range bus.Fetch(ctx, c.js, name, "", max(from, s.FirstSeq), s.LastSeq) {
+	for msg, err := range bus.Fetch(ctx, c.js, name, "", max(from, s.FirstSeq), last) {
 		if err == nil {
 			err = take(msg)
 		}
@@ -146,7 +156,7 @@ func (c *copying) stream(ctx context.Context, name string, take func(*jetstream.
 		}
 		c.w.passed(name, msg.Sequence)
 		if n++; n%1000 == 0 {
-			c.progress(name, msg.Sequence, s.LastSeq)
+			c.progress(name, msg.Sequence, last)
 			if time.Since(synced) > syncEvery {
 				if err := c.w.Sync(); err != nil {
 					return err
@@ -155,8 +165,8 @@ func (c *copying) stream(ctx context.Context, name string, take func(*jetstream.
 			}
 		}
 	}
-	c.w.passed(name, s.LastSeq)
-	c.progress(name, s.LastSeq, s.LastSeq)
+	c.w.passed(name, last)
+	c.progress(name, last, last)
 	return c.w.Sync()
 }
 

@@ -288,3 +288,21 @@ func TestReportsOfRecordsThatAreNoLongerKept(t *testing.T) {
 		t.Errorf("an altered report of a record that is kept: %+v", rep.Findings)
 	}
 }
+
+// The streams are read one after the other, and hosts speak meanwhile.
+func TestAReportThatCameAfterTheReportsWereReadIsNotMissed(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	p.Join("h1", "192.168.50.1")
+	p.Said = p.Said[:12]
+	if rep := verify(t, p, Options{}); !rep.OK() {
+		t.Errorf("the last one: %+v", rep.Findings)
+	}
+	p.Now = p.Now.Add(time.Hour)
+	p.Task("web.9", "web", "h2", "TASK_RUNNING", map[string]string{"app": "web"})
+	p.Said = p.Said[:12]
+	const want = "record 11 is the word of a host, but there is no such report"
+	if rep := verify(t, p, Options{}); !slices.ContainsFunc(rep.Findings, func(f Finding) bool { return f.Problem && f.What == want }) {
+		t.Errorf("one of an hour ago: %+v", rep.Findings)
+	}
+}

@@ -152,10 +152,11 @@ func (w *words) match(s said, mine, other map[uint64]said, place uint64) {
 		Cause: s.Record + o.Record, What: "the report is not what the log says of it"})
 }
 
-// end tells of what has no other half.
+// end tells of what has no other half. The reports may have been read to their end
+// a little before the log was.
 func (w *words) end(now time.Time) {
 	for _, place := range slices.Sorted(maps.Keys(w.Records)) {
-		if s := w.Records[place]; place >= w.First && w.First != 0 {
+		if s := w.Records[place]; place >= w.First && w.First != 0 && (place < w.Next || now.Sub(s.At) > w.late) {
 			w.rep.note(Finding{Kind: KindReport, Problem: true, Host: s.Host, Since: s.At, Until: s.At, First: place, Last: place, Cause: s.Record,
 				What: fmt.Sprintf("record %d is the word of a host, but there is no such report", s.Record)})
 		}
