@@ -28,7 +28,7 @@ import (
 // host's network namespace, as root.
 type Agent struct {
 	cfg    Config
-	hold   *os.File // see alone
+	hold   hold // see alone
 	log    *slog.Logger
 	inbox  Inbox
 	report *reporter
@@ -105,7 +105,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 			a.close()
 		}
 	}()
-	if a.hold, err = alone(cfg.StateDir, cfg.Socket, a.log); err != nil {
+	if a.hold, err = alone(cfg.StateDir, a.log); err != nil {
 		return nil, err
 	}
 	if a.mesos, err = containers.New(cfg.mesos()); err != nil {
@@ -162,9 +162,7 @@ func (a *Agent) close() {
 	if a.journal != nil {
 		a.journal.close()
 	}
-	if a.hold != nil {
-		a.hold.Close() //nolint:errcheck // nothing was written
-	}
+	a.hold.close()
 }
 
 // Run works until the context ends; the host's network stays as it is then.

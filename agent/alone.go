@@ -3,11 +3,12 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"net"
 	"os"
 	"time"
 
+	"github.com/taskwall/taskwall/agent/nflog"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,16 +19,21 @@ var ErrRunning = errors.New("another taskwall agent runs on this host")
 // forOther is how long a start waits for the end of an agent that it replaces.
 var forOther = 5 * time.Second
 
-// alone makes this process the only agent that works with the state directory
-// and the socket, until the file that it returns is closed: also by the kernel,
+// hostGroup is the log group that an agent binds for as long as it lives, and to
+// which nothing is logged: a name that the kernel gives once in the host's network
+// namespace, to root alone, and takes back when the process ends ("TW" in ASCII).
+const hostGroup = 0x5457
+
+// alone makes this process the only agent of the host, and the only one that works
+// with the state directory, until what it returns is closed: also by the kernel,
 // when the process is killed.
-func alone(dir, socket string, log *slog.Logger) (*os.File, error) {
+func alone(dir string, log *slog.Logger) (hold, error) {
 	const again = 100 * time.Millisecond
 	said := false
 	for limit := time.Now().Add(forOther); ; time.Sleep(again) {
-		hold, err := tryAlone(dir, socket)
+		h, err := tryAlone(dir, log)
 		if !errors.Is(err, ErrRunning) || time.Now().After(limit) {
-			return hold, err
+			return h, err
 		}
 		if !said {
 			log.Warn("waiting for the end of another agent", "because", err, "at most", forOther)
@@ -36,28 +42,38 @@ func alone(dir, socket string, log *slog.Logger) (*os.File, error) {
 	}
 }
 
+// hold is what keeps other agents out.
+type hold []io.Closer
+
+func (h hold) close() {
+	for _, c := range h {
+		c.Close() //nolint:errcheck // nothing was written
+	}
+}
+
 // tryAlone locks the directory itself: on a disk that is full or read-only
 // there is no other file to be had.
-func tryAlone(dir, socket string) (*os.File, error) {
-	hold, err := os.Open(dir)
+func tryAlone(dir string, log *slog.Logger) (hold, error) {
+	d, err := os.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening the state directory: %w", err)
 	}
-	switch err = unix.Flock(int(hold.Fd()), unix.LOCK_EX|unix.LOCK_NB); {
-	case errors.Is(err, unix.EWOULDBLOCK):
-		err = fmt.Errorf("%w: it holds the state directory %s; stop it first", ErrRunning, dir)
-	case err != nil:
-		err = fmt.Errorf("locking the state directory %s: %w", dir, err)
-	default:
-		// One with another directory, or of a version that locked nothing.
-		if c, no := net.Dial("unix", socket); no == nil {
-			c.Close() //nolint:errcheck // nothing was said
-			err = fmt.Errorf("%w: it answers on %s; stop it first", ErrRunning, socket)
-		}
+	h := hold{d}
+	if err = unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		h.close()
+		return nil, fmt.Errorf("%w: it holds the state directory %s; stop it first", ErrRunning, dir)
+	} else if err != nil {
+		h.close()
+		return nil, fmt.Errorf("locking the state directory %s: %w", dir, err)
 	}
-	if err != nil {
-		hold.Close() //nolint:errcheck // nothing was written
-		return nil, err
+	group, err := nflog.Open(hostGroup)
+	switch {
+	case errors.Is(err, nflog.ErrTaken):
+		h.close()
+		return nil, fmt.Errorf("%w: %w, stop it first", ErrRunning, err)
+	case err != nil: // then there are no rules either, and the status says so
+		log.Warn("whether another agent runs on this host, with another state directory, is not known", "error", err)
+		return h, nil
 	}
-	return hold, nil
+	return append(h, group), nil
 }

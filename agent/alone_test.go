@@ -20,8 +20,11 @@ import (
 // the socket away.
 func TestOneAgentOnAHost(t *testing.T) {
 	for name, other := range map[string]func(*agent.Config, string){
-		"of the same settings":       func(*agent.Config, string) {},
-		"with another directory":     func(c *agent.Config, dir string) { c.StateDir = filepath.Join(dir, "other") },
+		"of the same settings":   func(*agent.Config, string) {},
+		"with another directory": func(c *agent.Config, dir string) { c.StateDir = filepath.Join(dir, "other") },
+		"with another directory and plugin socket": func(c *agent.Config, dir string) {
+			c.StateDir, c.Socket = filepath.Join(dir, "other"), filepath.Join(dir, "other.sock")
+		},
 		"with another plugin socket": func(c *agent.Config, dir string) { c.Socket = filepath.Join(dir, "other.sock") },
 	} {
 		t.Run(name, func(t *testing.T) {

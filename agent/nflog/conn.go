@@ -17,6 +17,9 @@ import (
 // ErrLost means that packets came faster than they were read.
 var ErrLost = errors.New("logged packets were lost")
 
+// ErrTaken means that another process has the group.
+var ErrTaken = errors.New("another process has the log group")
+
 // Numbers of linux/netfilter/nfnetlink_log.h.
 const (
 	subsystem = 4 // NFNL_SUBSYS_ULOG
@@ -49,7 +52,7 @@ type Conn struct {
 }
 
 // Open binds the group in the calling thread's network namespace. Only one
-// process can have it: another's is unix.EBUSY.
+// process can have it: ErrTaken, if it is another's.
 func Open(group uint16) (*Conn, error) {
 	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -66,6 +69,9 @@ func Open(group uint16) (*Conn, error) {
 		}
 		if err != nil {
 			nl.Close()
+			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY) { // the kernel's word for another's; root may do all else
+				err = fmt.Errorf("%w: %w", ErrTaken, err)
+			}
 			return nil, fmt.Errorf("binding log group %d: %w", group, err)
 		}
 	}
