@@ -3,6 +3,7 @@ package scheduler
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -20,9 +21,19 @@ import (
 // that, is the one that the live fold had then, its endpoints and holders are
 // those that were told, and its answers are the oracle's.
 func TestAnyMomentOfAnyHistory(t *testing.T) {
+	runs, met := 0, map[string]int{} // in how many histories
 	rapid.Check(t, func(t *rapid.T) {
+		runs++
+		seen := map[string]bool{}
+		defer func() {
+			for what := range seen {
+				met[what]++
+			}
+		}()
+		holders := map[netip.Addr]string{}
 		now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-		n := rapid.IntRange(1, 40).Draw(t, "events")
+		all := history(t, &now, 40)
+		n := len(all)
 		at := rapid.IntRange(0, n).Draw(t, "at")
 		from := rapid.IntRange(0, at).Draw(t, "snapshot at")
 		live, past := NewState(), NewState()
@@ -36,8 +47,22 @@ func TestAnyMomentOfAnyHistory(t *testing.T) {
 				was = encode(t, live)
 			}
 			if i < n {
-				log[i] = logged(t, events.Entry{Seq: uint64(i + 1), Event: step(t, &now)})
+				log[i] = logged(t, events.Entry{Seq: uint64(i + 1), Event: all[i]})
+				had := len(live.endpoints)
 				live.Apply(log[i])
+				switch log[i].Event.Kind {
+				case events.PolicyApply:
+					seen["a policy change with tasks"] = seen["a policy change with tasks"] || had > 0
+				case events.HostGone:
+					seen["a host lost with tasks"] = seen["a host lost with tasks"] || len(live.endpoints) < had
+				}
+				for id, e := range live.endpoints {
+					if before, held := holders[e.address]; e.address.IsValid() {
+						seen["an address used again"] = seen["an address used again"] || held && before != id
+						holders[e.address] = id
+					}
+					seen["a pod"] = seen["a pod"] || id == "fw/pod"
+				}
 			}
 		}
 		if err := past.UnmarshalJSON(snapshot); err != nil {
@@ -49,8 +74,15 @@ func TestAnyMomentOfAnyHistory(t *testing.T) {
 		if got := encode(t, past); !bytes.Equal(got, was) {
 			t.Fatalf("at %d, from a snapshot at %d:\n%s\nthe live fold had\n%s", at, from, got, was)
 		}
-		checkAnswers(t, past)
+		seen["a flow between tasks"] = checkAnswers(t, past) > 0
+		maps.DeleteFunc(seen, func(_ string, is bool) bool { return !is })
 	})
+	// It must be of something: each of these is in a fifth of them and more.
+	for _, what := range []string{"a policy change with tasks", "a host lost with tasks", "an address used again", "a pod", "a flow between tasks"} {
+		if runs >= 100 && met[what] == 0 {
+			t.Errorf("none of %d histories has %s", runs, what)
+		}
+	}
 }
 
 // logged is an entry as the log gives it back.
@@ -62,7 +94,8 @@ func logged(t *rapid.T, e events.Entry) events.Entry {
 	return again
 }
 
-func checkAnswers(t *rapid.T, s *State) {
+// checkAnswers gives the number of flows that are allowed between tasks.
+func checkAnswers(t *rapid.T, s *State) (flows int) {
 	endpoints := s.Endpoints()
 	if len(endpoints) != len(s.endpoints) {
 		t.Fatalf("%d endpoints are told, there are %d", len(endpoints), len(s.endpoints))
@@ -99,6 +132,9 @@ func checkAnswers(t *rapid.T, s *State) {
 				if want := truth.Allowed(port.Packet(from, to)); answer.Allowed != want {
 					t.Fatalf("%v -> %v %s is told as %v, the oracle says %v", from, to, text, answer.Allowed, want)
 				}
+				if answer.Allowed && from.Endpoint != "" && to.Endpoint != "" {
+					flows++
+				}
 				for _, end := range []*explain.End{answer.Egress, answer.Ingress} {
 					if end != nil && end.Allowed && (end.Rule == nil || end.Rule.Origin == nil || end.Rule.Origin.Author != "ann") {
 						t.Fatalf("%v -> %v %s is allowed by nobody's change: %+v", from, to, text, end)
@@ -107,4 +143,5 @@ func checkAnswers(t *rapid.T, s *State) {
 			}
 		}
 	}
+	return flows
 }

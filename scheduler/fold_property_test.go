@@ -84,6 +84,49 @@ func step(t *rapid.T, now *time.Time) events.Event {
 	return ev
 }
 
+// history draws a history of some events, most often one that begins with hosts,
+// pools, policies and tasks, so that what comes then has something to change.
+func history(t *rapid.T, now *time.Time, most int) []events.Event {
+	var all []events.Event
+	say := func(ev events.Event) {
+		*now = now.Add(time.Second)
+		ev.Schema, ev.Time, ev.Received = events.Schema, *now, *now
+		all = append(all, ev)
+	}
+	if rapid.IntRange(0, 4).Draw(t, "from nothing") > 0 {
+		settings := events.DefaultSettings()
+		settings.Hold = time.Duration(rapid.SampledFrom([]int{1, 60}).Draw(t, "hold")) * time.Second
+		say(events.Event{Kind: events.SettingsPut, Settings: &settings})
+		main := rapid.SampledFrom([]string{pool("main", "10.8.0.0/26", 29, ""), pool("main", "10.8.0.0/29", 31, "")}).Draw(t, "pool")
+		say(events.Event{Kind: events.PolicyApply, Policy: &events.PolicyChange{Author: "ann", Put: []events.Resource{must(main), must(webToDB), must(dbFromWeb)}}})
+		for _, host := range []string{"h1", "h2", "h3"} {
+			say(events.Event{Kind: events.HostPut, Host: &events.Host{Agent: "agent-" + host, Name: host, Address: hostAddress(host), Reachable: true}})
+			say(events.Event{Kind: events.AgentJoin, Join: &events.Join{Host: host, Address: hostAddress(host)}})
+		}
+		for _, of := range [][3]string{{"a", "h1", "web"}, {"b", "h2", "db"}, {"d", "h3", "web"}} {
+			tk := task(of[0], of[1], "TASK_RUNNING", "app="+of[2])
+			if of[0] == "d" {
+				tk.Executor = "pod"
+			}
+			say(events.Event{Kind: events.TaskPut, Task: tk})
+		}
+	}
+	for range rapid.IntRange(1, most).Draw(t, "events") {
+		if rapid.IntRange(0, 7).Draw(t, "another") > 0 {
+			all = append(all, step(t, now))
+			continue
+		}
+		// One task ends, and another gets what it had.
+		host, id := rapid.SampledFrom([]string{"h1", "h2"}).Draw(t, "host"), rapid.SampledFrom([]string{"a", "b"}).Draw(t, "ends")
+		say(events.Event{Kind: events.TaskPut, Task: task(id, host, "TASK_KILLED")})
+		say(events.Event{Kind: events.EndpointState, Wiring: &events.Wiring{Host: host, Endpoint: "fw/" + id, State: events.Detached}})
+		*now = now.Add(time.Minute)
+		say(events.Event{Kind: events.TaskPut, Task: task(id+"2", host, "TASK_RUNNING", "app="+rapid.SampledFrom([]string{"web", "db"}).Draw(t, "app"))})
+		say(events.Event{Kind: events.TaskPut, Task: task(id+"3", host, "TASK_RUNNING", "app=db")})
+	}
+	return all
+}
+
 func must(text string) events.Resource {
 	var t testing.T
 	return parse(&t, text)
@@ -98,10 +141,11 @@ func TestFoldOfAnyHistory(t *testing.T) {
 		now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 		live, restored := NewState(), NewState()
 		hosts := map[string]*work.State{}
-		n := rapid.IntRange(1, 60).Draw(t, "events")
+		all := history(t, &now, 60)
+		n := len(all)
 		cut := rapid.IntRange(0, n).Draw(t, "snapshot after")
 		for seq := 1; seq <= n; seq++ {
-			entry := events.Entry{Seq: uint64(seq), Event: step(t, &now)}
+			entry := events.Entry{Seq: uint64(seq), Event: all[seq-1]}
 			items := live.Apply(entry)
 			if seq > cut {
 				again := restored.Apply(entry)

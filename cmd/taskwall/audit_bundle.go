@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/taskwall/taskwall/events/moment"
 	"github.com/taskwall/taskwall/scheduler/bundle"
 	"github.com/taskwall/taskwall/scheduler/history"
 	"github.com/taskwall/taskwall/scheduler/whatif"
@@ -161,7 +162,7 @@ func printExported(w io.Writer, file string, systems int, a *bundle.Answer) erro
 	for _, list := range [][]whatif.Reach{a.In, a.Out} {
 		for i := range list {
 			f := &list[i]
-			rows = append(rows, []string{f.From.String(), f.To.String(), f.Ports, f.Lasted.Round(time.Second).String()})
+			rows = append(rows, []string{f.From.String(), f.To.String(), f.Ports, moment.Span(f.Lasted)})
 		}
 	}
 	switch {

@@ -44,7 +44,7 @@ type Question struct {
 
 const (
 	name    = "evidence"
-	version = 2 // of all, the page's form included
+	version = 3 // of all, the page's form included; 2 has another page
 )
 
 // Answer is what follows from the records.

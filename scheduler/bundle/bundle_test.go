@@ -235,8 +235,8 @@ func TestWhatIsNoBundleIsAnError(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"nothing": nil, "text": []byte("text"), "cut": whole[:len(whole)/2],
 		"without a question":    repack(t, whole, func(f map[string][]byte) { delete(f, questionFile) }),
-		"of a later version":    repack(t, whole, replace(questionFile, `"version": 2`, `"version": 3`)),
-		"of an earlier version": repack(t, whole, replace(questionFile, `"version": 2`, `"version": 1`)),
+		"of a later version":    repack(t, whole, replace(questionFile, `"version": 3`, `"version": 4`)),
+		"of an earlier version": repack(t, whole, replace(questionFile, `"version": 3`, `"version": 1`)),
 	} {
 		_, err := Check(t.Context(), bytes.NewReader(data), pasttest.Trust)
 		if strings.HasSuffix(name, " version") && !strings.Contains(fmt.Sprint(err), "check it with the program that made it, "+name[len("of "):len(name)-len(" version")]+" one") {
@@ -300,7 +300,7 @@ func TestTheReportIsAsReviewed(t *testing.T) {
 	t.Parallel()
 	p := pasttest.Shop(t)
 	got := unpack(t, write(t, p, question(p), nil))[reportFile]
-	const golden = "testdata/shop.html"
+	const golden = "testdata/shop3.html"
 	if *update {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
 			t.Fatal(err)
@@ -350,5 +350,62 @@ func TestTheLogIsReadToThePeriodsEnd(t *testing.T) {
 	}
 	if c := check(t, out.Bytes(), pasttest.Trust); !c.OK() || c.Question.Last != 10 {
 		t.Errorf("checked: %+v", c)
+	}
+}
+
+// A bundle of version 2 is checked as it was: testdata/shop.html is the page that
+// a program of that version made.
+func TestABundleOfTheVersionBeforeIsChecked(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	page, err := os.ReadFile("testdata/shop.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := repack(t, write(t, p, question(p), nil), func(f map[string][]byte) {
+		replace(questionFile, `"version": 3`, `"version": 2`)(f)
+		f[reportFile] = page
+	})
+	if c := check(t, old, pasttest.Trust); !c.OK() || c.Signed != 10 {
+		t.Errorf("checked: %+v", c)
+	}
+	if c := check(t, repack(t, old, replace(reportFile, "marathon:web", "marathon:wxb")), pasttest.Trust); c.OK() {
+		t.Error("an altered page is taken")
+	}
+}
+
+// Of several systems each row says which, and one that nobody reached is named.
+func TestTheReportTellsSystemsApart(t *testing.T) {
+	t.Parallel()
+	p := pasttest.New(t)
+	p.Policy("ann", pasttest.Pool, pasttest.WebToDB, pasttest.DBFromWeb)
+	p.Host("h1", "192.168.50.1")
+	for app, label := range map[string]string{"db": "db", "ledger": "db", "web": "web", "lonely": "lonely"} {
+		p.Task(app+".1", app, "h1", "TASK_RUNNING", map[string]string{"app": label})
+	}
+	q := Question{Systems: []string{"marathon:db", "marathon:ledger", "marathon:lonely"}, From: pasttest.Begin, To: p.Now.AddDate(0, 0, 3)}
+	p.Now = p.Now.AddDate(0, 0, 3)
+	p.Host("h2", "192.168.50.2") // the log goes on
+	text := string(unpack(t, write(t, p, q, nil))[reportFile])
+	for _, want := range []string{
+		">marathon:web → marathon:db</text>", ">marathon:web → marathon:ledger</text>", `<td class="n">3d 0h 0m `,
+		"<p>Nobody could reach marathon:lonely.</p>", "<p>No other could be reached by marathon:db, marathon:ledger, marathon:lonely.</p>",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %s:\n%s", want, text)
+		}
+	}
+}
+
+// docs/audit.md tells who decides on the tool what the page tells an assessor.
+func TestTheDocumentationTellsOfTheRequirements(t *testing.T) {
+	page, err := os.ReadFile("../../docs/audit.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range requirements {
+		if line := "| " + r.Number + " | " + r.Shows + " | " + r.ShowsNot + " |\n"; !strings.Contains(string(page), line) {
+			t.Errorf("docs/audit.md lacks %s", line)
+		}
 	}
 }

@@ -118,7 +118,7 @@ func (c *checker) check(ctx context.Context, trust []ed25519.PublicKey) error {
 	if q.Taskwall != name {
 		return fmt.Errorf("%w: %s is of another kind", ErrNotBundle, questionFile)
 	}
-	if q.Version != version {
+	if pages[q.Version] == nil {
 		return &VersionError{q.Version}
 	}
 	// Whoever reads it otherwise must not find another question in it.

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/taskwall/taskwall/events/moment"
 	"github.com/taskwall/taskwall/policy/reach"
 	"github.com/taskwall/taskwall/scheduler/whatif"
 )
@@ -17,11 +19,25 @@ import (
 //go:embed report.html.tmpl
 var page string
 
-// Names and labels are written by whoever writes an app. The template engine
-// escapes all of them by where they stand.
-var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
+// page2 is that of version 2: bundles are kept for years, and their pages are
+// compared byte for byte.
+//
+//go:embed report2.html.tmpl
+var page2 string
+
+// pages are by the version of their bundles.
+var pages = map[int]*template.Template{2: parsed(page2, roughly), version: parsed(page, moment.Span)}
+
+func roughly(d time.Duration) string { return d.Round(time.Second).String() }
+
+// parsed is a page's template. Names and labels are written by whoever writes an
+// app. The template engine escapes all of them by where they stand.
+func parsed(page string, span func(time.Duration) string) *template.Template {
+	return template.Must(template.New("report").Funcs(functions).Funcs(template.FuncMap{"span": span}).Parse(page))
+}
+
+var functions = template.FuncMap{
 	"time": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"span": func(d time.Duration) string { return d.Round(time.Second).String() },
 	"join": func(list []string) string { return strings.Join(list, ", ") },
 	"rule": func(r reach.Rule) string {
 		if r.Index < 0 {
@@ -37,23 +53,40 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 		}
 		return out.String()
 	},
-}).Parse(page))
+}
 
 // HTML is the answer as a page that needs nothing beside itself. Equal answers
 // give equal bytes.
 func HTML(q *Question, a *Answer) ([]byte, error) {
 	var out bytes.Buffer
-	err := pageTemplate.Execute(&out, struct {
+	err := pages[q.Version].Execute(&out, struct {
 		*Question
 		*Answer
-		Requirements []Requirement
-		InChart      *chart
-		OutChart     *chart
-	}{q, a, requirements, draw(q, a.In, true), draw(q, a.Out, false)})
+		Requirements    []Requirement
+		InChart         *chart
+		OutChart        *chart
+		NoneIn, NoneOut []string
+	}{q, a, requirements, draw(q, a.In, true), draw(q, a.Out, false), without(q, a, a.In, true), without(q, a, a.Out, false)})
 	if err != nil {
 		return nil, fmt.Errorf("writing the report: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// without are the systems that are in no flow of a direction, though they were
+// there.
+func without(q *Question, a *Answer, flows []whatif.Reach, in bool) (none []string) {
+	for _, name := range q.Systems {
+		if !slices.Contains(a.Never, name) && !slices.ContainsFunc(flows, func(f whatif.Reach) bool {
+			if in {
+				return f.To.Has(name)
+			}
+			return f.From.Has(name)
+		}) {
+			none = append(none, name)
+		}
+	}
+	return none
 }
 
 // chart is who could reach whom, and when: parties left and right with a line
@@ -147,11 +180,17 @@ func draw(q *Question, flows []whatif.Reach, in bool) *chart {
 	}
 	for i := range flows {
 		f := &flows[i]
-		other := f.From.String()
+		other, own := f.From.String(), to
 		if !in {
-			other = f.To.String()
+			other, own = f.To.String(), from
 		}
-		r := row{Y: rowsTop + i*rowHeight, Text: short(other, rowText), Ports: short(f.Ports, portsText), Name: other + "  " + f.Ports}
+		text := short(other, rowText)
+		if q.Version > 2 && len(own) > 1 { // of several systems it must be told which
+			const half = rowText / 2
+			text = short(cmp.Or(f.From.App, f.From.String()), half) + " → " + short(cmp.Or(f.To.App, f.To.String()), half)
+			other = f.From.String() + " → " + f.To.String()
+		}
+		r := row{Y: rowsTop + i*rowHeight, Text: text, Ports: short(f.Ports, portsText), Name: other + "  " + f.Ports}
 		for _, t := range f.Times {
 			x := min(place(t.From), chartWidth-2) // so that a short one is seen
 			r.Bars = append(r.Bars, bar{x, r.Y, max(place(t.To)-x, 2)})

@@ -25,6 +25,11 @@ type Reach struct {
 	Times []Time `json:"times"`
 }
 
+// Has tells whether a party is that of a name, of a list of them.
+func (p *Party) Has(name string) bool {
+	return name == p.App && p.App != "" || name == p.Network && p.Network != "" || slices.Contains(p.Sets, name)
+}
+
 // Reaches says who could reach the parties of some names, and whom they could
 // reach: apps by their ids, networks by the names of their network sets or as
 // they are written there. Of the options, the resources and reports do not
@@ -36,7 +41,7 @@ func Reaches(ctx context.Context, o Options, names []string) (*Reached, error) {
 	chosen := func(p Party) bool {
 		found := false
 		for _, n := range names {
-			if n == p.App && p.App != "" || n == p.Network && p.Network != "" || slices.Contains(p.Sets, n) {
+			if p.Has(n) {
 				had[n], found = true, true
 			}
 		}

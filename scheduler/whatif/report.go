@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/taskwall/taskwall/events/moment"
 	"github.com/taskwall/taskwall/policy/reach"
 )
 
@@ -130,7 +131,7 @@ func (r *Report) WriteText(out io.Writer) error {
 		for i := range r.Flows {
 			f := &r.Flows[i]
 			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%.1f\t%d\t%s\n", strings.ToUpper(string(f.Change)), f.From, f.To, f.Ports,
-				f.Lasted.Round(time.Second), f.PairHours, f.MostPairs, rulesText(f.Rules))
+				moment.Span(f.Lasted), f.PairHours, f.MostPairs, rulesText(f.Rules))
 		}
 	} else {
 		fmt.Fprintln(tw, "No flow between apps would have been otherwise.")
