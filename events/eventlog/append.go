@@ -168,7 +168,11 @@ const idWindow = 3 * time.Minute
 // learnIDs reads the ids of the latest records, so that those of a batch that
 // the server refused can be told.
 func (l *Log) learnIDs(ctx context.Context) error {
-	first, err := bus.FirstSince(ctx, l.js, bus.EventsStream, time.Now().Add(-idWindow))
+	state, err := bus.StreamState(ctx, l.js, bus.EventsStream)
+	if err != nil {
+		return err
+	}
+	first, err := bus.FirstSince(ctx, l.js, bus.EventsStream, state.LastTime.Add(-idWindow)) // by the server's clock
 	if err != nil {
 		return err
 	}

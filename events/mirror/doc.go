@@ -14,13 +14,9 @@
 // for two happenings: the later one would be lost, and the log's picture wrong.
 //
 // An id is a hash of the kind, the key, the level before and the level after.
-// That makes a repeat equal, A→B and B→A different, and two controllers that
-// read the same log agree. It would make the first and the third step of
-// A→B→A→B equal; two things prevent that. A level includes the source's own
-// time of it (Since: of a task's latest status, of a registration), which
-// differs when a level returns. And a mirror that makes the same step again
-// counts it, and hashes the count. What is left is two happenings with the same
-// levels and the same source times, the second seen first by another
-// controller within the window; the sources' timed reconciliation mends even
-// that.
+// That makes a repeat equal, and A→B and B→A different. It would make the first
+// and the third step of A→B→A→B equal; so a mirror that makes the same step again
+// counts it, and hashes the count. It does not know of the steps of the mirror
+// before it, of another controller or another term: the sink makes ids of
+// different terms different (package scheduler/controller).
 package mirror

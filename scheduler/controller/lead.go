@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -162,7 +164,7 @@ func (c *Controller) serve(ctx context.Context, t *term) error {
 	c.mu.Lock()
 	from := work.From{Known: c.state.LastReport(), Again: t.Recovered}
 	c.mu.Unlock()
-	sources, err := c.cfg.Sources(c.append, known, since)
+	sources, err := c.cfg.Sources(c.sink(t.Epoch), known, since)
 	if err != nil {
 		return err
 	}
@@ -280,6 +282,21 @@ var errNotLeading = errors.New("this controller does not lead")
 func (c *Controller) append(ctx context.Context, evs ...events.Event) error {
 	_, err := c.appendSeq(ctx, evs...)
 	return err
+}
+
+// sink is where the sources append in a term. It makes their ids of this term: a
+// source tells a happening from an earlier one that was alike by counting, and
+// does not know of those before it. What the log holds of earlier terms the source
+// begins with, so nothing is told of twice.
+func (c *Controller) sink(epoch uint64) Sink {
+	term := "/" + strconv.FormatUint(epoch, 10)
+	return func(ctx context.Context, evs ...events.Event) error {
+		evs = slices.Clone(evs)
+		for i := range evs {
+			evs[i].ID += term
+		}
+		return c.append(ctx, evs...)
+	}
 }
 
 func (c *Controller) appendSeq(ctx context.Context, evs ...events.Event) (uint64, error) {
