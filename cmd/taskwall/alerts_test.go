@@ -15,6 +15,7 @@ import (
 	"github.com/taskwall/taskwall/events/marathon"
 	"github.com/taskwall/taskwall/events/mesos"
 	"github.com/taskwall/taskwall/scheduler/controller"
+	"github.com/taskwall/taskwall/scheduler/placement"
 )
 
 // alertFile is the form of Prometheus' rule files.
@@ -37,7 +38,11 @@ func controllerRegistry(t *testing.T) (registry *prometheus.Registry, names []st
 	leads := func() bool { return true }
 	shown := &sourceMetrics{}
 	shown.leads.Store(&leads)
-	shown.current.Store(&[]controller.Source{mesosSource{s: &mesos.Source{}}, marathonSource{s: &marathon.Source{}}})
+	place, err := placement.New(placement.Config{Masters: []string{"m1:5050"}, Task: placement.Task{Command: "taskwall agent"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown.current.Store(&[]controller.Source{mesosSource{s: &mesos.Source{}}, marathonSource{s: &marathon.Source{}}, placementSource{place}})
 	c := controller.New(controller.Config{Version: "test"})
 	registry = prometheus.NewRegistry()
 	registry.MustRegister(shown)
