@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -59,7 +60,8 @@ type lab struct {
 	kill func() // as stop, without a chance to tidy up; only with process
 	// process runs the agent as a process of its own.
 	process bool
-	pid     int // of that process
+	pid     int               // of that process
+	at      *netlab.Namespace // where it runs: another host; nil: the one under test
 }
 
 // newLab starts an agent on this host and gives it an empty picture.
@@ -73,7 +75,13 @@ func newLab(t testing.TB, adjust ...func(*agent.Config)) *lab {
 // newBareLab is newLab without a picture.
 func newBareLab(t testing.TB, adjust ...func(*agent.Config)) *lab {
 	t.Helper()
-	l := &lab{t: t, mesos: newMesosAgent(t), wanted: work.NewState(), news: make(chan struct{})}
+	return newBareLabAt(t, nil, adjust...)
+}
+
+// newBareLabAt is newBareLab on another host, whose agent is a process.
+func newBareLabAt(t testing.TB, at *netlab.Namespace, adjust ...func(*agent.Config)) *lab {
+	t.Helper()
+	l := &lab{t: t, at: at, mesos: newMesosAgent(t, at), wanted: work.NewState(), news: make(chan struct{})}
 	dir := t.TempDir()
 	l.cfg = agent.Config{
 		Host: "h1", MesosAgent: l.mesos.URL, Socket: filepath.Join(dir, "agent.sock"), StateDir: filepath.Join(dir, "state"),
@@ -86,7 +94,9 @@ func newBareLab(t testing.TB, adjust ...func(*agent.Config)) *lab {
 	if l.cfg.Logger == nil {
 		l.process = true
 	}
-	t.Cleanup(func() { wipe(t) })
+	if at == nil {
+		t.Cleanup(func() { wipe(t) })
+	}
 	l.start()
 	return l
 }
@@ -259,10 +269,16 @@ type mesosAgent struct {
 	asked      chan struct{}        // one for each answer, while somebody counts
 }
 
-func newMesosAgent(t testing.TB) *mesosAgent {
+// newMesosAgent starts one beside an agent: on another host, or the one under test.
+func newMesosAgent(t testing.TB, at *netlab.Namespace) *mesosAgent {
 	m := &mesosAgent{containers: map[string]string{}, asked: make(chan struct{})}
 	m.write()
-	m.Server = httptest.NewServer(http.HandlerFunc(m.serve))
+	m.Server = httptest.NewUnstartedServer(http.HandlerFunc(m.serve))
+	if at != nil {
+		m.Listener.Close()
+		at.Do(func() (err error) { m.Listener, err = net.Listen("tcp4", "127.0.0.1:0"); return err })
+	}
+	m.Start()
 	t.Cleanup(m.Close)
 	return m
 }

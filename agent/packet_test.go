@@ -1,11 +1,13 @@
 package agent_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -189,6 +191,9 @@ func TestSpoofing(t *testing.T) {
 			server.Serve("tcp", "10.0.0.3:80")
 			if rogue.Reach("tcp", "10.0.0.3:80") == nil || netlab.ReachHere("tcp", "10.0.9.2:80") == nil || victim.Reach("tcp", "10.0.9.2:80") == nil {
 				t.Error("an interface that nobody vouched for carried packets")
+			}
+			if err := netlab.ReachHere("udp", "10.0.9.2:53"); !errors.Is(err, syscall.EPERM) {
+				t.Errorf("the host sent to an interface that nobody vouched for: %v", err)
 			}
 			victim.reaches("tcp", "10.0.0.3:80")
 		})

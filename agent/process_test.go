@@ -88,7 +88,14 @@ func (l *lab) startProcess() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe")
+	exe, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	if l.at != nil {
+		cmd = exec.Command("nsenter", "--net="+l.at.Path, exe)
+	}
 	cmd.Env = append(os.Environ(), agentProcess+"="+string(cfg))
 	cmd.Stderr = logWriter{l.t}
 	in, err := cmd.StdinPipe()

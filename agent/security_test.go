@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -116,6 +117,66 @@ func TestForgedARP(t *testing.T) {
 	}
 }
 
+// A task that listens to all that its wire carries, or takes the hardware address of a
+// neighbour or of the host, hears nothing of its neighbours and may send no more than before.
+func TestTaskListensInOthersNames(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(17, "", 53)), tier(allow(17, "", 53)))}})
+	victim, thief, client := l.run("victim", "10.0.0.1", "open"), l.run("thief", "10.0.0.2", "open"), l.run("client", "10.0.0.3", "open")
+	victim.Serve("udp", "10.0.0.1:53")
+	victim.Serve("udp", "10.0.0.1:54")
+	inside := openWire(t, victim.Namespace, "eth0", victim.veth())
+	w := openWire(t, thief.Namespace, "eth0", thief.veth())
+	within(t, thief.Namespace, "ip link set eth0 promisc on")
+	for _, mac := range []net.HardwareAddr{w.mac, inside.mac, w.peer} {
+		within(t, thief.Namespace, "ip link set eth0 address "+mac.String())
+		eventually(t, "the victim's answer", func() bool { return client.Reach("udp", "10.0.0.1:53") == nil })
+		send := func(port uint16, word string) {
+			w.send(ethernet(w.peer, mac, etherIPv4, ipv4(17, "10.0.0.2", "10.0.0.1", port, 0, udp(4000, port, word))))
+		}
+		send(54, "forged")
+		send(53, end)
+		for _, p := range inside.until(isEnd) {
+			if bytes.HasSuffix(p, []byte("forged")) {
+				t.Errorf("as %s the thief sent what it must not", mac)
+			}
+		}
+		client.send("10.0.0.2", 53, end) // what came to the thief until now
+		for _, p := range w.until(func(p []byte) bool { return isEnd(p) && bytes.Equal(p[12:16], addr4("10.0.0.3")) }) {
+			if !bytes.Equal(p[12:16], addr4("10.0.0.2")) && !bytes.Equal(p[16:20], addr4("10.0.0.2")) {
+				t.Errorf("as %s the thief heard % x", mac, p)
+			}
+		}
+	}
+}
+
+// Though somebody emptied the chain that drops forged addresses before the kernel looks
+// for a way, none of them reaches the host, not even at a port that is open to all tasks.
+func TestForgedSourceToTheHost(t *testing.T) {
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, func(c *agent.Config) { c.Backend, c.Failsafe = backend, []uint16{5051} })
+			bad, victim := l.run("bad", "10.0.0.1", ""), l.run("victim", "10.0.0.2", "")
+			netlab.ServeHere(t, "tcp", netlab.Host+":5051")
+			l.stop() // who would mend it
+			noReversePath(t, bad.veth(), victim.veth())
+			if out, err := exec.Command("iptables-"+backend, "-t", "mangle", "-F", "tw-source").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			w, answers := openWire(t, bad.Namespace, "eth0", bad.veth()), openWire(t, victim.Namespace, "eth0", victim.veth())
+			const syn, synAck = 0x02, 0x12
+			w.ip(ipv4(6, "10.0.0.2", netlab.Host, 1, 0, tcp("10.0.0.2", netlab.Host, 4000, 5051, syn)))
+			answers.ip(ipv4(6, "10.0.0.2", netlab.Host, 2, 0, tcp("10.0.0.2", netlab.Host, 4001, 5051, syn)))
+			to := func(p []byte) uint16 { return binary.BigEndian.Uint16(p[22:]) }
+			for _, p := range answers.until(func(p []byte) bool { return p[9] == 6 && p[33] == synAck && to(p) == 4001 }) {
+				if p[9] == 6 && p[33] == synAck && to(p) == 4000 {
+					t.Error("the host answered to a forged address")
+				}
+			}
+		})
+	}
+}
+
 // A plugin that is called for the host's own namespace gets words, and the host no
 // task's address.
 func TestTheHostIsNoTask(t *testing.T) {
@@ -220,11 +281,13 @@ func TestExpectedConnections(t *testing.T) {
 	for _, backend := range bothBackends {
 		t.Run(backend, func(t *testing.T) {
 			l := newLab(t, func(c *agent.Config) { c.Backend = backend })
+			far := neighbourHost(t)
 			l.must(work.Item{Programs: []work.Program{
 				posture("web", nil, tier(allow(6, "", 21), allow(17, "", 53))),
 				posture("ftp", tier(allow(6, "", 21), allow(17, "", 53)), nil),
-			}})
+			}, Routes: blocks()})
 			web, ftp := l.run("web", "10.0.0.1", "web"), l.run("ftp", "10.0.0.2", "ftp")
+			far.Serve("tcp", "10.0.1.7:21")
 			ftp.Serve("tcp", "10.0.0.2:21")
 			web.Serve("tcp", "10.0.0.1:9000")
 			helper := []string{"-t", "raw", "-A", "PREROUTING", "-p", "tcp", "--dport", "21", "-j", "CT", "--helper", "ftp"}
@@ -236,24 +299,30 @@ func TestExpectedConnections(t *testing.T) {
 					t.Errorf("%v: %s", err, out)
 				}
 			})
-			c, err := web.Dial("tcp", "10.0.0.2:21")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			for _, say := range []string{"NOOP\r\n", "PORT 10,0,0,1,35,40\r\n"} { // the helper waits for the second line
-				if _, err := c.Write([]byte(say)); err != nil {
+			for _, server := range []string{"10.0.0.2", "10.0.1.7"} {
+				c, err := web.Dial("tcp", server+":21")
+				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := io.ReadFull(c, make([]byte, len(say))); err != nil {
-					t.Fatal(err)
+				defer c.Close()
+				for _, say := range []string{"NOOP\r\n", "PORT 10,0,0,1,35,40\r\n"} { // the helper waits for the second line
+					if _, err := c.Write([]byte(say)); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := io.ReadFull(c, make([]byte, len(say))); err != nil {
+						t.Fatal(err)
+					}
 				}
-			}
-			out, err := exec.Command("conntrack", "-L", "expect").CombinedOutput()
-			if err != nil || !bytes.Contains(out, []byte("dport=9000")) {
-				t.Fatalf("nothing is expected, and the test shows nothing: %v: %s", err, out)
+				out, err := exec.Command("conntrack", "-L", "expect").CombinedOutput()
+				if want := "src=" + server + " dst=10.0.0.1"; err != nil || !bytes.Contains(out, []byte(want)) || !bytes.Contains(out, []byte("dport=9000")) {
+					t.Fatalf("nothing is expected of %s, and the test shows nothing: %v: %s", server, err, out)
+				}
 			}
 			ftp.blocked("tcp", "10.0.0.1:9000")
+			if c, err := far.DialFrom("tcp", "10.0.1.7", "10.0.0.1:9000"); err == nil {
+				c.Close()
+				t.Error("another host opened a connection that only a task's word allows")
+			}
 			if err := web.Reach("udp", "10.0.0.2:53"); !errors.Is(err, syscall.ECONNREFUSED) {
 				t.Errorf("the word that nobody listens did not come: %v", err)
 			}
