@@ -20,11 +20,14 @@ func colonText(a ast.Node) (string, bool) {
 		return "", false
 	}
 	key, value := kv.Key.GetToken(), kv.Value.GetToken()
-	if key == nil || value == nil || quotes(key) || quotes(value) {
+	if !bare(key) {
 		return "", false
 	}
 	if rest, ok := colonText(kv.Value); ok {
 		return key.Value + ":" + rest, true
+	}
+	if !bare(value) || strings.Contains(key.Origin+value.Origin, "\t") {
+		return "", false
 	}
 	return key.Value + ":" + value.Value, adjacent(kv)
 }
@@ -53,8 +56,17 @@ func adjacent(kv *ast.MappingValueNode) bool {
 	return !tab && value.Position.Line == colon.Line && value.Position.Column == colon.Column+1
 }
 
-func quotes(t *token.Token) bool {
-	return t != nil && (t.Type == token.SingleQuoteType || t.Type == token.DoubleQuoteType)
+// bare reports whether the token is a single value without quotes.
+func bare(t *token.Token) bool {
+	if t == nil {
+		return false
+	}
+	switch t.Type {
+	case token.StringType, token.IntegerType, token.FloatType, token.BoolType, token.NullType,
+		token.OctetIntegerType, token.HexIntegerType, token.BinaryIntegerType:
+		return true
+	}
+	return false
 }
 
 var octal = regexp.MustCompile(`^[-+]?0[0-9_]+$`)
@@ -64,15 +76,10 @@ var octal = regexp.MustCompile(`^[-+]?0[0-9_]+$`)
 // would be the port 8080, and takes a comment after a text that spans lines, and
 // what is indented too far after one, for parts of the text.
 func misread(t *token.Token) (message, instead string) {
-	if t == nil {
+	if !bare(t) {
 		return "", ""
 	}
 	text := strings.TrimSpace(t.Origin)
-	switch t.Type {
-	case token.StringType, token.IntegerType, token.FloatType, token.BoolType, token.NullType, token.OctetIntegerType, token.HexIntegerType, token.BinaryIntegerType:
-	default:
-		return "", ""
-	}
 	switch {
 	case strings.Contains(text, "\t"):
 		return "a tab inside of a value", "write a blank, or the value in quotes"

@@ -3,13 +3,11 @@ package strict
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
@@ -204,9 +202,10 @@ func (c *chunk) parse() (*Node, Problems) {
 	if c.blank() {
 		return nil, nil
 	}
-	file, err := parser.ParseBytes(c.text, 0)
+	// goccy/go-yaml v1.19.2 loses a tag at the end of a text without a newline.
+	file, err := parser.ParseBytes(append(c.text, '\n'), 0)
 	if err != nil {
-		return nil, Problems{syntaxProblem(err)}
+		return nil, Problems{c.syntaxProblem(err)}
 	}
 	var body ast.Node
 	for _, doc := range file.Docs {
@@ -236,19 +235,6 @@ func (n *Node) shift(lines int) {
 	for _, v := range n.list {
 		v.shift(lines)
 	}
-}
-
-func syntaxProblem(err error) Problem {
-	p := Problem{Message: err.Error()}
-	var syntax *yaml.SyntaxError
-	if errors.As(err, &syntax) {
-		p.Message = syntax.Message
-		if t := syntax.Token; t != nil && t.Position != nil {
-			p.Line, p.Column = t.Position.Line, t.Position.Column
-		}
-	}
-	p.Message, _, _ = strings.Cut(p.Message, "\n")
-	return p
 }
 
 // noText finds the first line with bytes that no text holds, or with characters
@@ -406,7 +392,7 @@ func (b *builder) build(a ast.Node, depth int) *Node {
 	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
 		return b.fail(t, "anchors, aliases and merge keys are not read", "write the value in full")
 	case *ast.TagNode, *ast.DirectiveNode:
-		return b.fail(t, "tags and directives are not read", "remove it")
+		return b.fail(t, "tags and directives are not read", "remove it, or put a value that begins with ! in quotes")
 	}
 	return b.fail(t, fmt.Sprintf("this YAML (%s) is not read", a.Type()), "write maps, lists and plain values")
 }
@@ -421,7 +407,7 @@ func (b *builder) pair(n *Node, kv *ast.MappingValueNode, depth int) {
 		b.fail(t, message, instead)
 		return
 	}
-	if !quotes(t) && adjacent(kv) {
+	if bare(t) && adjacent(kv) {
 		b.fail(t, "no blank after the colon", "write "+t.Value+": and the value")
 		return
 	}
@@ -430,6 +416,9 @@ func (b *builder) pair(n *Node, kv *ast.MappingValueNode, depth int) {
 		k.name = name.Value
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.NullNode:
 		k.name = t.Value // e.g. a label that is called on or 1
+	case *ast.MergeKeyNode:
+		b.build(name, depth)
+		return
 	default:
 		b.fail(t, "a key that is no plain text", "write key: value")
 		return

@@ -89,6 +89,10 @@ func TestWhatCouldBeReadInTwoWays(t *testing.T) {
 		"name: a\tb":                    "a tab inside of a value; write a blank, or the value in quotes",
 		"age: 8\t0":                     "a tab inside of a value; write a blank, or the value in quotes",
 		"tags: [80\t80]":                "a tab inside of a value; write a blank, or the value in quotes",
+		"tags: [80:80\t80]":             "a tab inside of a value; write a blank, or the value in quotes",
+		"tags: {x: [80:80\t80]}":        "no blank after the colon; write 80: and the value",
+		"{tags: [80:&a 90]}":            "no blank after the colon; write 80: and the value",
+		"{tags: [80:90, a:b:c]}":        "",
 		"na\tme: a":                     "a tab inside of a value; write a blank, or the value in quotes",
 		"name: a ||\n  -b  # c\nage: 1": "a comment inside of a value; write the comment on a line before it, or the value in quotes",
 		"name: a\n  - age: 1":           "a colon inside of a value; check where the lines before it begin, or write the value in quotes",
@@ -127,6 +131,29 @@ func TestWhatCouldBeReadInTwoWays(t *testing.T) {
 	}
 }
 
+func TestAdviceOnWhatIsNoYAML(t *testing.T) {
+	for text, want := range map[string]string{
+		"name: {{ .Values.name }}":         "fill in the template first",
+		"notes:\n\ta: b":                   "indent with blanks instead of tabs",
+		"name: !has(x)":                    "put a value that begins with ! in quotes",
+		"{name: !has(x)}":                  "put a value that begins with ! in quotes",
+		"name: 'a' == 'b'":                 "put the whole value in quotes of the other kind",
+		`{name: "a == "b""}`:               "put the whole value in quotes of the other kind",
+		"{name: a in {'x', 'y'} }":         "close each { and [, and put a value that holds one of {}[], in quotes",
+		"tags: [a":                         "close each { and [, and put a value that holds one of {}[], in quotes",
+		"name: a\n  age: 1":                "check how far the line is indented, and put a value that holds : or # in quotes",
+		"name: a: b":                       "check how far the line is indented, and put a value that holds : or # in quotes",
+		"name: a\n---\nname: !has(x) || b": "put a value that begins with ! in quotes",
+		"name: *x":                         "write the value in full",
+		"<<: {name: x}":                    "write the value in full",
+	} {
+		_, problems := read(t, text)
+		if len(problems) == 0 || problems[0].Line == 0 || !strings.HasSuffix(problems[0].Instead, want) {
+			t.Errorf("%q: %v", text, problems)
+		}
+	}
+}
+
 func TestValuesOfTheWrongKind(t *testing.T) {
 	for text, want := range map[string]string{
 		"name: 1":            `name: 1 is not text; write it in quotes: "1"`,
@@ -144,7 +171,7 @@ func TestValuesOfTheWrongKind(t *testing.T) {
 		"notes: {a: 1}":      `notes.a: 1 is not text; write it in quotes: "1"`,
 		"notes: {1: a}":      "",
 		"[name]":             "not a map of fields; write field: value",
-		"{name: a, name: b}": `mapping key "name" already defined at [1:2]`,
+		"{name: a, name: b}": `mapping key "name" already defined at line 1; remove one of them`,
 	} {
 		_, problems := read(t, text)
 		got := ""
