@@ -36,6 +36,11 @@
 // treated as one that restarts gracefully; pausePeer takes it out instead. It has no local preference of 0 in
 // policies: what a peer drains gets 1. A peer that is removed while something
 // waits to be sent to it leaves a goroutine and that behind.
+// A path with the host's own number in it is dropped before it takes the place
+// of the one that the peer sent before, which stays: the policies refuse such
+// paths instead (policy.go).
+// LOCAL_PREF, which no router sends to another AS, it takes out of a path while a
+// watcher may read it: a race.
 // It marks paths as stale while a watcher may read them: a race of one bit that
 // the speaker never looks at (e2e/race.supp).
 package bgp

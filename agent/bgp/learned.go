@@ -56,7 +56,7 @@ func (s *Speaker) offered(paths []*apiutil.Path, now time.Time) {
 			continue
 		}
 		reason := ""
-		if !path.Withdrawal {
+		if !path.Withdrawal && !loops(path, s.conf.ASN, int(peer.conf.AllowOwnASN)) {
 			reason = s.refuse(p)
 			if reason == "" {
 				if ok, by := decide(peer.conf.Import, p, true); !ok {
@@ -249,6 +249,29 @@ func prefixOf(p *apiutil.Path) (netip.Prefix, bool) {
 		return netip.Prefix{}, false
 	}
 	return n.Prefix.Masked(), true
+}
+
+// loops reports whether a path has passed here already: it has the host's
+// number more often than allowed. Peers send such paths all the time. One with the
+// number 0 is nobody's (RFC 7607). The policies refuse both.
+func loops(p *apiutil.Path, own uint32, allowed int) bool {
+	for _, a := range p.Attrs {
+		path, ok := a.(*bgp.PathAttributeAsPath)
+		if !ok {
+			continue
+		}
+		for _, segment := range path.Value {
+			for _, n := range segment.GetAS() {
+				switch n {
+				case 0:
+					return true
+				case own:
+					allowed--
+				}
+			}
+		}
+	}
+	return allowed < 0
 }
 
 func nextHop(p *apiutil.Path) netip.Addr {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -47,7 +48,8 @@ func neighbor(b *work.BGP, p work.BGPPeer, password string, restarting bool) *ap
 	}
 	family := &api.Family{Afi: api.Family_AFI_IP, Safi: api.Family_SAFI_UNICAST}
 	n := &api.Peer{
-		Conf: &api.PeerConf{NeighborAddress: p.Address.String(), PeerAsn: p.ASN, LocalAsn: b.ASN, AuthPassword: password, AllowOwnAsn: uint32(p.AllowOwnASN)},
+		Conf: &api.PeerConf{NeighborAddress: p.Address.String(), PeerAsn: p.ASN, LocalAsn: b.ASN, AuthPassword: password,
+			AllowOwnAsn: math.MaxUint8}, // loops are for the policies to refuse (doc.go)
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			HoldTime: hold, KeepaliveInterval: keepalive, ConnectRetry: retry, IdleHoldTimeAfterReset: retry,
 		}},
