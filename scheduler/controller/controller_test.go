@@ -232,6 +232,7 @@ func TestTermsFollowOnEachOther(t *testing.T) {
 	p.until("join", func() bool { st := p.status(); return len(st.Hosts) == 1 && st.Hosts[0].State == "ready" })
 	p.say(first, webTask(1), webTask(2))
 	p.until("two tasks", func() bool { return len(p.status().Endpoints) == 2 })
+	p.until("their items", func() bool { st := p.status(); return st.Log.Folded == st.Log.Last }) // else the next term publishes them
 	before := p.status()
 	end()
 	said := len(p.items())
