@@ -423,27 +423,6 @@ func (d *disk) seqAt(ctx context.Context, t time.Time) (found uint64, err error)
 	return found, err
 }
 
-// workAt looks into the first frame with an item of the cause or a later one,
-// and the one before it.
-func (d *disk) workAt(ctx context.Context, cause uint64) (found uint64, err error) {
-	s := d.streams[bus.WorkStream]
-	i := 0
-	for i < len(s.places) && s.places[i].damage == nil && s.places[i].High < cause {
-		i++
-	}
-	err = s.around(ctx, i-1, i, func(l *line) error {
-		st := l.stored()
-		if found == 0 && st.Err == nil && st.Cause >= cause {
-			found = st.Seq
-		}
-		return nil
-	})
-	if found == 0 {
-		found = s.last + 1
-	}
-	return found, err
-}
-
 // reportsAt looks into the first frame with a report stored then or later, and
 // the one before it.
 func (d *disk) reportsAt(ctx context.Context, t time.Time) (found uint64, err error) {

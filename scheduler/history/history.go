@@ -48,7 +48,6 @@ type source interface {
 	// lastSigned is the last record that a checkpoint speaks of, whoever signed.
 	lastSigned(ctx context.Context) (uint64, error)
 	seqAt(ctx context.Context, t time.Time) (uint64, error)
-	workAt(ctx context.Context, cause uint64) (uint64, error)
 	reportsAt(ctx context.Context, t time.Time) (uint64, error)
 	close() error
 }
@@ -103,16 +102,6 @@ func (h *History) SeqAt(ctx context.Context, t time.Time) (uint64, error) {
 	}
 	if err != nil {
 		return 0, fmt.Errorf("searching the log for %s: %w", t.UTC().Format(time.RFC3339Nano), err)
-	}
-	return seq, nil
-}
-
-// WorkAt is the place in the WORK stream, for Items, of the first item that a
-// record or a later one caused, or the place after all items.
-func (h *History) WorkAt(ctx context.Context, cause uint64) (uint64, error) {
-	seq, err := h.src.workAt(ctx, cause)
-	if err != nil {
-		return 0, fmt.Errorf("searching the work items for those of record %d: %w", cause, err)
 	}
 	return seq, nil
 }

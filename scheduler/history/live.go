@@ -139,38 +139,6 @@ func (l *live) seqAt(ctx context.Context, t time.Time) (uint64, error) {
 	return found, nil
 }
 
-func (l *live) workAt(ctx context.Context, cause uint64) (uint64, error) {
-	s, err := bus.StreamState(ctx, l.js, bus.WorkStream)
-	if err != nil || s.Msgs == 0 {
-		return s.LastSeq + 1, err
-	}
-	place, err := search(s.FirstSeq, s.LastSeq, func(seq uint64) (bool, error) {
-		for ; seq <= s.LastSeq; seq++ { // passing over the claims of publishers
-			for msg, err := range bus.Fetch(ctx, l.js, bus.WorkStream, "", seq, seq) {
-				if err != nil {
-					return false, err
-				}
-				if msg.Subject == bus.FenceSubject {
-					continue
-				}
-				if st := work.StoredOf(msg); st.Err == nil {
-					return st.Cause >= cause, nil
-				} // else the next one tells
-			}
-		}
-		return true, nil
-	})
-	if err != nil || place > s.LastSeq {
-		return place, err
-	}
-	for st, err := range work.ReadItems(ctx, l.js, place) {
-		if err != nil || st.Err == nil {
-			return st.Seq, err // claims may lie before it
-		}
-	}
-	return s.LastSeq + 1, nil
-}
-
 func (l *live) reportsAt(ctx context.Context, t time.Time) (uint64, error) {
 	return bus.FirstSince(ctx, l.js, bus.ReportsStream, t)
 }
