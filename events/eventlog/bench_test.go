@@ -150,7 +150,10 @@ func BenchmarkReplay(b *testing.B) {
 		if err != nil {
 			return 0, err
 		}
-		for _, err := range x.Entries() {
+		for r, err := range x.Records() {
+			if err == nil {
+				_, err = r.Entry()
+			}
 			if err != nil {
 				return got, err
 			}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"iter"
 
-	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/bus"
 )
 
@@ -183,26 +182,6 @@ func (x *Export) line(v any) error {
 		return fmt.Errorf("line %d: %w", x.n, err)
 	}
 	return nil
-}
-
-// Entries are the copy's records in order. They are not checked: Verify does
-// that. They end with the first error.
-func (x *Export) Entries() iter.Seq2[events.Entry, error] {
-	return func(yield func(events.Entry, error) bool) {
-		for r, err := range x.Records() {
-			var e events.Entry
-			if err == nil {
-				e, err = r.Entry()
-			}
-			if err != nil {
-				yield(events.Entry{}, fmt.Errorf("reading the copy of the event log: %w", err))
-				return
-			}
-			if !yield(e, nil) {
-				return
-			}
-		}
-	}
 }
 
 // Records are the copy's records in order, to be checked (Verifier). They end

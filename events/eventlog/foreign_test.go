@@ -75,7 +75,7 @@ func TestForeignMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	copied, err := x.Verify(l.o.Trust...)
+	copied, err := verifyCopy(x, l.o.Trust...)
 	if err != nil || !copied.OK() || copied.Records != 11 || copied.Signed != 10 {
 		t.Errorf("of the copy: %+v, %v", copied, err)
 	}

@@ -253,15 +253,3 @@ func (v *Verifier) vouched(last uint64) {
 		v.problem(from, last, "no trusted key vouches for them")
 	}
 }
-
-// Verify is Log.Verify for a copy. It reads the copy to its end.
-func (x *Export) Verify(trust ...ed25519.PublicKey) (*Report, error) {
-	v := NewVerifier(x.Checkpoints, trust...)
-	for r, err := range x.Records() {
-		if err != nil {
-			return nil, fmt.Errorf("verifying the copy of the event log: %w", err)
-		}
-		v.Record(r)
-	}
-	return v.End(v.rep.Last), nil
-}
