@@ -3,7 +3,6 @@ package policy
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/taskwall/taskwall/policy/selector"
 )
@@ -74,20 +73,6 @@ func (r *Resolver) Refusals(endpoint string) []Refusal {
 		return r.guards.refusals(&it.Endpoint)
 	}
 	return nil
-}
-
-// Refused are the claims of all endpoints that LabelGuards refuse, sorted by
-// endpoint and label.
-func (r *Resolver) Refused() []Refusal {
-	if len(r.guards) == 0 {
-		return nil
-	}
-	var all []Refusal
-	for it := range r.endpoints.each() {
-		all = append(all, r.guards.refusals(&it.Endpoint)...)
-	}
-	slices.SortStableFunc(all, func(a, b Refusal) int { return strings.Compare(a.Endpoint, b.Endpoint) })
-	return all
 }
 
 // regard looks at every endpoint's claims again.

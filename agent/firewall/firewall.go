@@ -106,9 +106,6 @@ func Open(ctx context.Context, cfg Config) (*Firewall, error) {
 	}, nil
 }
 
-// Backend is the iptables variant in use.
-func (f *Firewall) Backend() Backend { return f.tools.backend }
-
 // Close lets go of the kernel connections; everything programmed stays.
 func (f *Firewall) Close() error {
 	f.quick.Close()

@@ -70,9 +70,6 @@ func New(known *events.Cluster, o Options) *Mirror {
 // must not change it.
 func (m *Mirror) Picture() *events.Cluster { return m.cluster }
 
-// Pending is the number of events that Flush has still to make durable.
-func (m *Mirror) Pending() int { return len(m.pending) }
-
 // Appended is the number of events made durable so far.
 func (m *Mirror) Appended() uint64 { return m.appended }
 

@@ -242,8 +242,8 @@ func TestFlushTriesUntilTheLogTakesEverythingInOrder(t *testing.T) {
 				t.Fatalf("event %d is about %s", i, e.App.ID)
 			}
 		}
-		if len(s.all()) != n || m.Appended() != n || m.Pending() != 0 {
-			t.Errorf("%d in the log, %d counted, %d pending", len(s.all()), m.Appended(), m.Pending())
+		if len(s.all()) != n || m.Appended() != n || len(m.pending) != 0 {
+			t.Errorf("%d in the log, %d counted, %d pending", len(s.all()), m.Appended(), len(m.pending))
 		}
 		if retries == 0 {
 			t.Error("nobody was told of the failures")
@@ -267,8 +267,8 @@ func TestFlushEndsWithItsContextAndKeepsWhatIsNotDurable(t *testing.T) {
 		if err := m.Flush(ctx); !errors.Is(err, stopped) {
 			t.Errorf("got %v", err)
 		}
-		if m.Pending() != 1 {
-			t.Errorf("%d pending", m.Pending())
+		if len(m.pending) != 1 {
+			t.Errorf("%d pending", len(m.pending))
 		}
 	})
 }

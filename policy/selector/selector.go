@@ -138,9 +138,6 @@ func (s *Selector) String() string {
 	return b.String()
 }
 
-// ID is a short hash of the canonical form: 16 characters of a-z2-7.
-func (s *Selector) ID() string { return Hash(s.String()) }
-
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
 
 // Hash is a short name for a text: 80 bits of its SHA-256 as 16 characters of
