@@ -169,6 +169,11 @@ func (a *Agent) compare(ctx context.Context, look *firewall.Look) error {
 	a.drafts = nil
 	drift, failures, err := a.fw.Sync(ctx, firewall.Picture{Sets: a.state.Sets, Programs: a.state.Programs, Wires: a.withWires, Look: look, Drafts: drafts})
 	a.ruled(err)
+	if !a.synced || len(drift) > 0 {
+		// Connections that were opened until now may be tracked only later; and the next
+		// check finds no drift, should this one fail after the rules were mended.
+		a.again.join(suspects{everyone: true}, time.Now())
+	}
 	if err != nil {
 		return err
 	}

@@ -23,9 +23,11 @@ import (
 // has them wait, or fail.
 type gate struct {
 	agent.Tracking
+	agent *agent.Agent
 	mu    sync.Mutex
 	looks int
 	fails int
+	blind int              // looks that see nothing
 	usage *conntrack.Usage // in place of the kernel's
 	shut  chan struct{}    // looks wait until it is closed
 	at    chan struct{}    // a look waits
@@ -34,8 +36,8 @@ type gate struct {
 func (g *gate) Flows(addrs ...netip.Addr) ([]conntrack.Flow, error) {
 	g.mu.Lock()
 	g.looks++
-	fails, shut := g.fails > 0, g.shut
-	g.fails = max(0, g.fails-1)
+	fails, blind, shut := g.fails > 0, g.blind > 0, g.shut
+	g.fails, g.blind = max(0, g.fails-1), max(0, g.blind-1)
 	g.mu.Unlock()
 	if shut != nil {
 		select {
@@ -46,6 +48,9 @@ func (g *gate) Flows(addrs ...netip.Addr) ([]conntrack.Flow, error) {
 	}
 	if fails {
 		return nil, errors.New("a fault of the test's")
+	}
+	if blind {
+		return nil, nil
 	}
 	return g.Tracking.Flows(addrs...)
 }
@@ -66,17 +71,18 @@ func (g *gate) set(shut chan struct{}, fails int) {
 }
 
 // gated starts the lab's agent anew, with a gate, and waits until the start's own
-// look is over.
+// looks are over.
 func (l *lab) gated() *gate {
 	l.t.Helper()
 	g := &gate{at: make(chan struct{}, 1)}
 	l.stop()
 	l.prepare = func(a *agent.Agent) {
+		g.agent = a
 		a.Through(func(t agent.Tracking) agent.Tracking { g.Tracking = t; return g })
 	}
 	l.start()
 	l.snapshot()
-	eventually(l.t, "the start's own look is over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 0 })
+	eventually(l.t, "the start's own two looks are over", func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.looks > 1 })
 	return g
 }
 
@@ -211,6 +217,25 @@ func TestFailedLookIsMadeAgain(t *testing.T) {
 	if len(got.Failed) != 1 || got.Failed[0].Key != "tracked connections" {
 		t.Errorf("the report says %+v", got)
 	}
+	eventually(t, "the connection is cut", func() bool { return netlab.Echo(conn, netlab.Wait) != nil })
+}
+
+// A connection that somebody's rule let through, and that was tracked only after the
+// look that follows on the mending, is found by another look.
+func TestSecondLookAfterDrift(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	l.must(work.Item{Programs: []work.Program{posture("db", nil, nil), posture("client", nil, tier(allow(0, "")))}})
+	l.run("db", "10.0.0.9", "db").Serve("tcp", "10.0.0.9:5432")
+	web := l.run("web", "10.0.0.1", "client")
+	g := l.gated()
+	g.mu.Lock()
+	g.blind = 1
+	g.mu.Unlock()
+	// The agent hears of the rule, and waits with its check while work is going on.
+	release := g.agent.Hang()
+	l.harm("iptables-nft -I FORWARD -j ACCEPT")
+	conn := web.hold("tcp", "10.0.0.9:5432")
+	release()
 	eventually(t, "the connection is cut", func() bool { return netlab.Echo(conn, netlab.Wait) != nil })
 }
 

@@ -94,6 +94,7 @@ func TestStrangersOnTheHost(t *testing.T) {
 		"ufw":                  {ufw, false, nil},
 		"an old copy restored": {"iptables-B-restore <$OLD", true, nil},
 		"all accepted":         {"iptables-B -I FORWARD -j ACCEPT", true, nil},
+		"masks of marks":       {"iptables-B -t nat -A POSTROUTING -m mark ! --mark 0x0/0xfffffff -j MASQUERADE", false, nil}, // of more bits than theirs
 		"conntrack zones":      {"iptables-B -t raw -A PREROUTING -j CT --zone 7; iptables-B -t raw -A OUTPUT -j CT --zone 7", false, nil},
 		"strict reverse path":  {"for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 >$f; done", false, nil},
 		"loose reverse path":   {"for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 2 >$f; done", false, nil},
