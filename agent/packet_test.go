@@ -239,6 +239,14 @@ func TestTheHostItself(t *testing.T) {
 				tk.reaches("tcp", "198.51.100.1:5051")
 				tk.blocked("tcp", netlab.Host+":22")
 				tk.blocked("tcp", "169.254.1.1:22")
+				tk.Do(func() error { // from a port that is open as one of the host's
+					d := net.Dialer{Timeout: netlab.Wait, LocalAddr: &net.TCPAddr{Port: 5051}}
+					if c, err := d.Dial("tcp4", netlab.Host+":22"); err == nil {
+						c.Close()
+						t.Errorf("%s reaches the host from port 5051", tk.executor)
+					}
+					return nil
+				})
 			}
 			closed.blocked("tcp", netlab.Host+":9100")
 			mon.reaches("tcp", netlab.Host+":9100")
@@ -280,6 +288,32 @@ func TestNoIPv6(t *testing.T) {
 				t.Fatal(err)
 			}
 			a.Do(func() error { return v6("eth0", "fd00::2/64") })
+			host, err := net.ListenUDP("udp6", &net.UDPAddr{IP: net.ParseIP("fd00::1"), Port: 53})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer host.Close()
+			heard := hearsHere(t, 53)
+			w := openWire(t, a.Namespace, "eth0", a.veth())
+			within(t, a.Namespace, "ip -6 neigh add fd00::1 lladdr "+w.peer.String()+" dev eth0 nud permanent")
+			a.Do(func() error {
+				c, err := net.DialUDP("udp6", nil, &net.UDPAddr{IP: net.ParseIP("fd00::1"), Port: 53})
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				_, err = c.Write([]byte("closed"))
+				return err
+			})
+			a.send(netlab.Host, 53, end) // what was sent before came before it, or never
+			eventually(t, "the end at the host", func() bool { return len(heard()) > 0 })
+			host.SetReadDeadline(time.Now().Add(time.Millisecond)) //nolint:errcheck // it is open
+			if n, _, err := host.ReadFrom(make([]byte, 100)); err == nil {
+				t.Errorf("IPv6 from the task passed: %d bytes", n)
+			}
+			if _, err := host.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP("fd00::2"), Port: 53}); !errors.Is(err, syscall.EPERM) {
+				t.Errorf("the host sent IPv6 to a task: %v", err)
+			}
 			a.Do(func() error {
 				c, err := net.DialTimeout("tcp6", "[fd00::1]:22", netlab.Wait)
 				if err == nil {
