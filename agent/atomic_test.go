@@ -17,7 +17,13 @@ import (
 // does. That goes for a posture whose program changes, and for one that gives way
 // to another, as when a new policy selects a task.
 func TestNoPacketMeetsHalfAPolicy(t *testing.T) {
-	change := func(i int, p work.Program) work.Item { return work.Item{Programs: []work.Program{p}} }
+	change := func(i int, p work.Program) work.Item { // and the members of the sets that it names and named
+		enter, leave := work.SetEdit{ID: "friends", Add: []string{"10.0.0.0/24"}}, work.SetEdit{ID: "web", Remove: []string{"10.0.0.1"}}
+		if i%2 == 1 {
+			enter, leave = work.SetEdit{ID: "web", Add: leave.Remove}, work.SetEdit{ID: "friends", Remove: enter.Add}
+		}
+		return work.Item{Programs: []work.Program{p}, Members: []work.SetEdit{enter, leave}}
+	}
 	replace := func(i int, p work.Program) work.Item {
 		p.ID = fmt.Sprint("db", i+1)
 		return work.Item{
