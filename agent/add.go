@@ -252,6 +252,7 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 		Iface: c.Iface, Veth: attach.Name(ep.ID, ep.Network), Address: ep.Address,
 	}
 	spec := at.spec(a.cfg.MTU)
+	first := *at // nobody asks again for a process: until its end is on record it is not taken for attached
 	if c.process != nil {
 		at.PID, at.Started = c.process.PID, c.process.Started
 	}
@@ -291,7 +292,7 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	saved := make(chan error, 1)
 	go func() {
 		step("saving")
-		err := at.save(a.cfg.StateDir)
+		err := first.save(a.cfg.StateDir)
 		step("attachment on disk")
 		saved <- err
 	}()
@@ -300,18 +301,35 @@ func (a *Agent) attach(ep work.Endpoint, c attaching) (_ *attachment, err error)
 	if err := errors.Join(err, <-saved); err != nil {
 		return nil, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	now, ok := a.endpoints[ep.ID]
-	if !ok || now.Address != at.Address || now.Refused != "" {
-		return nil, fmt.Errorf("%w: %s", ErrGone, ep.ID)
-	}
-	if err := a.fw.Wire(a.wire(at)); err != nil {
+	if err := a.vouch(at); err != nil {
 		return nil, err
 	}
 	step("wired")
-	at.Wired = true
+	if err := a.host.LeadOut(spec, in); err != nil {
+		return nil, err
+	}
+	step("led out")
+	if c.process != nil {
+		if err := at.save(a.cfg.StateDir); err != nil {
+			a.log.Error("a task of Docker's is attached, and that cannot be kept", "error", err)
+		}
+	}
 	return at, nil
+}
+
+// vouch has the firewall vouch for an attachment whose endpoint is still there.
+func (a *Agent) vouch(at *attachment) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now, ok := a.endpoints[at.Endpoint]
+	if !ok || now.Address != at.Address || now.Refused != "" {
+		return fmt.Errorf("%w: %s", ErrGone, at.Endpoint)
+	}
+	if err := a.fw.Wire(a.wire(at)); err != nil {
+		return err
+	}
+	at.Wired = true
+	return nil
 }
 
 // alive says whether an attachment's interface is still in use.

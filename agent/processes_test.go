@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -167,6 +169,56 @@ func TestDockerTask(t *testing.T) {
 			l.must(work.Item{Delete: &work.Deletions{Programs: []string{"db", "out"}, Sets: []string{"web"}}})
 			nothingLeft(t, l, backend)
 		})
+	}
+}
+
+// A Docker task that already runs cannot send before the firewall lets it: it is
+// told so at once. A SYN that were lost would be sent again only after a second.
+func TestDockerTaskSendsNothingThatIsLost(t *testing.T) {
+	var early atomic.Pointer[error]
+	var probe atomic.Pointer[func() error]
+	agent.AtSteps(func(where string) {
+		if f := probe.Load(); f != nil && where == "interface made" {
+			err := (*f)()
+			early.Store(&err)
+		}
+	})
+	t.Cleanup(func() { agent.AtSteps(func(string) {}) }) // after the agent's end
+	d := newDockerDaemon(t)
+	l := newLab(t, func(c *agent.Config) { c.Backend, c.DockerSocket = "nft", d.socket })
+	l.must(work.Item{Programs: []work.Program{open("open")}, Endpoints: []work.Endpoint{dockerEndpoint("img", "10.0.0.7", "open")}})
+	web := l.run("web", "10.0.0.1", "open")
+	web.Serve("tcp", "10.0.0.1:80")
+	img := l.dockerRun(d, "img", "none")
+	reach := func() error { return img.Reach("tcp", "10.0.0.1:80") }
+	probe.Store(&reach)
+	l.await("attached", attached("fw/img"))
+	img.reaches("tcp", "10.0.0.1:80")
+	if err := early.Load(); err == nil || !errors.Is(*err, syscall.ENETUNREACH) {
+		t.Errorf("before the firewall vouched for it: %v", err)
+	}
+}
+
+// The agent is killed at each step of the attach of a Docker task, for which nobody
+// asks again: the next agent completes it.
+func TestDockerTaskKilledWhileAttached(t *testing.T) {
+	d := newDockerDaemon(t)
+	l := newLab(t, inProcess, func(c *agent.Config) { c.Backend, c.DockerSocket = "nft", d.socket })
+	l.must(work.Item{Programs: []work.Program{open("open")}})
+	web := l.run("web", "10.0.0.1", "open")
+	web.Serve("tcp", "10.0.0.1:80")
+	for i, where := range []string{"attachment on disk", "interface made", "wired", "led out"} {
+		name := fmt.Sprint("img", i)
+		var img *dockerTask
+		l.dies(where, func() {
+			l.post(work.Item{Endpoints: []work.Endpoint{dockerEndpoint(name, fmt.Sprintf("10.0.0.%d", 10+i), "open")}})
+			img = l.dockerRun(d, name, "none")
+		})
+		l.post(*l.wanted.Item(l.cfg.Host)) // its report and the attachment's have no order
+		l.await("attached", attached("fw/"+name))
+		img.reaches("tcp", "10.0.0.1:80")
+		img.end()
+		l.await("detached", detached("fw/"+name))
 	}
 }
 

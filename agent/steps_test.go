@@ -76,7 +76,7 @@ func TestKilledAtEachStepOfATask(t *testing.T) {
 			t.Errorf("files left: %v", files)
 		}
 	}
-	for _, where := range []string{"attachment on disk", "interface made", "wired"} {
+	for _, where := range []string{"attachment on disk", "interface made", "wired", "led out"} {
 		tk := next()
 		added := make(chan string, 1)
 		l.dies(where, func() {

@@ -66,8 +66,9 @@ func (h *Host) Forward() (changed bool, err error) {
 	return true, nil
 }
 
-// Attach makes the pair, of which one end is inside. A pair of that name that is
-// there, whole or half made, is replaced. When it fails nothing is left.
+// Attach makes the pair, of which one end is inside, all but the task's way out:
+// see LeadOut. A pair of that name that is there, whole or half made, is replaced.
+// When it fails nothing is left.
 func (h *Host) Attach(s Spec, in *Inside) (err error) {
 	h.turn.Lock()
 	defer h.turn.Unlock()
@@ -91,6 +92,17 @@ func (h *Host) Attach(s Spec, in *Inside) (err error) {
 	}
 	if err := h.awaitCarrier(s.Veth); err != nil {
 		return fmt.Errorf("setting up %s: %w", s.Veth, err)
+	}
+	in.index = pair.peer
+	return nil
+}
+
+// LeadOut gives the task that was attached its default route, once the firewall
+// vouches for it. A task that runs already cannot send before: what it sent would be
+// lost without a word, and TCP tries again only after a second.
+func (h *Host) LeadOut(s Spec, in *Inside) error {
+	if _, err := in.rt.do(wayOut(in.index, s)); err != nil {
+		return fmt.Errorf("leading out of %s: %w", in.path, err)
 	}
 	return nil
 }
@@ -195,18 +207,25 @@ func taskSide(index int, s Spec) []step {
 		addNeighbour(index, Gateway, hostMAC),
 		route{index: index, to: netip.PrefixFrom(Gateway, 32)}.put(replace),
 	}
-	via := route{index: index, to: everywhere, via: Gateway}
 	if s.Iface != firstNetwork {
 		// What has the address as its source goes out by its own interface: by
-		// another the host would take it for forged.
-		back := via
-		back.table, back.onlink = furtherNetworks+index, true // the route to the gateway is in the main table
+		// another the host would take it for forged. The route to the gateway is in
+		// the main table.
+		back := route{index: index, to: everywhere, via: Gateway, table: furtherNetworks + index, onlink: true}
 		steps = append(steps, back.put(replace), ruleFrom(s.Address, back.table))
+	}
+	return steps
+}
+
+// wayOut is the task's default route.
+func wayOut(index int, s Spec) step {
+	via := route{index: index, to: everywhere, via: Gateway}
+	if s.Iface != firstNetwork {
 		via.priority = furtherNetworks + index // eth0 has the default, whichever comes first
 	}
-	byDefault := via.put(exclusive)
-	byDefault.fine = unix.EEXIST
-	return append(steps, byDefault)
+	out := via.put(exclusive)
+	out.fine = unix.EEXIST
+	return out
 }
 
 // firstNetwork is the task's interface on the first of its networks

@@ -47,7 +47,10 @@ func enterAttach(h *attach.Host, s attach.Spec) error {
 		return err
 	}
 	defer in.Close()
-	return h.Attach(s, in)
+	if err := h.Attach(s, in); err != nil {
+		return err
+	}
+	return h.LeadOut(s, in)
 }
 
 // The task has its address, one way out by the link-local gateway, and its

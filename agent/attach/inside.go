@@ -15,6 +15,8 @@ type Inside struct {
 	ns   int
 	rt   *conn
 	ipv6 ipv6
+	// index is that of the interface that was attached.
+	index int
 }
 
 // Enter opens a network namespace; it is ErrNamespace if there is none, and

@@ -67,8 +67,9 @@ func startOf(pid int) (uint64, error) {
 	return strconv.ParseUint(string(fields[start]), 10, 64)
 }
 
-// Holds says whether the other end of the pair is in the process's namespace,
-// with its address: it was attached before. ErrDiffers says what is not so.
+// Holds says whether the other end of the pair is in the process's namespace, with
+// its address and its way out: it was attached before, to the end. ErrDiffers says
+// what is not so.
 func (h *Host) Holds(s Spec, p *Process) error {
 	id, err := h.nl.GetNetNsIdByFd(int(p.ns.Fd()))
 	if err != nil {
@@ -82,7 +83,7 @@ func (h *Host) Holds(s Spec, p *Process) error {
 		return fmt.Errorf("the other end of %s is not with process %d: %w", s.Veth, p.PID, ErrDiffers)
 	}
 	s.Namespace = p.Path()
-	return h.HasAddress(s)
+	return h.CheckTask(s)
 }
 
 // Isolated says whether the process has a network namespace of its own with
