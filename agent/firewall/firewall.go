@@ -115,22 +115,25 @@ func (f *Firewall) Close() error {
 
 // flush brings the kernel's IPv4 tables to what is wanted. The filter comes first:
 // until the marks come, it is closed.
-func (f *Firewall) flush(ctx context.Context) error { return f.write(ctx, 4, f.filter, f.mangle) }
+func (f *Firewall) flush(ctx context.Context) error {
+	return f.write(ctx, f.writes, 4, f.filter, f.mangle)
+}
 
-// flush6 is flush for IPv6, whose rules no program changes. It never runs beside
-// flush: two programs that wait for each other's xtables lock take longer.
-func (f *Firewall) flush6(ctx context.Context) error {
+// flush6 is flush for IPv6, whose rules no program changes, in the Firewall's nth
+// write. It may run beside what writes sets, but not beside flush: two programs that
+// wait for each other's xtables lock take longer.
+func (f *Firewall) flush6(ctx context.Context, n uint64) error {
 	if !f.ipv6 {
 		return nil
 	}
-	if err := f.write(ctx, 6, f.filter6); err != nil {
+	if err := f.write(ctx, n, 6, f.filter6); err != nil {
 		return fmt.Errorf("closing IPv6: %w", err)
 	}
 	return nil
 }
 
-// write brings tables of a family to what is wanted.
-func (f *Firewall) write(ctx context.Context, family int, tables ...*table) error {
+// write brings tables of a family to what is wanted, in the Firewall's nth write.
+func (f *Firewall) write(ctx context.Context, n uint64, family int, tables ...*table) error {
 	if !slices.ContainsFunc(tables, (*table).differs) {
 		return nil
 	}
@@ -138,7 +141,7 @@ func (f *Firewall) write(ctx context.Context, family int, tables ...*table) erro
 		var patch strings.Builder
 		for _, t := range tables {
 			t.patch(&patch)
-			t.stamp(f.writes)
+			t.stamp(n)
 		}
 		return patch.String()
 	})

@@ -47,7 +47,8 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 	}
 	var six errgroup.Group // these rules need nothing of the picture: they go first
 	defer six.Wait()       //nolint:errcheck // another error is on its way
-	six.Go(func() error { return f.flush6(ctx) })
+	nth := f.writes
+	six.Go(func() error { return f.flush6(ctx, nth) })
 	f.drafts = drafts.wait()
 	defer func() { f.drafts = nil }()
 	others := make(chan leftover, 1)
