@@ -194,8 +194,10 @@ func TestDockerTaskSendsNothingThatIsLost(t *testing.T) {
 	probe.Store(&reach)
 	l.await("attached", attached("fw/img"))
 	img.reaches("tcp", "10.0.0.1:80")
-	if err := early.Load(); err == nil || !errors.Is(*err, syscall.ENETUNREACH) {
-		t.Errorf("before the firewall vouched for it: %v", err)
+	if err := early.Load(); err == nil {
+		t.Error("nobody tried before the firewall vouched for it")
+	} else if !errors.Is(*err, syscall.ENETUNREACH) {
+		t.Errorf("before the firewall vouched for it: %v", *err)
 	}
 }
 
