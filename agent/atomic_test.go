@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"flag"
 	"fmt"
 	"net"
 	"sync"
@@ -11,6 +12,8 @@ import (
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/events/work"
 )
+
+var changing = flag.Duration("changing", 2*time.Second, "how long TestNoPacketMeetsHalfAPolicy changes policies in each case")
 
 // While policies change all the time, no packet meets half of one: each new
 // connection that both the old and the new policy allow works, none that both deny
@@ -100,7 +103,7 @@ func noPacketMeetsHalfAPolicy(t *testing.T, backend string, item func(i int, p w
 		})
 	}
 	changes := 0
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); changes++ {
+	for end := time.Now().Add(*changing); time.Now().Before(end); changes++ {
 		p := one
 		if changes%2 == 0 {
 			p = two
