@@ -18,8 +18,7 @@ func (h *Host) CheckTask(s Spec) error {
 		if link.Flags&net.FlagUp == 0 {
 			return fmt.Errorf("interface %s in %s is down: %w", s.Iface, s.Namespace, ErrDiffers)
 		}
-		// The route to the gateway itself is of the network that was attached last;
-		// these need it only when they are made.
+		// They need the route to the gateway itself only when they are made.
 		tables := []int{unix.RT_TABLE_MAIN}
 		if s.Iface != firstNetwork {
 			tables = append(tables, furtherNetworks+link.Index)

@@ -205,7 +205,7 @@ func taskSide(index int, s Spec) []step {
 		addAddress(index, s.Address),
 		setUp("it", index),
 		addNeighbour(index, Gateway, hostMAC),
-		route{index: index, to: netip.PrefixFrom(Gateway, 32)}.put(replace),
+		route{index: index, to: netip.PrefixFrom(Gateway, 32), priority: metric(index, s)}.put(replace),
 	}
 	if s.Iface != firstNetwork {
 		// What has the address as its source goes out by its own interface: by
@@ -219,13 +219,18 @@ func taskSide(index int, s Spec) []step {
 
 // wayOut is the task's default route.
 func wayOut(index int, s Spec) step {
-	via := route{index: index, to: everywhere, via: Gateway}
-	if s.Iface != firstNetwork {
-		via.priority = furtherNetworks + index // eth0 has the default, whichever comes first
-	}
-	out := via.put(exclusive)
+	out := route{index: index, to: everywhere, via: Gateway, priority: metric(index, s)}.put(exclusive)
 	out.fine = unix.EEXIST
 	return out
+}
+
+// metric ranks the routes of a task's networks. Each keeps its own, whatever is
+// attached meanwhile, and eth0's come first.
+func metric(index int, s Spec) int {
+	if s.Iface == firstNetwork {
+		return 0
+	}
+	return furtherNetworks + index
 }
 
 // firstNetwork is the task's interface on the first of its networks

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/taskwall/taskwall/agent/attach"
 	"github.com/taskwall/taskwall/agent/internal/netlab"
@@ -154,23 +155,52 @@ func TestInner(t *testing.T) {
 	}
 }
 
-// A second network of the same task keeps the first one's default route.
+// Each network of a task keeps its own routes, in whatever order the networks are
+// attached and led out, and eth0 has the default.
 func TestSecondNetwork(t *testing.T) {
-	h, ns := open(t), netlab.New(t)
-	first, second := spec(ns), spec(ns)
-	second.Veth, second.Iface, second.Address = attach.Name("fw/a", "other"), "eth1", netip.MustParseAddr("10.0.0.2")
-	for _, s := range []attach.Spec{first, second} {
-		if err := enterAttach(h, s); err != nil {
-			t.Fatal(err)
-		}
-		defer h.Detach(s.Veth)
+	for _, order := range []string{"AaBb", "BbAa", "ABab", "ABba", "BAab", "BAba"} { // capitals attach
+		t.Run(order, func(t *testing.T) {
+			h, ns := open(t), netlab.New(t)
+			first, second := spec(ns), spec(ns)
+			second.Veth, second.Iface, second.Address = attach.Name("fw/a", "other"), "eth1", netip.MustParseAddr("10.0.0.2")
+			specs, ins := map[rune]attach.Spec{'a': first, 'b': second}, map[rune]*attach.Inside{}
+			for _, turn := range order {
+				which := unicode.ToLower(turn)
+				if turn == which {
+					if err := h.LeadOut(specs[which], ins[which]); err != nil {
+						t.Errorf("%s: %v", specs[which].Iface, err)
+					}
+					continue
+				}
+				in, err := attach.Enter(ns.Path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer in.Close()
+				ins[which] = in
+				if err := h.Attach(specs[which], in); err != nil {
+					t.Fatal(err)
+				}
+				defer h.Detach(specs[which].Veth)
+			}
+			ns.Do(func() error {
+				for _, to := range []string{"8.8.8.8", attach.Gateway.String()} {
+					if out := ip(t, "route", "get", to); !strings.Contains(out, "dev eth0") {
+						t.Errorf("the way to %s moved: %s", to, out)
+					}
+				}
+				if out := ip(t, "route", "get", "8.8.8.8", "from", "10.0.0.2"); !strings.Contains(out, "dev eth1") {
+					t.Errorf("the second network's way out: %s", out)
+				}
+				return nil
+			})
+			for _, s := range specs {
+				if err := errors.Join(h.Check(s), h.CheckTask(s)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
 	}
-	ns.Do(func() error {
-		if out := ip(t, "route", "get", "8.8.8.8"); !strings.Contains(out, "dev eth0") {
-			t.Errorf("the default route moved: %s", out)
-		}
-		return nil
-	})
 }
 
 // What the task's side lacks is found.
