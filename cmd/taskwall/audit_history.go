@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/taskwall/taskwall/events/eventlog"
+	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler/history"
 )
 
@@ -56,6 +58,22 @@ func openHistory(cmd *cobra.Command) (h *history.History, release func(), err er
 		closed()
 		restore()
 	}, nil
+}
+
+// keptReports are the hosts' reports from a place on, with what is damaged or
+// missing told among them. When those before the place are no longer kept, it warns.
+func keptReports(cmd *cobra.Command, h *history.History, place uint64) iter.Seq2[work.StoredReport, error] {
+	return func(yield func(work.StoredReport, error) bool) {
+		for r, err := range h.WholeReports(cmd.Context(), max(place, 2)-1) {
+			if errors.Is(r.Err, eventlog.ErrGone) {
+				fmt.Fprintf(cmd.ErrOrStderr(), "taskwall: warning: what hosts reported before %s is no longer kept, such as denied packets\n", stamp(r.Stored))
+				continue
+			}
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
 }
 
 // warnPassed says which snapshots an answer was not made from: each that was

@@ -31,6 +31,7 @@ had an address (--address), a host (--host) or a policy resource (--policy):
   denied, logged              packets, with the names of who had the addresses
   host lost, returned, gone   of the hosts that it is on
   drift, cut, failed          what a host mended, cut, or could not do
+  unreadable                  reports that are damaged or missing: status 3
 
 LOG is the place in the log, and r with a number that of a host's report.
 --from and --to bound the time; without --from it begins with the log.
@@ -166,16 +167,21 @@ func (q *question) tellStory(cmd *cobra.Command, subject timeline.Subject, from,
 	if err != nil {
 		return nil, nil, err
 	}
-	return s, timeline.New(s, subject).Tell(q.Entries(ctx, s.Seq()+1), q.Reports(ctx, reports), begin, end), nil
+	return s, timeline.New(s, subject).Tell(q.Entries(ctx, s.Seq()+1), keptReports(cmd, q.History, reports), begin, end), nil
 }
 
+// printStory prints what is told, and then fails if some of it could not be read.
 func printStory(cmd *cobra.Command, story iter.Seq2[timeline.Event, error], asJSON bool) (told bool, err error) {
 	out := cmd.OutOrStdout()
 	list := []timeline.Event{}
+	var unread []string
 	rows := [][]string{{"TIME", "LOG", "WHAT", "WHO", "HOW"}}
 	for e, err := range story {
 		if err != nil {
 			return false, err
+		}
+		if e.Kind == timeline.Unreadable && e.Host == "" {
+			unread = append(unread, e.Text)
 		}
 		if asJSON {
 			list = append(list, e)
@@ -185,11 +191,14 @@ func printStory(cmd *cobra.Command, story iter.Seq2[timeline.Event, error], asJS
 	}
 	switch {
 	case asJSON:
-		return len(list) > 0, printJSON(out, list)
-	case len(rows) == 1:
-		return false, nil
+		told, err = len(list) > 0, printJSON(out, list)
+	case len(rows) > 1:
+		told, err = true, table(out, rows...)
 	}
-	return true, table(out, rows...)
+	if err == nil && len(unread) > 0 {
+		err = fmt.Errorf("the story may not be whole: %s", strings.Join(unread, "; "))
+	}
+	return told, err
 }
 
 func storyRow(e *timeline.Event) []string {
@@ -198,7 +207,11 @@ func storyRow(e *timeline.Event) []string {
 		place = fmt.Sprint(e.Seq)
 	}
 	who := cmp.Or(shortTask(e.Task), e.App, e.Host)
-	return []string{e.Time.UTC().Format("2006-01-02 15:04:05.000"), place, e.Kind, dash(who), e.Text}
+	at := "-"
+	if !e.Time.IsZero() {
+		at = e.Time.UTC().Format("2006-01-02 15:04:05.000")
+	}
+	return []string{at, place, e.Kind, dash(who), e.Text}
 }
 
 // shortTask is a task's id of Marathon's with the first eight digits of its

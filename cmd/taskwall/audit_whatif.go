@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -69,7 +68,7 @@ func whatIf(cmd *cobra.Command, h *history.History, dir string, from, to time.Ti
 		return err
 	}
 	o := whatif.Options{Resources: resources, From: from, To: to}
-	if err := stretchOf(cmd.Context(), h, &o); err != nil {
+	if err := stretchOf(cmd, h, &o); err != nil {
 		return err
 	}
 	shown := &progress{w: cmd.ErrOrStderr()}
@@ -91,7 +90,8 @@ func whatIf(cmd *cobra.Command, h *history.History, dir string, from, to time.Ti
 }
 
 // stretchOf finds the state at the beginning of a stretch, and what came after.
-func stretchOf(ctx context.Context, h *history.History, o *whatif.Options) error {
+func stretchOf(cmd *cobra.Command, h *history.History, o *whatif.Options) error {
+	ctx := cmd.Context()
 	b, err := h.Bounds(ctx)
 	if err != nil {
 		return err
@@ -111,6 +111,6 @@ func stretchOf(ctx context.Context, h *history.History, o *whatif.Options) error
 	if err != nil {
 		return err
 	}
-	o.Log, o.Reports = h.Entries(ctx, seq+1), h.Reports(ctx, place)
+	o.Log, o.Reports = h.Entries(ctx, seq+1), keptReports(cmd, h, place)
 	return nil
 }

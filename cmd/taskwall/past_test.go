@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -54,4 +56,29 @@ func past(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(work.NewReporter(conn, r.Host).Report(ctx, r.Report))
 	}
 	ts.Check(log.Checkpoint(ctx))
+}
+
+// harm does something to a copy's only segment of a stream: "flip" a byte, "cut"
+// its end off, or "remove" it.
+func harm(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: harm copy stream flip|cut|remove")
+	}
+	files, err := filepath.Glob(filepath.Join(ts.MkAbs(args[0]), args[1], "*.zst"))
+	ts.Check(err)
+	if len(files) != 1 {
+		ts.Fatalf("%d segments", len(files))
+	}
+	data, err := os.ReadFile(files[0])
+	ts.Check(err)
+	switch args[2] {
+	case "flip":
+		data[len(data)/2] ^= 0x10
+	case "cut":
+		data = data[:len(data)-100]
+	case "remove":
+		ts.Check(os.Remove(files[0]))
+		return
+	}
+	ts.Check(os.WriteFile(files[0], data, 0o600))
 }

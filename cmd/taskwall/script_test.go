@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"log"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,9 +50,14 @@ func TestScripts(t *testing.T) {
 			address, err := freeAddress()
 			env.Setenv("NATS", address)
 			env.Setenv("TASKWALL_NATS_URL", "nats://"+address)
+			if err == nil {
+				var demo string
+				demo, err = filepath.Abs("testdata/demo")
+				env.Setenv("DEMO", demo) // as for docs/audit.md
+			}
 			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "seen": seen, "mesos": simulate, "report": reports, "keys": keys, "viewer": addViewer, "hangup": hangUp, "record": playRecord, "checkpointkey": checkpointKey, "past": past, "github": gitHub, "jenkins": jenkins},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"eventually": eventually, "seen": seen, "mesos": simulate, "report": reports, "keys": keys, "viewer": addViewer, "hangup": hangUp, "record": playRecord, "checkpointkey": checkpointKey, "past": past, "harm": harm, "github": gitHub, "jenkins": jenkins},
 	})
 }
 

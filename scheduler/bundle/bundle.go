@@ -18,6 +18,7 @@ import (
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/eventlog"
 	"github.com/taskwall/taskwall/scheduler"
+	"github.com/taskwall/taskwall/scheduler/history"
 	"github.com/taskwall/taskwall/scheduler/timeline"
 	"github.com/taskwall/taskwall/scheduler/whatif"
 )
@@ -228,6 +229,11 @@ func assemble(ctx context.Context, w io.Writer, src Source, q Question, snapshot
 	checkpoints, err := src.Checkpoints(ctx)
 	if err != nil {
 		return nil, err
+	}
+	for _, c := range checkpoints {
+		if errors.Is(c.Err, history.ErrDamaged) {
+			return nil, fmt.Errorf("reading the checkpoints: %w", c.Err)
+		}
 	}
 	if err := q.end(ctx, src, checkpoints, snapshot); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"time"
 
@@ -101,6 +102,10 @@ func openShelf(dir string, said extent) (*shelf, error) {
 	if seen < said.Last {
 		s.places = append(s.places, place{frame: frame{First: said.Last, Last: said.Last},
 			damage: fmt.Errorf("%s: %w: it ends with %d, and was written up to %d", dir, ErrDamaged, seen, said.Last)})
+	}
+	if len(s.places) > 0 && s.places[0].First > said.First && said.First > 0 {
+		s.places = slices.Insert(s.places, 0, place{frame: frame{First: said.First, Last: s.places[0].First - 1},
+			damage: fmt.Errorf("%s: %w: %d to %d are not there", dir, ErrDamaged, said.First, s.places[0].First-1)})
 	}
 	s.last = max(s.last, seen)
 	if s.first = said.First; s.first == 0 && len(s.places) > 0 {
@@ -357,10 +362,15 @@ func (d *disk) reports(ctx context.Context, from uint64) iter.Seq2[work.StoredRe
 func (d *disk) checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error) {
 	var all []eventlog.Checkpoint
 	for l, err := range d.streams[bus.CheckpointsStream].all(ctx, 0) {
-		if err != nil {
+		var bad damaged
+		switch {
+		case err == nil:
+			all = append(all, eventlog.ReadCheckpoint(l.Seq, l.body(l.Checkpoint)))
+		case errors.As(err, &bad):
+			all = append(all, eventlog.Checkpoint{Place: bad.first, Err: err})
+		default:
 			return nil, fmt.Errorf("reading the checkpoints: %w", err)
 		}
-		all = append(all, eventlog.ReadCheckpoint(l.Seq, l.body(l.Checkpoint)))
 	}
 	return all, nil
 }
@@ -424,7 +434,7 @@ func (d *disk) seqAt(ctx context.Context, t time.Time) (found uint64, err error)
 }
 
 // reportsAt looks into the first frame with a report stored then or later, and
-// the one before it.
+// the one before it. Where they are damaged, it is their place.
 func (d *disk) reportsAt(ctx context.Context, t time.Time) (found uint64, err error) {
 	s := d.streams[bus.ReportsStream]
 	i := 0
@@ -437,6 +447,9 @@ func (d *disk) reportsAt(ctx context.Context, t time.Time) (found uint64, err er
 		}
 		return nil
 	})
+	if errors.Is(err, ErrDamaged) { // it is told by who reads on from there
+		return s.places[max(i-1, 0)].First, nil
+	}
 	if found == 0 {
 		found = s.last + 1
 	}

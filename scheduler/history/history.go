@@ -272,7 +272,8 @@ func (h *History) Reports(ctx context.Context, from uint64) iter.Seq2[work.Store
 	return h.src.reports(ctx, from)
 }
 
-// Checkpoints are all of the log, oldest first. They are not checked.
+// Checkpoints are all of the log, oldest first. They are not checked; those that
+// can't be read have their Err set.
 func (h *History) Checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error) {
 	return h.src.checkpoints(ctx)
 }

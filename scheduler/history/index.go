@@ -70,6 +70,9 @@ func Index(ctx context.Context, dir string, o CopyOptions) (added int, err error
 		return 0, err
 	}
 	checkpoints, err := h.src.checkpoints(ctx)
+	if err == nil {
+		err = undamaged(checkpoints)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("indexing the copy: %w", err)
 	}

@@ -61,12 +61,25 @@ func (h *History) vouched(ctx context.Context) (*eventlog.States, error) {
 	defer h.mu.Unlock()
 	if h.states == nil {
 		checkpoints, err := h.src.checkpoints(ctx)
+		if err == nil {
+			err = undamaged(checkpoints)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("reading what vouches for snapshots: %w", err)
 		}
 		h.states = eventlog.NewStates(checkpoints, h.trust...)
 	}
 	return h.states, nil
+}
+
+// undamaged is the error of the first checkpoint that a copy has lost.
+func undamaged(checkpoints []eventlog.Checkpoint) error {
+	for _, c := range checkpoints {
+		if errors.Is(c.Err, ErrDamaged) {
+			return c.Err
+		}
+	}
+	return nil
 }
 
 // nearest is the last state at or before a record that need not be folded: of a

@@ -52,9 +52,14 @@ func (t *Teller) Report(r work.StoredReport) []Event {
 	}
 	here := r.Host == t.subject.Host && r.Host != ""
 	switch {
+	case r.Err != nil && r.Host == "": // it may have been about anybody
+		ev := about(Unreadable, r.Err.Error())
+		if ev.Time = r.Stored; ev.Time.IsZero() {
+			ev.Time = t.state.Now()
+		}
 	case r.Err != nil:
 		if here {
-			about("unreadable", "a report: "+r.Err.Error()).Time = r.Stored
+			about(Unreadable, "a report: "+r.Err.Error()).Time = r.Stored
 		}
 	case r.Logged != nil:
 		if d, concerned := t.denied(r.Logged, here); concerned {

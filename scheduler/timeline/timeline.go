@@ -23,7 +23,7 @@ type Subject struct {
 
 // Event is one thing that happened.
 type Event struct {
-	Time   time.Time `json:"time"`
+	Time   time.Time `json:"time,omitzero"`    // zero: not known, of what is unreadable
 	Seq    uint64    `json:"seq,omitempty"`    // of the log's entry; 0: a host's report that is not in the log
 	Report uint64    `json:"report,omitempty"` // place in the REPORTS stream
 	Kind   string    `json:"kind"`             // a word, such as "staged", "wired", "policy", "denied"
@@ -37,6 +37,10 @@ type Event struct {
 	Commit string        `json:"commit,omitempty"`
 	Denied *Denied       `json:"denied,omitempty"`
 }
+
+// Unreadable is the kind of what could not be told. Without a host it is a place
+// where reports are missing or damaged, which is told whatever the window is.
+const Unreadable = "unreadable"
 
 // Teller tells the story of its subject. It is not safe for concurrent use.
 type Teller struct {
@@ -214,7 +218,7 @@ func (t *Teller) Tell(log iter.Seq2[events.Entry, error], reports iter.Seq2[work
 		report, failure, more := next()
 		pass := func(list []Event) bool {
 			for _, e := range list {
-				if e.Time.Before(from) || !to.IsZero() && e.Time.After(to) {
+				if (e.Time.Before(from) || !to.IsZero() && e.Time.After(to)) && (e.Kind != Unreadable || e.Host != "") {
 					continue
 				}
 				if !yield(e, nil) {

@@ -100,6 +100,9 @@ func (r *replay) run(ctx context.Context) error {
 	report, err, more := nextReport()
 	reportsUntil := func(t time.Time) error {
 		for ; more && err == nil && !report.Stored.After(t); report, err, more = nextReport() {
+			if report.Err != nil && report.Host == "" { // missing or damaged: it may have been of any host
+				return fmt.Errorf("reading the reports: %w", report.Err)
+			}
 			if !report.Stored.Before(o.From) && report.Err == nil && report.Logged != nil {
 				r.observe(&report)
 			}
