@@ -21,6 +21,7 @@ import (
 	"github.com/taskwall/taskwall/events/lease"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/scheduler/controller"
+	"github.com/taskwall/taskwall/scheduler/proof"
 )
 
 func controllerCommand() *cobra.Command {
@@ -223,7 +224,7 @@ const (
 // entries as it has thousands of bytes.
 const (
 	minRetention      = 24 * time.Hour
-	minRetentionBytes = 64 << 20
+	minRetentionBytes = proof.LeastLimit
 )
 
 // openLog opens the log to follow. It waits for a NATS that can hold the streams: an external one may still

@@ -177,8 +177,8 @@ func TestAttacksOnACopy(t *testing.T) {
 		"the log cut to a checkpoint, with the later ones": {all(
 			change(events, func(l []string) []string { return l[:51] }), change(checkpoints, func(l []string) []string { return l[:1] })), "item 7-7: published, but the log does not make it"},
 		"the copy claims less of the log":             {all(change(events, func(l []string) []string { return l[:70] }), claim(events, "last", 70), claim(events, "read", 70)), "log 71-78: missing at the end: a checkpoint was signed for them"},
-		"the first items said to be no longer kept":   {change(items, func(l []string) []string { return l[6:] }), "item 1-1: made by the log, but never published"},
-		"the first reports said to be no longer kept": {change(reports, func(l []string) []string { return l[30:] }), "report 1-30: no longer kept; so those from 31 to 45 cannot be compared with a checkpoint"},
+		"the first items said to be no longer kept":   {change(items, func(l []string) []string { return l[6:] }), "item 3-14: the first items are missing, which retention cannot have removed: 6 that these records make"},
+		"the first reports said to be no longer kept": {change(reports, func(l []string) []string { return l[30:] }), "report 1-30: missing, and retention cannot have removed them; so those from 31 to 45 cannot be compared with a checkpoint"},
 		"no items":                           {change(items, func([]string) []string { return nil }), "report 2: the host says that it applied revision 1, published is no more than 0"},
 		"no reports":                         {change(reports, func([]string) []string { return nil }), "report 1-175: missing at the end: a checkpoint was signed for them"},
 		"no checkpoints":                     {change(checkpoints, func([]string) []string { return nil }), "log 1-79: no trusted key vouches for them"},

@@ -95,12 +95,30 @@ type ItemCount struct {
 	Published int `json:"published"` // and found
 	Equal     int `json:"equal"`     // of both, byte for byte
 	Pending   int `json:"pending"`   // made by the last records, and not yet published
+	// Before counts those of Published that were made before the fold begins.
+	Before int `json:"before,omitempty"`
+	// Gone are those that are no longer kept, nil if there are none.
+	Gone *GoneItems `json:"gone,omitempty"`
+}
+
+// GoneItems are the items that the log makes before the first that is kept: there
+// is nothing to compare them with.
+type GoneItems struct {
+	Items int       `json:"items"`
+	First uint64    `json:"first"` // records that made them
+	Last  uint64    `json:"last"`
+	Made  time.Time `json:"made"` // when the last was
+	Kept  time.Time `json:"kept"` // when the first that is kept was stored
 }
 
 // HostCount counts what hosts said.
 type HostCount struct {
 	Hosts   int `json:"hosts"`   // that items were published for
 	Reports int `json:"reports"` // read
+	// First is the first report that is kept, stored at Since, if there were others
+	// before: what hosts answered until then is not known. 0: it is the first of all.
+	First uint64    `json:"first,omitempty"`
+	Since time.Time `json:"since,omitzero"`
 	// Signed is the last report that a trusted checkpoint vouches for, with those
 	// before it; 0: none.
 	Signed   uint64 `json:"signed"`
@@ -157,23 +175,43 @@ func (r *Report) take(log *eventlog.Report, snapshots []eventlog.Problem) {
 	}
 }
 
-// leastLimit is less than what retention by size leaves of the reports, in
-// bytes: see --retention-bytes of the controller.
-const leastLimit = 32 << 20
+// sameAge is by how much the beginnings of streams that are kept for as long can
+// differ.
+const sameAge = time.Hour
+
+// takeItems tells when the first items are gone though retention cannot have
+// removed them. It counts in every period. A small item has three times its size
+// in a stream, a small report twice.
+func (r *Report) takeItems(bytes, limit int) {
+	g := r.Items.Gone
+	if g == nil || bytes >= limit/4 || r.Log.First > 1 && g.Made.Sub(r.Log.Begin) < sameAge {
+		return
+	}
+	r.note(Finding{Kind: KindItem, Problem: true, First: g.First, Last: g.Last,
+		What: fmt.Sprintf("the first items are missing, which retention cannot have removed: %d that these records make", g.Items)})
+}
 
 // takeReports adds what was found about the reports, which were read to their
 // end or not. It counts in every period, as with the log.
-func (r *Report) takeReports(v *eventlog.ReportsVerifier, toEnd bool) {
+func (r *Report) takeReports(v *eventlog.ReportsVerifier, toEnd bool, limit int) {
 	young := r.Log.First == 1 // so young that age has removed nothing
 	found := v.End(toEnd && (young || v.First > 0))
 	r.Hosts.Signed = found.Signed
 	for _, p := range found.Problems {
 		r.note(Finding{Kind: KindReport, Problem: true, First: p.From, Last: p.To, What: p.What})
 	}
-	if found.Unknown > 0 {
-		r.note(Finding{Kind: KindReport, Problem: young && v.Bytes < leastLimit, First: 1, Last: v.First - 1,
-			What: fmt.Sprintf("no longer kept; so those from %d to %d cannot be compared with a checkpoint", v.First, found.Unknown)})
+	missing := young && v.First > 1 && v.Bytes < limit/2
+	if !missing && found.Unknown == 0 {
+		return
 	}
+	what := "no longer kept"
+	if missing {
+		what = "missing, and retention cannot have removed them"
+	}
+	if found.Unknown > 0 {
+		what += fmt.Sprintf("; so those from %d to %d cannot be compared with a checkpoint", v.First, found.Unknown)
+	}
+	r.note(Finding{Kind: KindReport, Problem: missing, First: 1, Last: v.First - 1, What: what})
 }
 
 func (r *Report) sort() {

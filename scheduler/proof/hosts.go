@@ -96,23 +96,17 @@ func (hs *hosts) of(name string) *host {
 // publish takes an item that was published.
 func (hs *hosts) publish(st *work.Stored, it *work.Item) {
 	h := hs.of(it.Host)
-	switch {
-	case it.Rev <= h.Picture.Rev:
+	if it.Rev <= h.Picture.Rev {
 		return // told by the comparison with the log
-	case it.Snapshot:
-		h.Whole = true
-	case it.Rev != h.Picture.Rev+1:
-		h.Whole = false
 	}
 	s := step{Rev: it.Rev, Cause: it.Cause, At: st.Time, Snapshot: it.Snapshot}
-	if h.Whole {
-		if err := h.Picture.Apply(it); err != nil {
-			h.Whole = false // an item that makes no sense: hosts ask for their picture then
-		} else {
-			s.mark, s.known = h.Picture.Mark(), true
-		}
+	if h.add(it) {
+		s.mark, s.known = h.Picture.Mark(), true
 	}
-	h.Picture.Rev = it.Rev
+	// Whether it was answered when no report was kept yet nobody knows.
+	if s.Answered = s.At.Before(hs.rep.Hosts.Since); s.Answered && len(h.Open) >= maxEarly {
+		h.Open = h.Open[:0]
+	}
 	if len(h.Open) >= maxOpen {
 		h.Open = slices.Delete(h.Open, 1, 2)
 		h.Dropped++
@@ -123,6 +117,24 @@ func (hs *hosts) publish(st *work.Stored, it *work.Item) {
 	for i := range early {
 		hs.applied(h, &early[i])
 	}
+}
+
+// made takes an item that the log makes and that is no longer kept.
+func (hs *hosts) made(it *work.Item) { hs.of(it.Host).add(it) }
+
+// add adds an item to the picture, and reports whether that is whole.
+func (h *host) add(it *work.Item) bool {
+	switch {
+	case it.Snapshot:
+		h.Whole = true
+	case it.Rev != h.Picture.Rev+1:
+		h.Whole = false
+	}
+	if h.Whole && h.Picture.Apply(it) != nil {
+		h.Whole = false // an item that makes no sense: hosts ask for their picture then
+	}
+	h.Picture.Rev = it.Rev
+	return h.Whole
 }
 
 // report takes what a host reported.

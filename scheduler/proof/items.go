@@ -19,6 +19,7 @@ type items struct {
 	stop  func()
 	took  func(*work.Stored, *work.Item) error // sees every published item, in order
 	room  []byte                               // for an item that the log makes, as it would be published
+	gone  func(*work.Item)                     // sees every item that the log makes and that is no longer kept
 
 	head  *work.Stored // the next published item, which is ahead; nil: none
 	ahead work.Stored
@@ -32,10 +33,12 @@ type itemsAtRest struct {
 	Rev     map[string]uint64     `json:"rev"`     // of the last one compared, by host
 	Missing map[string]*work.Item `json:"missing"` // made and not published, by host and revision
 	Unsent  []*work.Item          `json:"unsent"`  // those since the last one that was published
+	Begun   bool                  `json:"begun"`   // one that was published was compared
+	Bytes   int                   `json:"bytes"`   // of all that were published
 }
 
-func newItems(rep *Report, o Options, took func(*work.Stored, *work.Item) error) *items {
-	return &items{rep: rep, late: o.Late, until: o.To, took: took, itemsAtRest: itemsAtRest{Epochs: map[string]uint64{}, Rev: map[string]uint64{}, Missing: map[string]*work.Item{}}}
+func newItems(rep *Report, o Options, took func(*work.Stored, *work.Item) error, gone func(*work.Item)) *items {
+	return &items{rep: rep, late: o.Late, until: o.To, took: took, gone: gone, itemsAtRest: itemsAtRest{Epochs: map[string]uint64{}, Rev: map[string]uint64{}, Missing: map[string]*work.Item{}}}
 }
 
 // read begins to read the published items.
@@ -85,6 +88,7 @@ func (i *items) advance() error {
 	}
 	i.Seq, i.Stored, i.Epochs[st.Host] = max(i.Seq, st.Seq), st.Time, st.Epoch
 	i.rep.Items.Published++
+	i.Bytes += len(st.Data)
 	i.ahead = st
 	i.head = &i.ahead
 	return nil
@@ -107,6 +111,7 @@ func (i *items) published() *work.Item {
 
 // pass hands the head on, if it could be read, and goes to the next.
 func (i *items) pass(it *work.Item) error {
+	i.Begun = true
 	if it != nil {
 		if err := i.took(i.head, it); err != nil {
 			return err
@@ -125,6 +130,19 @@ func (i *items) compare(made *work.Item) error {
 		if err := i.unexpected(); err != nil {
 			return err
 		}
+	}
+	if !i.Begun && i.head != nil && made.Key().Before(i.head.Key) {
+		// Retention removes the oldest: before the first that is kept there were others.
+		g := i.rep.Items.Gone
+		if g == nil {
+			g = &GoneItems{First: made.Cause, Kept: i.head.Time}
+			i.rep.Items.Gone = g
+		}
+		g.Last, g.Made = made.Cause, made.Time
+		g.Items++
+		i.Rev[made.Host] = made.Rev
+		i.gone(made)
+		return nil
 	}
 	if i.head == nil || i.head.Cause != made.Cause || i.head.Host != made.Host {
 		i.Unsent = append(i.Unsent, made)

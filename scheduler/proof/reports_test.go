@@ -80,7 +80,7 @@ func TestReportsThatAreTamperedWithAreFoundBetweenCheckpoints(t *testing.T) {
 			a.Logged, b.Logged = b.Logged, a.Logged
 		}, []string{"13-17: " + altered}, true},
 		"the first removed": {func(p *pasttest.Past) { p.Said = p.Said[1:] },
-			[]string{"1-1: no longer kept; so those from 2 to 12 cannot be compared with a checkpoint"}, false},
+			[]string{"1-1: missing, and retention cannot have removed them; so those from 2 to 12 cannot be compared with a checkpoint"}, false},
 		"the end cut off": {func(p *pasttest.Past) { p.Said = p.Said[:18] },
 			[]string{"19-20: missing at the end: a checkpoint was signed for them"}, false},
 		"all removed":                        {func(p *pasttest.Past) { p.Said = nil }, []string{"1-20: missing at the end: a checkpoint was signed for them"}, false},

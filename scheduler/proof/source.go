@@ -33,6 +33,9 @@ type Options struct {
 	From, To time.Time
 	// Late is how long an item may be without an answer; zero: DefaultLate.
 	Late time.Duration
+	// Limit is the least size in bytes to which retention may have bounded WORK and
+	// REPORTS; zero: LeastLimit. What it leaves less of, somebody else removed.
+	Limit int
 	// Expect are checkpoints of trusted keys that were kept elsewhere: the log
 	// must reach them, and hold them.
 	Expect []eventlog.Checkpoint
@@ -42,6 +45,9 @@ type Options struct {
 	// Progress, which may be nil, is called now and then.
 	Progress func(Progress)
 }
+
+// LeastLimit is the least that a controller takes for --retention-bytes.
+const LeastLimit = 64 << 20
 
 // DefaultLate is longer than a controller takes to be replaced by another.
 const DefaultLate = time.Minute

@@ -36,12 +36,23 @@ func (r *Report) WriteText(out io.Writer) error {
 	}
 	i := &r.Items
 	fmt.Fprintf(tw, "Work items\t%d made by the log, %d published, %d equal%s\n", i.Made, i.Published, i.Equal, some(i.Pending, ", %d not yet published"))
+	if i.Before > 0 {
+		fmt.Fprintf(tw, "\t%d of those published were made before the fold begins, and not compared\n", i.Before)
+	}
+	if g := i.Gone; g != nil {
+		fmt.Fprintf(tw, "\t%d made by records %d to %d are no longer kept, and not compared: the first that is kept was stored %s\n", g.Items, g.First, g.Last, moment(g.Kept))
+	}
 	h := &r.Hosts
 	fmt.Fprintf(tw, "Hosts\t%d; %d items answered%s; the longest wait was %s\n", h.Hosts, h.Answered, some(h.Waiting, ", %d not yet"), rough(h.Longest))
 	fmt.Fprintf(tw, "Pictures\t%d compared with what hosts say that they hold, %d equal\n", h.Compared, h.Equal)
 	fmt.Fprintf(tw, "Reports\t%d read; %d words of hosts in the log are among them\n", h.Reports, h.Words)
+	if h.First > 0 {
+		fmt.Fprintf(tw, "\t1 to %d are no longer kept: what hosts said before %s is not known, nor whether they applied what was published until then\n", h.First-1, moment(h.Since))
+	}
 	switch {
 	case h.Reports == 0 || l.Signed == 0: // said, or nothing to say
+	case h.Signed == 0 && h.First > 0:
+		fmt.Fprintf(tw, "\tno checkpoint of a trusted key can be compared with those that are kept\n")
 	case h.Signed == 0:
 		fmt.Fprintf(tw, "\tno checkpoint of a trusted key vouches for them: earlier versions signed the log alone\n")
 	default:

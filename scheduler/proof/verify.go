@@ -47,6 +47,9 @@ func New(ctx context.Context, src Source, o Options, trust ...ed25519.PublicKey)
 	if o.Late == 0 {
 		o.Late = DefaultLate
 	}
+	if o.Limit == 0 {
+		o.Limit = LeastLimit
+	}
 	checkpoints, err := src.Checkpoints(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the checkpoints: %w", err)
@@ -65,7 +68,7 @@ func New(ctx context.Context, src Source, o Options, trust ...ed25519.PublicKey)
 		marks: eventlog.NewReportsVerifier(checkpoints, trust...), saved: eventlog.NewStates(checkpoints, trust...),
 		hosts: newHosts(rep, o.Late), words: newWords(rep, o.Late),
 	}
-	v.items = newItems(rep, o, v.published)
+	v.items = newItems(rep, o, v.published, v.hosts.made)
 	return v, nil
 }
 
@@ -77,6 +80,9 @@ func (v *Verification) Run(ctx context.Context) (*Report, error) {
 	defer stop()
 	if err := v.advanceReport(); err != nil {
 		return nil, err
+	}
+	if v.reportSeq == 0 && v.more && v.report.Seq > 1 && v.report.Err == nil {
+		v.rep.Hosts.First, v.rep.Hosts.Since = v.report.Seq, v.report.Stored
 	}
 	defer func() {
 		if v.items.stop != nil {
@@ -168,6 +174,7 @@ func (v *Verification) start(ctx context.Context, first uint64) error {
 	v.rep.Log.StartSigned = v.rep.Log.States > 0
 	// What was published before is not compared with anything.
 	for v.items.head != nil && v.items.head.Cause <= s.Seq() {
+		v.rep.Items.Before++
 		if err := v.items.skip(); err != nil {
 			return err
 		}
@@ -250,7 +257,8 @@ func (v *Verification) end(ctx context.Context) (*Report, error) {
 		return nil, err
 	}
 	v.rep.take(v.chain.End(v.read), snapshots)
-	v.rep.takeReports(v.marks, !v.cut)
+	v.rep.takeItems(v.items.Bytes, v.o.Limit)
+	v.rep.takeReports(v.marks, !v.cut, v.o.Limit)
 	v.rep.sort()
 	return v.rep, nil
 }
@@ -288,7 +296,7 @@ type atRest struct {
 	Words   wordsAtRest               `json:"words"`
 }
 
-const restVersion = 3
+const restVersion = 4
 
 // MarshalJSON writes down how far an interrupted Run has come.
 func (v *Verification) MarshalJSON() ([]byte, error) {

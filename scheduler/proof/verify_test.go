@@ -415,3 +415,55 @@ func TestALogWithoutItsBeginningIsFoldedFromASnapshot(t *testing.T) {
 		t.Errorf("without a snapshot: %v", err)
 	}
 }
+
+// A host that answered when no report of then is kept any more, and had nothing
+// to do since, is not one that does not answer.
+func TestAnswersThatAreNoLongerKeptAreNotMissed(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	last := 0
+	for i, r := range p.Said {
+		if r.Host == "h1" {
+			last = i
+		}
+	}
+	if last == len(p.Said)-1 {
+		t.Fatal("h1 speaks last")
+	}
+	p.Said = p.Said[last+1:]
+	o := Options{Limit: 1, Now: p.Now.Add(24 * time.Hour)}
+	rep := verify(t, p, o)
+	if !rep.OK() || rep.Hosts.First != p.Said[0].Seq || rep.Hosts.Waiting != 0 {
+		t.Errorf("found %+v: %+v", rep.Findings, rep.Hosts)
+	}
+	// An item that was published since is missed.
+	p.Silent["h1"] = true
+	p.Task("db.2", "db", "h1", "TASK_RUNNING", map[string]string{"app": "db"})
+	if rep := verify(t, p, o); rep.OK() || rep.Hosts.Waiting == 0 {
+		t.Errorf("found %+v: %+v", rep.Findings, rep.Hosts)
+	}
+}
+
+// Items of a host that are no longer kept are those that its answers were for.
+func TestItemsThatAreNoLongerKeptAreNotMissed(t *testing.T) {
+	t.Parallel()
+	whole := verify(t, pasttest.Shop(t), Options{})
+	p := pasttest.Shop(t)
+	for i := range p.Sent {
+		if i > 0 && p.Sent[i-1].Host == "h1" {
+			p.Sent = p.Sent[i:]
+			break
+		}
+	}
+	gone := len(pasttest.Shop(t).Sent) - len(p.Sent)
+	rep := verify(t, p, Options{Limit: 1})
+	if !rep.OK() || rep.Items.Gone == nil || rep.Items.Gone.Items != gone || rep.Items.Equal != whole.Items.Equal-gone {
+		t.Errorf("found %+v: %+v of %+v", rep.Findings, rep.Items, whole.Items)
+	}
+	if rep.Hosts.Hosts != whole.Hosts.Hosts || rep.Hosts.Compared != whole.Hosts.Compared-gone || rep.Hosts.Equal != rep.Hosts.Compared {
+		t.Errorf("hosts %+v of %+v", rep.Hosts, whole.Hosts)
+	}
+	if rep := verify(t, p, Options{}); rep.OK() {
+		t.Error("so few items cannot be what retention leaves")
+	}
+}
