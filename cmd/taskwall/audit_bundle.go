@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskwall/taskwall/events/moment"
+	"github.com/taskwall/taskwall/policy/explain"
 	"github.com/taskwall/taskwall/scheduler/bundle"
 	"github.com/taskwall/taskwall/scheduler/history"
 	"github.com/taskwall/taskwall/scheduler/whatif"
@@ -97,10 +98,9 @@ func runExport(cmd *cobra.Command, args []string) error {
 	} else {
 		err = printExported(cmd.OutOrStdout(), file, len(args), answer)
 	}
-	if err != nil || len(answer.Never) == 0 {
+	if err != nil {
 		return err
 	}
-	// The bundle proves that, too; but more often it is a slip of the pen.
 	seq, err := h.SeqAt(ctx, to)
 	if err != nil {
 		return err
@@ -109,7 +109,17 @@ func runExport(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	names := worldThen(state).Names()
+	w := worldThen(state)
+	for _, name := range args {
+		if _, err := w.Find(name); errors.Is(err, explain.ErrAmbiguous) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "taskwall: warning: the bundle is about all of them: %v\n", err)
+		}
+	}
+	if len(answer.Never) == 0 {
+		return nil
+	}
+	// The bundle proves that, too; but more often it is a slip of the pen.
+	names := w.Names()
 	for _, name := range answer.Never {
 		near := meant(name, names)
 		if strings.ContainsRune(name, '/') && name[0] != '/' { // a network

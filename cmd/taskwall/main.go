@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/policy/explain"
 )
 
 // version is set by the build.
@@ -67,7 +69,7 @@ func run(ctx context.Context, args []string) int {
 		return exitOK
 	case errors.Is(err, errNo):
 		return exitNo
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.Is(err, explain.ErrAmbiguous):
 		complain(root, err)
 		return exitUsage
 	case errors.As(err, new(refused)):

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -54,7 +55,7 @@ For the past see 'taskwall audit who'. Exit status 1 when nobody has it.`,
 				w.NameTask(e.Task, e.ID)
 			}
 			found, err := w.Find(args[0])
-			if err != nil && !asJSON { // there it is an empty list
+			if err != nil && (!asJSON || errors.Is(err, explain.ErrAmbiguous)) { // there it is an empty list
 				return refused{err}
 			}
 			views := viewsOf(st.Endpoints, found)

@@ -14,7 +14,8 @@ import (
 
 // FindHelp says what Find reads, for the help of commands.
 const FindHelp = `an app such as /shop/web, a task's id, a label as label:tier=front, an address,
-a network such as 10.8.0.0/16, or a network set by its name`
+a network such as 10.8.0.0/16, or a network set by its name, with its namespace
+(production/legacy) when several have that name`
 
 // Found is what a name stands for: endpoints, and networks of addresses that may
 // be nobody's.
@@ -26,7 +27,7 @@ type Found struct {
 // Find finds what a person calls an endpoint's id, an app, a task's id, a label
 // (label:key=value, or label:key whatever its value), an address, a network, or
 // a network set ("set:name", its key as text, or its name alone). An error is
-// ErrNobody.
+// ErrNobody, or ErrAmbiguous of a name that several network sets have.
 func (w *World) Find(name string) (Found, error) {
 	for _, id := range []string{name, w.tasks[name]} {
 		if e, ok := w.endpoints[id]; ok {
@@ -53,8 +54,8 @@ func (w *World) Find(name string) (Found, error) {
 	if err == nil {
 		return found, nil
 	}
-	if nets := w.netsOf(name); nets != nil {
-		return w.within(nets), nil
+	if nets, ambiguous := w.netsOf(name); nets != nil || ambiguous != nil {
+		return w.within(nets), ambiguous
 	}
 	return Found{}, err
 }
@@ -96,10 +97,11 @@ func (w *World) within(nets []netip.Prefix) Found {
 	return f
 }
 
-// netsOf are the networks of the network sets of a name; nil when there is none.
-func (w *World) netsOf(name string) []netip.Prefix {
+// netsOf are the networks of the network set of a name; nil when there is none.
+func (w *World) netsOf(name string) ([]netip.Prefix, error) {
 	name = strings.TrimPrefix(name, "set:")
 	var nets []netip.Prefix
+	var sets []string
 	for _, raw := range w.Resolver.Resources() {
 		if raw.Kind != resource.KindNetworkSet && raw.Kind != resource.KindGlobalNetworkSet {
 			continue
@@ -111,6 +113,7 @@ func (w *World) netsOf(name string) []netip.Prefix {
 		if err != nil {
 			continue // it is in force, so it parses
 		}
+		sets = append(sets, raw.String())
 		if nets == nil {
 			nets = []netip.Prefix{} // a set without networks is a set
 		}
@@ -120,7 +123,10 @@ func (w *World) netsOf(name string) []netip.Prefix {
 			}
 		}
 	}
-	return nets
+	if len(sets) > 1 {
+		return nil, fmt.Errorf("%q: %w: name %s", name, ErrAmbiguous, strings.Join(sets, ", or "))
+	}
+	return nets, nil
 }
 
 // Party is the first of what Find finds: an endpoint if there is one, else an
@@ -162,6 +168,9 @@ func (w *World) FindPort(text string) (f Found, port *Port, err error) {
 		return f, nil, err
 	}
 	found, without := w.Find(text[:i])
+	if errors.Is(without, ErrAmbiguous) {
+		return found, nil, without
+	}
 	if without != nil {
 		return f, nil, err
 	}

@@ -29,7 +29,8 @@ func TestFind(t *testing.T) {
 			Ports: []events.Port{{Name: "sql", Number: 5432, Protocol: "tcp"}}}
 	}
 	w, err := explain.New([]events.Resource{
-		set("GlobalNetworkSet", "", "office", `"192.0.2.0/24"`), set("NetworkSet", "prod", "cloud", `"10.8.0.0/30", "198.51.100.7"`),
+		set("GlobalNetworkSet", "", "office", `"192.0.2.0/24"`), set("NetworkSet", "prod", "legacy", `"192.0.2.10"`),
+		set("NetworkSet", "stage", "legacy", `"192.0.2.20"`), set("GlobalNetworkSet", "", "legacy", `"192.0.2.30"`), set("NetworkSet", "prod", "cloud", `"10.8.0.0/30", "198.51.100.7"`),
 		set("GlobalNetworkSet", "", "none", ``), guard,
 	}, []policy.Endpoint{
 		endpoint("db.1", "/shop/db", "10.8.0.1", "db"), endpoint("db.2", "/shop/db", "10.8.0.9", "db"),
@@ -61,6 +62,8 @@ func TestFind(t *testing.T) {
 		{"prod/cloud", "fw/db.1 fw/rogue.1 fw/spark.1", "10.8.0.0/30 198.51.100.7/32", ""},
 		{"NetworkSet prod/cloud", "fw/db.1 fw/rogue.1 fw/spark.1", "10.8.0.0/30 198.51.100.7/32", ""},
 		{"none", "", "", ""},
+		{"stage/legacy:1521", "", "192.0.2.20/32", "1521/tcp"},
+		{"GlobalNetworkSet legacy", "", "192.0.2.30/32", ""},
 	} {
 		f, port, err := w.FindPort(c.name)
 		var ids, nets []string
@@ -81,6 +84,7 @@ func TestFind(t *testing.T) {
 	for name, want := range map[string]error{
 		"": explain.ErrNobody, "/shop": explain.ErrNobody, "label:tier=front": explain.ErrNobody, "set:nothing": explain.ErrNobody,
 		":80": explain.ErrNobody, "/shop/db:http": explain.ErrPort, "/nobody:80": explain.ErrNobody, "ended": explain.ErrNobody,
+		"legacy": explain.ErrAmbiguous, "set:legacy": explain.ErrAmbiguous, "legacy:1521": explain.ErrAmbiguous,
 	} {
 		if _, _, err := w.FindPort(name); !errors.Is(err, want) {
 			t.Errorf("%q: %v; want %v", name, err, want)

@@ -23,8 +23,9 @@ import (
 
 // Errors that Explain's errors wrap.
 var (
-	ErrNobody = errors.New("there is no such endpoint, app, label, address or network set")
-	ErrPort   = errors.New("not a port")
+	ErrNobody    = errors.New("there is no such endpoint, app, label, address or network set")
+	ErrAmbiguous = errors.New("several network sets have this name")
+	ErrPort      = errors.New("not a port")
 )
 
 // World is policies and endpoints at one moment.
