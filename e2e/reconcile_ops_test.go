@@ -186,11 +186,15 @@ const podSpec = `{"id":%q,"labels":{"v":"%[3]d","taskwall.environment":"test"},"
 	{"name":"a","exec":{"command":{"shell":"x"}},"resources":{"cpus":0.1,"mem":16}},
 	{"name":"b","exec":{"command":{"shell":"x"}},"resources":{"cpus":0.1,"mem":16}}]}`
 
+// groups hold the apps and pods. Marathon lists the apps of /g1 when it is asked
+// for the second.
+var groups = []string{"/g0", "/g1/apps", "/g2"}
+
 // create asks Marathon for an app or pod. Marathon may be unable to answer:
 // then there is none, or there is one that we do not change any more.
 func (h *history) create(ctx context.Context, pod bool) {
 	h.next++
-	id, instances, label := fmt.Sprintf("/g%d/app%d", h.rng.IntN(3), h.next), 1+h.rng.IntN(3), h.rng.IntN(1000)
+	id, instances, label := fmt.Sprintf("%s/app%d", groups[h.rng.IntN(len(groups))], h.next), 1+h.rng.IntN(3), h.rng.IntN(1000)
 	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	var err error
@@ -208,8 +212,8 @@ func (h *history) create(ctx context.Context, pod bool) {
 func (h *history) some(pod bool) (id string, ok bool) {
 	var ids []string
 	for n := range h.next {
-		for g := range 3 {
-			id := fmt.Sprintf("/g%d/app%d", g, n+1)
+		for _, g := range groups {
+			id := fmt.Sprintf("%s/app%d", g, n+1)
 			if is, ok := h.apps[id]; ok && is == pod {
 				ids = append(ids, id)
 			}

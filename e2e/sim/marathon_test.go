@@ -402,6 +402,10 @@ func TestGroups(t *testing.T) {
 	if prod.ID != "/prod" || prod.Apps[0].ID != "/prod/web" || prod.Groups[0].Apps[0].ID != "/prod/data/db" || prod.Apps[0].Tasks[0].State != "TASK_RUNNING" {
 		t.Errorf("%+v", root)
 	}
+	var apps []struct{ ID string }
+	if err := c.Get(ctx, "/v2/groups/prod/apps", &apps); err != nil || len(apps) != 2 {
+		t.Errorf("the apps of /prod: %v, %+v", err, apps)
+	}
 	if err := c.Put(ctx, "/v2/groups/prod", `{"apps":[{"id":"web","cmd":"sleep 1","instances":1,"cpus":0.1,"mem":16}]}`); err != nil {
 		t.Fatal(err)
 	}

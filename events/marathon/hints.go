@@ -36,7 +36,23 @@ const maxWants = 64
 
 // many reports whether everything is to be read.
 func (w *wants) many() bool {
-	return w.all || w.groups["/"] || len(w.groups)+len(w.apps)+len(w.pods)+len(w.versions) > maxWants
+	return w.all || w.groups["/"] || len(w.groups)+len(w.apps)+len(w.pods)+len(w.versions) > maxWants ||
+		anyMisread(w.groups) || anyMisread(w.apps)
+}
+
+// anyMisread reports whether Marathon would take the path of one of the groups
+// or apps for another question: GET /v2/groups/shop/apps lists the apps of /shop,
+// not the group /shop/apps ([M] MS/api/v2/GroupsResource.scala), and the other
+// names mean as much in the paths of groups or apps.
+func anyMisread(ids map[string]bool) bool {
+	for id := range ids {
+		for name := range strings.SplitSeq(id, "/") {
+			if name == "apps" || name == "tasks" || name == "versions" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func want[K comparable](m *map[K]bool, k K) {

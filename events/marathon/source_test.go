@@ -133,6 +133,15 @@ func TestEventsSayWhatToReadAnew(t *testing.T) {
 			"group_change_success", `{"groupId":"/"}`,
 			map[string]string{"/v2/groups": group(app("/shop/web", v2, ""), "")}, appIs("/shop/web", v2),
 		},
+		"a group changed whose name Marathon takes for a question": {
+			"group_change_success", `{"groupId":"/shop/apps"}`,
+			map[string]string{
+				"/v2/groups/shop/apps": `[` + app("/shop/apps/web", v2, "") + `]`, // the apps of /shop
+				"/v2/groups": `{"id":"/","version":"` + v2 + `","apps":[],"pods":[],"groups":[{"id":"/shop","version":"` + v2 + `","apps":[],"pods":[],
+					"groups":[{"id":"/shop/apps","version":"` + v2 + `","apps":[` + app("/shop/apps/web", v2, "") + `],"pods":[],"groups":[]}]}]}`,
+			},
+			func(c *events.Cluster) bool { return c.Apps["/shop/apps/web"].Version == v2 },
+		},
 		"an app was posted": {
 			"api_post_event", `{"uri":"/v2/apps/shop/web","appDefinition":{"id":"/shop/web","env":{"A":{"secret":"b"}}}}`,
 			map[string]string{"/v2/apps/shop/web": `{"app":` + app("/shop/web", v2, "") + `}`}, appIs("/shop/web", v2),
@@ -161,13 +170,16 @@ func TestEventsSayWhatToReadAnew(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, l, _ := shop(t)
+			f, l, s := shop(t)
 			for path, answer := range tt.paths {
 				f.set(path, answer)
 			}
 			data := strings.Replace(tt.data, "{", `{"eventType":"`+tt.event+`","timestamp":"`+v2+`",`, 1)
 			f.send(tt.event, data)
 			l.until(t, name, tt.want)
+			if n := s.Status().Counters.Failures; n > 0 {
+				t.Errorf("it cost the stream: %s", s.Status().LastError)
+			}
 		})
 	}
 }

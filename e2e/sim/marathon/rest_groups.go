@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,6 +28,10 @@ func (m *Marathon) groups(w http.ResponseWriter, r *http.Request) {
 func (m *Marathon) getGroup(w http.ResponseWriter, r *http.Request, id string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if of, is := strings.CutSuffix(id, "/apps"); is { // not the group of that name
+		m.listGroupApps(w, r, cmp.Or(of, "/"))
+		return
+	}
 	if id != "/" && !m.groupExists(id) {
 		fail(w, http.StatusNotFound, "Group '"+id+"' does not exist")
 		return
@@ -39,6 +44,17 @@ func (m *Marathon) getGroup(w http.ResponseWriter, r *http.Request, id string) {
 	has := func(what string) bool { return len(embed) == 0 || slices.Contains(embed, what) }
 	reply(w, r, http.StatusOK, m.groupModel(id, has("group.apps") || slices.Contains(embed, "group.apps.tasks"), has("group.pods"),
 		has("group.groups"), slices.Contains(embed, "group.apps.tasks")))
+}
+
+// listGroupApps lists the apps of a group and of those in it.
+func (m *Marathon) listGroupApps(w http.ResponseWriter, r *http.Request, group string) {
+	list := []object{}
+	for _, id := range sortedKeys(m.root) {
+		if s := m.root[id]; !s.pod && within(id, group) && m.mayView(id) {
+			list = append(list, m.appModel(s, false))
+		}
+	}
+	reply(w, r, http.StatusOK, list)
 }
 
 func within(id, group string) bool { return group == "/" || strings.HasPrefix(id, group+"/") }
