@@ -18,8 +18,8 @@ const (
 	// succeeds: Mesos drops the namespace and the interface with it, and the
 	// agent sweeps the rest when it is back. Failing would leak the namespace.
 	delTimeout = 2 * time.Second
-	// absentTimeout is how long the others wait for a socket that is not there:
-	// a restart takes less, and an agent that never ran should be said soon.
+	// absentTimeout is how long the others wait for a socket that is not there,
+	// where no agent has run since the host started: that should be said soon.
 	absentTimeout = 5 * time.Second
 	retry         = 50 * time.Millisecond
 )

@@ -205,6 +205,26 @@ func TestAgentRestartsDuringCall(t *testing.T) {
 	}
 }
 
+// An agent that was stopped, and whose successor Mesos may take a while to start,
+// leaves its socket: a plugin that finds none gives up much sooner.
+func TestAStoppedAgentLeavesItsSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	for range 2 { // the second in place of what the first left
+		l, err := cni.Listen(socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped, stop := context.WithCancel(context.Background())
+		stop()
+		if err := (&cni.Server{Handler: &handler{}, Log: slog.New(slog.DiscardHandler)}).Serve(stopped, l); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := net.Dial("unix", socket); !errors.Is(err, unix.ECONNREFUSED) {
+			t.Errorf("a plugin is told %v", err)
+		}
+	}
+}
+
 // Whoever is not root is not answered, also when the socket lets him in.
 func TestOnlyRootIsAnswered(t *testing.T) {
 	if os.Geteuid() != 0 {

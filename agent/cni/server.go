@@ -43,7 +43,9 @@ type Server struct {
 }
 
 // Listen opens the socket for root alone, in place of one that an earlier
-// agent left.
+// agent left. It stays when the listener is closed: by a socket that nobody
+// listens on a plugin knows an agent that is being replaced, and waits longer
+// than where none has ever run.
 func Listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the socket's directory: %w", err)
@@ -55,6 +57,7 @@ func Listen(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening for plugins: %w", err)
 	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("closing the socket to others: %w", err)
