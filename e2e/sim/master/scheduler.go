@@ -108,14 +108,16 @@ func (m *Master) serveFramework(x *wire.Exchange, call *scheduler.Call) {
 		stream.Serve(m.stop)
 		return
 	}
-	m.work.Go(func() { m.beatFramework(stream, ended) })
+	m.work.Go(func() {
+		m.beatFramework(stream, ended, func() bool { return m.speaks(framework, session) })
+	})
 	stream.Serve(m.stop)
 	close(ended)
 	m.Disconnected(framework, session)
 }
 
-func (m *Master) beatFramework(s *wire.Stream, ended <-chan struct{}) {
-	for {
+func (m *Master) beatFramework(s *wire.Stream, ended <-chan struct{}, speaks func() bool) {
+	for speaks() {
 		fired, stop := m.cfg.Clock.After(m.cfg.Heartbeat)
 		select {
 		case <-fired:
