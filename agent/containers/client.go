@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -51,10 +50,8 @@ type Config struct {
 // Client asks one Mesos agent, by no proxy and whatever redirects it may send:
 // its answers say whose container gets which endpoint's address.
 type Client struct {
-	at      *url.URL
-	members *connect.Members
-	http    *http.Client
-	finder  finder
+	client *connect.Client
+	finder finder
 }
 
 // patience bounds a whole call. The agent gathers the statistics of all its
@@ -63,17 +60,18 @@ const patience = 10 * time.Second
 
 // New returns a client of one agent.
 func New(cfg Config) (*Client, error) {
-	members, err := connect.ParseMembers([]string{cfg.URL}, cfg.TLS != nil, connect.Credentials{User: cfg.User, Password: cfg.Password})
+	c, err := connect.NewClient(connect.Config{
+		Servers: []string{cfg.URL}, TLS: cfg.TLS, Patience: patience,
+		Credentials: connect.Credentials{User: cfg.User, Password: cfg.Password},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("the Mesos agent's address: %w", err)
 	}
-	c := &Client{at: members.From(nil, nil)[0], members: members, http: connect.NewClient(cfg.TLS, patience, nil)}
-	c.http.Timeout = patience
-	return c, nil
+	return &Client{client: c}, nil
 }
 
 // Close lets go of idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.client.Close() }
 
 // maxAnswer bounds what is read: some thousand containers with statistics.
 const maxAnswer = 32 << 20
@@ -93,20 +91,21 @@ func (c *Client) List(ctx context.Context) ([]Container, error) {
 
 // call gives the answer to a call of the agent's operator API.
 func (c *Client) call(ctx context.Context, request string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.at.String()+"/api/v1", strings.NewReader(request))
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.client.First().String()+"/api/v1", strings.NewReader(request))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
-	c.members.Authorize(req)
-	resp, err := c.http.Do(req)
+	resp, err := c.client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAgent, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%w: %w", ErrAgent, c.members.Refused(resp))
+		return nil, fmt.Errorf("%w: %w", ErrAgent, c.client.Refused(resp))
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {

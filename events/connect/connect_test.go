@@ -14,37 +14,37 @@ import (
 )
 
 func TestMembersAreServersOrURLs(t *testing.T) {
-	m, err := ParseMembers([]string{"a:5050", "https://b:8443/", "[::1]:80"}, false, Credentials{})
+	m, err := parseMembers([]string{"a:5050", "https://b:8443/", "[::1]:80"}, false, Credentials{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, u := range m.From(nil, nil) {
+	for _, u := range m.from(nil, nil) {
 		got = append(got, u.String())
 	}
 	if s := strings.Join(got, " "); s != "http://a:5050 https://b:8443 http://[::1]" {
 		t.Errorf("got %s", s)
 	}
-	if m, err := ParseMembers([]string{"a:5050"}, true, Credentials{}); err != nil || m.From(nil, nil)[0].Scheme != "https" {
+	if m, err := parseMembers([]string{"a:5050"}, true, Credentials{}); err != nil || m.from(nil, nil)[0].Scheme != "https" {
 		t.Errorf("with TLS: %v, %v", m, err)
 	}
 	for _, bad := range []string{"", "ftp://a", "http://", "http://:5050", "http://a b", "%zz", "https://b/service/marathon", "b:8443/v2", "http://b?x=1", "http://b#x"} {
-		if _, err := ParseMembers([]string{bad}, false, Credentials{}); err == nil {
+		if _, err := parseMembers([]string{bad}, false, Credentials{}); err == nil {
 			t.Errorf("%q is taken for a server", bad)
 		}
 	}
 	for _, bad := range []string{"http://u:s3cret@a:1", "u:s3cret@a", "http://u:s3cret@", "://u:s3cret@"} {
-		if _, err := ParseMembers([]string{bad}, false, Credentials{}); !errors.Is(err, ErrUserInURL) || strings.Contains(err.Error(), "s3cret") {
+		if _, err := parseMembers([]string{bad}, false, Credentials{}); !errors.Is(err, ErrUserInURL) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("an address with a password: %v", err)
 		}
 	}
-	if _, err := ParseMembers(nil, false, Credentials{}); !errors.Is(err, ErrNoMembers) {
+	if _, err := parseMembers(nil, false, Credentials{}); !errors.Is(err, ErrNoMembers) {
 		t.Errorf("no servers: %v", err)
 	}
 }
 
 func TestTheLastLeaderIsTriedFirstAndTheOneThatFailedLast(t *testing.T) {
-	m, _ := ParseMembers([]string{"a:1", "b:1", "c:1"}, false, Credentials{})
+	m, _ := parseMembers([]string{"a:1", "b:1", "c:1"}, false, Credentials{})
 	at := func(host string) *url.URL {
 		if host == "" {
 			return nil
@@ -60,7 +60,7 @@ func TestTheLastLeaderIsTriedFirstAndTheOneThatFailedLast(t *testing.T) {
 		{"c:1", "a:1", "c:1 b:1 a:1"},
 	} {
 		var hosts []string
-		for _, u := range m.From(at(tt.led), at(tt.failed)) {
+		for _, u := range m.from(at(tt.led), at(tt.failed)) {
 			hosts = append(hosts, u.Host)
 		}
 		if got := strings.Join(hosts, " "); got != tt.want {
@@ -84,7 +84,7 @@ func TestOnlyMembersGetCredentials(t *testing.T) {
 		{Credentials{User: "u", Token: "t"}, "https://a:1@evil/x", ""},
 		{Credentials{}, "https://a:1/x", ""},
 	} {
-		m, err := ParseMembers([]string{"https://a:1", "http://b:1"}, false, tt.cred)
+		m, err := parseMembers([]string{"https://a:1", "http://b:1"}, false, tt.cred)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestOnlyMembersGetCredentials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Authorize(req)
+		m.authorize(req)
 		if got := req.Header.Get("Authorization"); got != tt.want {
 			t.Errorf("%+v to %s: %q, want %q", tt.cred, tt.url, got, tt.want)
 		}
@@ -101,7 +101,7 @@ func TestOnlyMembersGetCredentials(t *testing.T) {
 
 // One server has many spellings; the master's own is in its redirects.
 func TestAMemberIsKnownByAnySpellingOfItsNameOrAddress(t *testing.T) {
-	m, err := ParseMembers([]string{"http://Master-1.Example.com:5050", "https://b", "[2001:db8:0::1]:5050", "10.0.0.1:80"}, false, Credentials{Token: "t"})
+	m, err := parseMembers([]string{"http://Master-1.Example.com:5050", "https://b", "[2001:db8:0::1]:5050", "10.0.0.1:80"}, false, Credentials{Token: "t"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,15 +124,15 @@ func TestAMemberIsKnownByAnySpellingOfItsNameOrAddress(t *testing.T) {
 	} {
 		req, _ := http.NewRequest(http.MethodPost, "http://standby:5050/api/v1", nil)
 		resp := &http.Response{StatusCode: 307, Header: http.Header{"Location": {location}}, Request: req}
-		to, ok := Redirect(resp)
+		to, ok := redirect(resp)
 		if !ok {
 			t.Errorf("%s is no redirect", location)
 			continue
 		}
-		if m.Known(to) != known {
+		if m.known(to) != known {
 			t.Errorf("%s: known %t, want %t", location, !known, known)
 		}
-		if led := m.From(to, nil); known && len(led) != 4 {
+		if led := m.from(to, nil); known && len(led) != 4 {
 			t.Errorf("%s is tried twice: %v", location, led)
 		}
 	}
@@ -163,7 +163,7 @@ func TestRedirects(t *testing.T) {
 			resp.Header.Set("Location", tt.location)
 		}
 		got := ""
-		if u, ok := Redirect(resp); ok {
+		if u, ok := redirect(resp); ok {
 			got = u.String()
 		}
 		if got != tt.want {
@@ -177,15 +177,15 @@ func TestARefusalSaysWhatToDoAboutWithheldCredentials(t *testing.T) {
 		http.Error(w, "who are you \xff", http.StatusUnauthorized)
 	}))
 	defer srv.Close()
-	client := NewClient(nil, time.Second, nil)
+	client := newHTTP(nil, time.Second, nil)
 	defer client.CloseIdleConnections()
 	for member, want := range map[string]bool{"elsewhere:1": true, strings.TrimPrefix(srv.URL, "http://"): false} {
-		m, _ := ParseMembers([]string{member}, false, Credentials{Token: "secret"})
+		m, _ := parseMembers([]string{member}, false, Credentials{Token: "secret"})
 		resp, err := client.Get(srv.URL)
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := m.Refused(resp).Error()
+		text := (&Client{members: m}).Refused(resp).Error()
 		_ = resp.Body.Close()
 		if strings.Contains(text, "not among the configured servers") != want || !strings.Contains(text, "401") {
 			t.Errorf("member %s: %s", member, text)

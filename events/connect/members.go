@@ -24,18 +24,18 @@ type Credentials struct {
 	User, Password, Token string
 }
 
-// Members are the servers that the operator has named.
-type Members struct {
+// members are the servers that the operator has named.
+type members struct {
 	urls []*url.URL
 	cred Credentials
 }
 
-// ParseMembers reads servers given as "host:port", or as URLs of no more
+// parseMembers reads servers given as "host:port", or as URLs of no more
 // than scheme and host. The scheme of one without is https if secure. A URL that
 // holds a password is refused, and not repeated in the error: what is on a
 // command line is read by others, and credentials go to all members alike.
-func ParseMembers(servers []string, secure bool, cred Credentials) (*Members, error) {
-	m := &Members{cred: cred}
+func parseMembers(servers []string, secure bool, cred Credentials) (*members, error) {
+	m := &members{cred: cred}
 	for i, s := range servers {
 		if strings.Contains(s, "@") {
 			return nil, fmt.Errorf("server %d: %w", i+1, ErrUserInURL)
@@ -79,9 +79,9 @@ func server(u *url.URL) *url.URL {
 	return &url.URL{Scheme: u.Scheme, Host: host}
 }
 
-// From is all members in the order in which to try them: first, if it is not
+// from is all members in the order in which to try them: first, if it is not
 // nil, the one that led last; at the end the one that just failed, if any.
-func (m *Members) From(led, failed *url.URL) []*url.URL {
+func (m *members) from(led, failed *url.URL) []*url.URL {
 	var order, last []*url.URL
 	if led != nil {
 		order = append(order, led)
@@ -98,18 +98,18 @@ func (m *Members) From(led, failed *url.URL) []*url.URL {
 	return append(order, last...)
 }
 
-// Known reports whether a server is one that the operator has named, by the
+// known reports whether a server is one that the operator has named, by the
 // scheme that they gave it: a member named with https gets no credentials
 // over http.
-func (m *Members) Known(u *url.URL) bool {
+func (m *members) known(u *url.URL) bool {
 	at := *server(u)
 	return slices.ContainsFunc(m.urls, func(k *url.URL) bool { return *k == at })
 }
 
-// Authorize gives a request the credentials, if it goes to a known member.
-func (m *Members) Authorize(req *http.Request) {
+// authorize gives a request the credentials, if it goes to a known member.
+func (m *members) authorize(req *http.Request) {
 	switch {
-	case !m.Known(req.URL):
+	case !m.known(req.URL):
 	case m.cred.Token != "":
 		req.Header.Set("Authorization", "token="+m.cred.Token)
 	case m.cred.User != "":
@@ -118,6 +118,6 @@ func (m *Members) Authorize(req *http.Request) {
 }
 
 // withheld reports whether there are credentials that a server was not given.
-func (m *Members) withheld(u *url.URL) bool {
-	return (m.cred.Token != "" || m.cred.User != "") && !m.Known(u)
+func (m *members) withheld(u *url.URL) bool {
+	return (m.cred.Token != "" || m.cred.User != "") && !m.known(u)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,10 +11,6 @@ import (
 
 	"github.com/taskwall/taskwall/events/connect"
 )
-
-// maxHops is how many redirects are followed from one member: a standby leads
-// to the leader in one, or in two during a change of leaders.
-const maxHops = 4
 
 // hints are the events that are asked for: see the package comment. Without
 // the first there would be no sign that the stream is attached.
@@ -30,78 +25,36 @@ var hints = url.Values{"event_type": {
 
 // client speaks to the leader.
 type client struct {
-	cfg     *Config
-	http    *http.Client
-	members *connect.Members
-	leader  *url.URL // where the last stream was served; tried first
-	name    string   // of that leader, as it calls itself; "" if it was not said
-	failed  *url.URL // where the last one gave no snapshot; tried last
+	*connect.Client
+	cfg    *Config
+	leader *url.URL // that serves the stream
+	name   string   // of that leader, as it calls itself; "" if it was not said
 }
 
 func newClient(cfg *Config) (*client, error) {
-	members, err := connect.ParseMembers(cfg.Members, cfg.TLS != nil,
-		connect.Credentials{User: cfg.User, Password: cfg.Password, Token: cfg.Token})
+	c, err := connect.NewClient(connect.Config{
+		Servers: cfg.Members, TLS: cfg.TLS, Patience: cfg.CallTimeout, Dial: cfg.Dial,
+		Credentials: connect.Credentials{User: cfg.User, Password: cfg.Password, Token: cfg.Token},
+	})
+	return &client{Client: c, cfg: cfg}, err
+}
+
+// events finds the leader and opens its stream: a standby redirects for it, and
+// proxies all else (CLUSTER-API 1.2). The caller closes the body.
+func (c *client) events(ctx context.Context) (*http.Response, error) {
+	resp, leader, err := c.Find(ctx, func(ctx context.Context, base *url.URL) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.String()+"/v2/events?"+hints.Encode(), nil)
+		if err != nil {
+			return nil, err
+		}
+		req.Header.Set("Accept", "text/event-stream") // exactly this, or it is 405
+		return c.Do(req)
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &client{cfg: cfg, members: members, http: connect.NewClient(cfg.TLS, cfg.CallTimeout, cfg.Dial)}, nil
-}
-
-// served notes whether the leader gave what a session begins with. One that
-// does not, though it answers, must not keep us from asking the others.
-func (c *client) served(ok bool) {
-	if ok {
-		c.failed = nil
-	} else {
-		c.leader, c.failed = nil, c.leader
-	}
-}
-
-func (c *client) close() { c.http.CloseIdleConnections() }
-
-// events finds the leader and opens its stream. The caller closes the body.
-func (c *client) events(ctx context.Context) (*http.Response, error) {
-	var failures []error
-	for _, member := range c.members.From(c.leader, c.failed) {
-		resp, at, err := c.follow(ctx, member)
-		if err == nil {
-			c.leader, c.name = at, resp.Header.Get(leaderHeader)
-			return resp, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		failures = append(failures, err)
-	}
-	return nil, fmt.Errorf("%w: %w", ErrNoLeader, errors.Join(failures...))
-}
-
-// follow opens the stream at a member and goes where it is sent: a standby
-// redirects for the stream (and proxies all else, CLUSTER-API 1.2).
-func (c *client) follow(ctx context.Context, base *url.URL) (*http.Response, *url.URL, error) {
-	for range maxHops {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.String()+"/v2/events?"+hints.Encode(), nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		req.Header.Set("Accept", "text/event-stream") // exactly this, or it is 405
-		c.members.Authorize(req)
-		resp, err := c.http.Do(req)
-		if err != nil {
-			return nil, nil, err
-		}
-		if resp.StatusCode == http.StatusOK {
-			return resp, base, nil
-		}
-		next, moved := connect.Redirect(resp)
-		err = c.members.Refused(resp)
-		resp.Body.Close()
-		if !moved {
-			return nil, nil, err
-		}
-		base = next
-	}
-	return nil, nil, fmt.Errorf("%s: more than %d redirects", base.Host, maxHops)
+	c.leader, c.name = leader, resp.Header.Get(leaderHeader)
+	return resp, nil
 }
 
 // leaderHeader is in every answer of a leader, also when a standby passes it on
@@ -126,8 +79,7 @@ func (c *client) get(ctx context.Context, path string, v any) error {
 		return err
 	}
 	req.Header.Set("Accept", "application/json")
-	c.members.Authorize(req)
-	resp, err := c.http.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return err
 	}
@@ -140,9 +92,9 @@ func (c *client) get(ctx context.Context, path string, v any) error {
 	case resp.StatusCode == http.StatusNotFound && saysMarathon(resp):
 		return errNotFound
 	case resp.StatusCode == http.StatusForbidden:
-		return fmt.Errorf("%w: %s: %w", errForbidden, path, c.members.Refused(resp))
+		return fmt.Errorf("%w: %s: %w", errForbidden, path, c.Refused(resp))
 	default:
-		return c.members.Refused(resp)
+		return c.Refused(resp)
 	}
 	arriving := &connect.Watch{R: resp.Body, Patience: c.cfg.CallTimeout, Expired: func() { silence(ErrStalled) }}
 	body, err := io.ReadAll(io.LimitReader(arriving, int64(c.cfg.MaxAnswer)+1))

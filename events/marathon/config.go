@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"math/rand/v2"
@@ -65,15 +66,15 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	def(&c.MaxEvent, 16<<20)
-	def(&c.MaxAnswer, 256<<20)
-	def(&c.Silence, 35*time.Second)
-	def(&c.CallTimeout, 30*time.Second)
-	def(&c.Resync, 5*time.Minute)
-	def(&c.Settle, 200*time.Millisecond)
-	def(&c.RetryMin, 500*time.Millisecond)
-	def(&c.RetryMax, 15*time.Second)
-	def(&c.Logger, slog.New(slog.DiscardHandler))
+	c.MaxEvent = cmp.Or(c.MaxEvent, 16<<20)
+	c.MaxAnswer = cmp.Or(c.MaxAnswer, 256<<20)
+	c.Silence = cmp.Or(c.Silence, 35*time.Second)
+	c.CallTimeout = cmp.Or(c.CallTimeout, 30*time.Second)
+	c.Resync = cmp.Or(c.Resync, 5*time.Minute)
+	c.Settle = cmp.Or(c.Settle, 200*time.Millisecond)
+	c.RetryMin = cmp.Or(c.RetryMin, 500*time.Millisecond)
+	c.RetryMax = cmp.Or(c.RetryMax, 15*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Active == nil {
 		c.Active = func(string) bool { return false }
 	}
@@ -87,11 +88,4 @@ func (c Config) withDefaults() Config {
 		c.Rand = rand.Float64
 	}
 	return c
-}
-
-func def[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
 }

@@ -4,8 +4,6 @@ import "errors"
 
 // Errors that end a connection to Marathon; the source then tries again.
 var (
-	// ErrNoLeader: no member of the list is, or leads to, the leader.
-	ErrNoLeader = errors.New("no leading Marathon found")
 	// ErrSilent: nothing arrived for longer than the heartbeat allows.
 	ErrSilent = errors.New("the stream fell silent")
 	// ErrNotAttached: the stream ended before its first event, which is how a

@@ -1,6 +1,7 @@
 package marathon
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -223,9 +224,9 @@ func serve(t testing.TB, h http.Handler) *httptest.Server {
 // start runs a source against members until the test ends.
 func start(t testing.TB, cfg Config, sink Sink, known *events.Cluster) *Source {
 	t.Helper()
-	def(&cfg.Settle, time.Millisecond)
-	def(&cfg.RetryMin, time.Millisecond)
-	def(&cfg.RetryMax, 20*time.Millisecond)
+	cfg.Settle = cmp.Or(cfg.Settle, time.Millisecond)
+	cfg.RetryMin = cmp.Or(cfg.RetryMin, time.Millisecond)
+	cfg.RetryMax = cmp.Or(cfg.RetryMax, 20*time.Millisecond)
 	s, err := New(cfg, sink, known)
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func (s *Source) lookForHidden() {
 	slices.Sort(hidden)
 	n, before := len(hidden), 0
 	hidden = hidden[:min(n, named)]
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		before = st.Hidden
 		st.Hidden, st.HiddenApps = n, hidden
 	})
@@ -61,7 +61,7 @@ func (s *Source) lookForHidden() {
 // forbidden notes that something may not be viewed: nothing is known of it, not
 // even that it is gone. It must not cost the session: events tell of it as well.
 func (s *Source) forbidden(err error) error {
-	s.board.update(func(st *Status) { st.Counters.Forbidden++ })
+	s.board.Update(func(st *Status) { st.Counters.Forbidden++ })
 	if s.odd.New(err.Error(), s.cfg.Now()) {
 		s.log.Warn("marathon: events tell of something that this user may not view", "error", err)
 	}

@@ -98,7 +98,7 @@ func (s *Source) hint(w *wireEvent, ws *wants) {
 	case malformed:
 		ws.all = true
 	default:
-		s.board.update(func(st *Status) { st.Counters.Unknown++ })
+		s.board.Update(func(st *Status) { st.Counters.Unknown++ })
 	}
 }
 

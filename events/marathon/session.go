@@ -48,7 +48,7 @@ func (s *session) run(ctx context.Context) error {
 	s.queue = connect.NewQueue[wireEvent](maxQueued, int64(s.cfg.MaxEvent))
 	s.wg.Go(func() { s.queue.End(s.read(ctx, resp.Body)) })
 	err = s.follow(ctx)
-	s.client.served(!s.synced.IsZero())
+	s.client.Served(!s.synced.IsZero())
 	return fmt.Errorf("stream from %s: %w", leader, err)
 }
 
@@ -69,7 +69,7 @@ func (s *session) read(ctx context.Context, body io.Reader) error {
 		default:
 			err = lenient(json.Unmarshal(e.Data, &w))
 		}
-		s.board.update(func(st *Status) {
+		s.board.Update(func(st *Status) {
 			st.Counters.Received++
 			st.Counters.Bytes += uint64(len(e.Data))
 			if err != nil {
@@ -196,7 +196,7 @@ func (s *session) flush(ctx context.Context) error {
 		return err
 	}
 	now := s.cfg.Now()
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		st.Heard, st.Queued = now, s.queue.Len()
 		st.Counters.Events = s.mirror.Appended()
 		st.Counters.Dropped = s.limits.Dropped()

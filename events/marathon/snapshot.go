@@ -43,7 +43,7 @@ func (s *session) snapshot(ctx context.Context) error {
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		st.Counters.Snapshots++
 		st.Synced = s.cfg.Now()
 	})
@@ -95,7 +95,7 @@ func (s *session) get(ctx context.Context, path string, v any) error {
 		return context.Cause(ctx)
 	}
 	if err == nil || errors.Is(err, errNotFound) {
-		s.board.update(func(st *Status) { st.Counters.Reads++ })
+		s.board.Update(func(st *Status) { st.Counters.Reads++ })
 	}
 	return err
 }
@@ -144,7 +144,7 @@ func (s *session) readGroup(ctx context.Context, id string) error {
 	// A root without a version is what Marathon answers to one who may view
 	// nothing of it; every group that exists has one (CLUSTER-API 2.1).
 	if !w.whole() || w.Version == "" {
-		s.board.update(func(st *Status) { st.Counters.Malformed++ })
+		s.board.Update(func(st *Status) { st.Counters.Malformed++ })
 		if s.odd.New("group "+id, s.cfg.Now()) {
 			s.log.Warn("marathon: an answer about a group is not whole: nothing is taken for deleted. "+
 				"May this user view all groups, apps and pods?", "group", id)
@@ -324,7 +324,7 @@ func (s *session) putRead(id string, a events.App, ok bool, err error) error {
 	case ok && a.ID == id:
 		s.putApp(a)
 	default:
-		s.board.update(func(st *Status) { st.Counters.Malformed++ })
+		s.board.Update(func(st *Status) { st.Counters.Malformed++ })
 		s.log.Warn("marathon: an answer is not about the app that was asked for: reading everything", "app", id, "answer", a.ID)
 		s.wants.all = true
 	}

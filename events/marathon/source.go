@@ -19,7 +19,7 @@ type Source struct {
 	client *client
 	mirror *mirror.Mirror
 	limits limits
-	board  board
+	board  connect.Board[Status]
 	log    *slog.Logger
 
 	// versions are the app versions that were asked for: they never change.
@@ -69,9 +69,9 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 	s.mirror = mirror.New(known, mirror.Options{
 		Source: "marathon", Sink: sink, Now: s.cfg.Now, Logger: s.log,
 		Retry:   backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second, Rand: s.cfg.Rand},
-		OnRetry: func(error) { s.board.update(func(st *Status) { st.Counters.Retries++ }) },
+		OnRetry: func(error) { s.board.Update(func(st *Status) { st.Counters.Retries++ }) },
 	})
-	s.board.s.Since = s.cfg.Now()
+	s.board.Update(func(st *Status) { st.Since = s.cfg.Now() })
 	return s, nil
 }
 
@@ -79,7 +79,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 // that a Marathon or the network does makes it return earlier. It may be
 // called once.
 func (s *Source) Run(ctx context.Context) error {
-	defer s.client.close()
+	defer s.client.Close()
 	wait := backoff.Backoff{Min: s.cfg.RetryMin, Max: s.cfg.RetryMax, Rand: s.cfg.Rand}
 	for {
 		ss := session{Source: s}
@@ -105,7 +105,7 @@ func (s *Source) Run(ctx context.Context) error {
 // connected and disconnected say each change of state, and each cause, once.
 func (s *Source) connected(leader string) {
 	now := s.cfg.Now()
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		st.Connected, st.Leader, st.Since = true, leader, now
 		st.Counters.Connects++
 	})
@@ -115,7 +115,7 @@ func (s *Source) connected(leader string) {
 
 func (s *Source) disconnected(err error) {
 	now := s.cfg.Now()
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		if st.Connected {
 			st.Connected, st.Since = false, now
 		}

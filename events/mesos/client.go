@@ -3,7 +3,6 @@ package mesos
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,56 +13,26 @@ import (
 	"github.com/taskwall/taskwall/events/connect"
 )
 
-// maxHops is how many redirects are followed from one member: a standby leads
-// to the leader in one, or in two during a change of leaders.
-const maxHops = 4
-
 // client speaks to the leading master.
 type client struct {
-	cfg     *Config
-	http    *http.Client
-	members *connect.Members
-	leader  *url.URL // where the last subscription was served; tried first
-	failed  *url.URL // where the last one gave no snapshot; tried last
+	*connect.Client
+	cfg *Config
 }
 
 func newClient(cfg *Config) (*client, error) {
-	members, err := connect.ParseMembers(cfg.Masters, cfg.TLS != nil,
-		connect.Credentials{User: cfg.User, Password: cfg.Password, Token: cfg.Token})
-	if err != nil {
-		return nil, err
-	}
-	return &client{cfg: cfg, members: members, http: connect.NewClient(cfg.TLS, cfg.CallTimeout, cfg.Dial)}, nil
+	c, err := connect.NewClient(connect.Config{
+		Servers: cfg.Masters, TLS: cfg.TLS, Patience: cfg.CallTimeout, Dial: cfg.Dial,
+		Credentials: connect.Credentials{User: cfg.User, Password: cfg.Password, Token: cfg.Token},
+	})
+	return &client{c, cfg}, err
 }
 
-// served notes whether the leader gave what a session begins with. One that
-// does not, though it answers, must not keep us from asking the others.
-func (c *client) served(ok bool) {
-	if ok {
-		c.failed = nil
-	} else {
-		c.leader, c.failed = nil, c.leader
-	}
-}
-
-func (c *client) close() { c.http.CloseIdleConnections() }
-
-// subscribe finds the leader and returns the answer to SUBSCRIBE. The caller
-// closes its body.
-func (c *client) subscribe(ctx context.Context) (*http.Response, error) {
-	var failures []error
-	for _, member := range c.members.From(c.leader, c.failed) {
-		resp, at, err := c.follow(ctx, member, master.Call_SUBSCRIBE)
-		if err == nil {
-			c.leader = at
-			return resp, nil
-		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		failures = append(failures, err)
-	}
-	return nil, fmt.Errorf("%w: %w", ErrNoLeader, errors.Join(failures...))
+// subscribe finds the leader, and returns the answer to SUBSCRIBE and who gave
+// it. The caller closes its body.
+func (c *client) subscribe(ctx context.Context) (*http.Response, *url.URL, error) {
+	return c.Find(ctx, func(ctx context.Context, base *url.URL) (*http.Response, error) {
+		return c.post(ctx, base, master.Call_SUBSCRIBE)
+	})
 }
 
 // get makes a call that has a type and nothing else to the leader that serves
@@ -77,7 +46,7 @@ func (c *client) get(ctx context.Context, leader *url.URL, t master.Call_Type) (
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return wireResponse{}, fmt.Errorf("%v: %w", t, c.members.Refused(resp))
+		return wireResponse{}, fmt.Errorf("%v: %w", t, c.Refused(resp))
 	}
 	enc, err := encodingOf(resp.Header.Get("Content-Type"))
 	if err != nil {
@@ -97,28 +66,6 @@ func (c *client) get(ctx context.Context, leader *url.URL, t master.Call_Type) (
 	return w, err
 }
 
-// follow makes a call to a member and goes where it is sent, until a master
-// answers it.
-func (c *client) follow(ctx context.Context, base *url.URL, t master.Call_Type) (*http.Response, *url.URL, error) {
-	for range maxHops {
-		resp, err := c.post(ctx, base, t)
-		if err != nil {
-			return nil, nil, err
-		}
-		if resp.StatusCode == http.StatusOK {
-			return resp, base, nil
-		}
-		next, moved := connect.Redirect(resp)
-		err = fmt.Errorf("%v: %w", t, c.members.Refused(resp))
-		resp.Body.Close()
-		if !moved {
-			return nil, nil, err
-		}
-		base = next
-	}
-	return nil, nil, fmt.Errorf("%s: more than %d redirects", base.Host, maxHops)
-}
-
 func (c *client) post(ctx context.Context, base *url.URL, t master.Call_Type) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base.String()+"/api/v1", bytes.NewReader(c.cfg.Encoding.call(t)))
 	if err != nil {
@@ -126,8 +73,7 @@ func (c *client) post(ctx context.Context, base *url.URL, t master.Call_Type) (*
 	}
 	req.Header.Set("Content-Type", c.cfg.Encoding.mediaType())
 	req.Header.Set("Accept", c.cfg.Encoding.mediaType())
-	c.members.Authorize(req)
-	resp, err := c.http.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%v to %s: %w", t, base.Host, err)
 	}

@@ -1,6 +1,7 @@
 package mesos
 
 import (
+	"cmp"
 	"crypto/tls"
 	"log/slog"
 	"math/rand/v2"
@@ -66,18 +67,17 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	def(&c.Encoding, Protobuf)
-	def(&c.MaxRecord, 1<<30)
-	def(&c.Heartbeats, 3)
-	c.Heartbeats = max(c.Heartbeats, 2)
-	def(&c.CallTimeout, 15*time.Second)
-	def(&c.PollAgents, 30*time.Second)
-	def(&c.Resync, 10*time.Minute)
-	def(&c.Linger, time.Minute)
-	def(&c.GoneAfter, 14*24*time.Hour)
-	def(&c.RetryMin, 250*time.Millisecond)
-	def(&c.RetryMax, 10*time.Second)
-	def(&c.Logger, slog.New(slog.DiscardHandler))
+	c.Encoding = cmp.Or(c.Encoding, Protobuf)
+	c.MaxRecord = cmp.Or(c.MaxRecord, 1<<30)
+	c.Heartbeats = max(cmp.Or(c.Heartbeats, 3), 2)
+	c.CallTimeout = cmp.Or(c.CallTimeout, 15*time.Second)
+	c.PollAgents = cmp.Or(c.PollAgents, 30*time.Second)
+	c.Resync = cmp.Or(c.Resync, 10*time.Minute)
+	c.Linger = cmp.Or(c.Linger, time.Minute)
+	c.GoneAfter = cmp.Or(c.GoneAfter, 14*24*time.Hour)
+	c.RetryMin = cmp.Or(c.RetryMin, 250*time.Millisecond)
+	c.RetryMax = cmp.Or(c.RetryMax, 10*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -85,13 +85,6 @@ func (c Config) withDefaults() Config {
 		c.Rand = rand.Float64
 	}
 	return c
-}
-
-func def[T comparable](p *T, v T) {
-	var zero T
-	if *p == zero {
-		*p = v
-	}
 }
 
 // jittered is d, up to a tenth more: so that controllers do not poll in step.

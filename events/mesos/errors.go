@@ -4,8 +4,6 @@ import "errors"
 
 // Errors that end a connection to a master; the source then tries again.
 var (
-	// ErrNoLeader: no member of the list is, or leads to, a leading master.
-	ErrNoLeader = errors.New("no leading master found")
 	// ErrSilent: nothing arrived for several heartbeat intervals. A master
 	// that evicts a subscriber leaves the connection open and silent.
 	ErrSilent = errors.New("the stream fell silent")

@@ -69,7 +69,7 @@ func hidden(w *wireState) map[string]bool {
 
 // sayHidden says once that the master does not show all, and once that it does.
 func (s *Source) sayHidden(n int) {
-	s.board.update(func(st *Status) { st.Hidden = n })
+	s.board.Update(func(st *Status) { st.Hidden = n })
 	switch {
 	case n > 0 && !s.complained:
 		s.log.Error("mesos: the master does not show all that runs: known tasks are kept, others are not seen. The principal must be allowed to view all frameworks, tasks, executors and roles", "agents", n)

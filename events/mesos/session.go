@@ -55,7 +55,7 @@ type polled struct {
 // run returns why the session ended: errResync if another should follow at once.
 func (s *session) run(ctx context.Context) error {
 	ctx, s.cancel = context.WithCancelCause(ctx)
-	resp, err := s.client.subscribe(ctx)
+	resp, leader, err := s.client.subscribe(ctx)
 	if err != nil {
 		s.cancel(nil)
 		return err
@@ -63,8 +63,8 @@ func (s *session) run(ctx context.Context) error {
 	defer resp.Body.Close()
 	defer s.wg.Wait()
 	defer s.cancel(nil)
-	s.leader, s.touched, s.asked = s.client.leader, nil, map[string]bool{}
-	defer func() { s.client.served(!s.synced.IsZero()) }()
+	s.leader, s.touched, s.asked = leader, nil, map[string]bool{}
+	defer func() { s.client.Served(!s.synced.IsZero()) }()
 	enc, err := encodingOf(resp.Header.Get("Content-Type"))
 	if err != nil {
 		return fmt.Errorf("stream from %s: %w", s.leader.Host, err)
@@ -97,7 +97,7 @@ func (s *session) read(ctx context.Context, body io.Reader, enc Encoding) error 
 			return err
 		}
 		ev, err := enc.event(b)
-		s.board.update(func(st *Status) {
+		s.board.Update(func(st *Status) {
 			st.Counters.Records++
 			st.Counters.Bytes += uint64(len(b))
 			if err != nil {
@@ -156,7 +156,7 @@ func (s *session) first(ctx context.Context) error {
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
-		s.board.update(func(st *Status) {
+		s.board.Update(func(st *Status) {
 			st.Counters.Snapshots++
 			st.Synced = s.cfg.Now()
 		})
@@ -231,7 +231,7 @@ func (s *session) follow(ctx context.Context) error {
 
 // take reduces records and makes their differences durable.
 func (s *session) take(ctx context.Context, recs []wireEvent) error {
-	s.board.update(func(st *Status) { st.Queued = len(recs) + s.queue.Len() })
+	s.board.Update(func(st *Status) { st.Queued = len(recs) + s.queue.Len() })
 	recs = s.admit(recs)
 	s.ask(ctx)
 	for i := range recs {
@@ -249,7 +249,7 @@ func (s *session) flush(ctx context.Context) error {
 	if len(s.look.held) == 0 {
 		s.heard = s.cfg.Now()
 	}
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		st.Heard, st.Queued = s.heard, s.queue.Len()
 		st.Counters.Events = s.mirror.Appended()
 		st.Counters.Dropped = s.limits.Dropped()
@@ -262,7 +262,7 @@ func (s *Source) answered(err error) {
 	if err != nil {
 		s.log.Debug("mesos: a call to the master failed", "error", err)
 	}
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		if err != nil {
 			st.Counters.PollFails++
 		} else {

@@ -34,5 +34,5 @@ func (s *Source) sayShared(agents []wireAgent) {
 		}
 	}
 	s.shared = shared
-	s.board.update(func(st *Status) { st.Shared = shared })
+	s.board.Update(func(st *Status) { st.Shared = shared })
 }

@@ -19,7 +19,7 @@ type Source struct {
 	client *client
 	mirror *mirror.Mirror
 	limits limits
-	board  board
+	board  connect.Board[Status]
 	log    *slog.Logger
 
 	// executors is what GET_EXECUTORS or a snapshot last said, by endpoint and agent.
@@ -71,7 +71,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 	s.mirror = mirror.New(known, mirror.Options{
 		Source: "mesos", Sink: sink, Now: s.cfg.Now, Logger: s.log,
 		Retry:   backoff.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second, Rand: s.cfg.Rand},
-		OnRetry: func(error) { s.board.update(func(st *Status) { st.Counters.Retries++ }) },
+		OnRetry: func(error) { s.board.Update(func(st *Status) { st.Counters.Retries++ }) },
 	})
 	now := s.cfg.Now()
 	for key, t := range s.mirror.Picture().Tasks {
@@ -82,7 +82,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 			s.pods[podOf(&t)]++
 		}
 	}
-	s.board.s.Since = now
+	s.board.Update(func(st *Status) { st.Since = now })
 	return s, nil
 }
 
@@ -90,7 +90,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 // that a master or the network does makes it return earlier. It may be called
 // once.
 func (s *Source) Run(ctx context.Context) error {
-	defer s.client.close()
+	defer s.client.Close()
 	wait := backoff.Backoff{Min: s.cfg.RetryMin, Max: s.cfg.RetryMax, Rand: s.cfg.Rand}
 	doubts := backoff.Backoff{Min: time.Second, Max: 2 * time.Minute, Rand: s.cfg.Rand}
 	for {
@@ -106,7 +106,7 @@ func (s *Source) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		if errors.Is(err, errResync) {
-			s.board.update(func(st *Status) { st.Counters.Resyncs++ })
+			s.board.Update(func(st *Status) { st.Counters.Resyncs++ })
 			s.log.Debug("mesos: subscribing anew to compare the whole state", "reason", s.doubt)
 			continue
 		}
@@ -120,7 +120,7 @@ func (s *Source) Run(ctx context.Context) error {
 // connected and disconnected say each change of state, and each cause, once.
 func (s *Source) connected(leader string) {
 	now, was := s.cfg.Now(), false
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		if was = st.Connected && st.Leader == leader; !was {
 			st.Connected, st.Leader, st.Since = true, leader, now
 		}
@@ -134,7 +134,7 @@ func (s *Source) connected(leader string) {
 
 func (s *Source) disconnected(err error) {
 	now := s.cfg.Now()
-	s.board.update(func(st *Status) {
+	s.board.Update(func(st *Status) {
 		if st.Connected {
 			st.Connected, st.Since = false, now
 		}

@@ -1,10 +1,6 @@
 package mesos
 
-import (
-	"maps"
-	"sync"
-	"time"
-)
+import "time"
 
 // Status is how a source is doing.
 type Status struct {
@@ -49,26 +45,6 @@ type Counters struct {
 	Dropped map[string]uint64 `json:"dropped,omitempty"`
 }
 
-// board is a Status that one goroutine writes and others read.
-type board struct {
-	mu sync.Mutex
-	s  Status
-}
-
-func (b *board) update(f func(*Status)) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	f(&b.s)
-}
-
-func (b *board) read() Status {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s := b.s
-	s.Counters.Dropped = maps.Clone(s.Counters.Dropped)
-	return s
-}
-
 // Status is how the source is doing now. It may be called at any time, from
 // any goroutine.
-func (s *Source) Status() Status { return s.board.read() }
+func (s *Source) Status() Status { return s.board.Read() }

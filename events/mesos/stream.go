@@ -35,7 +35,7 @@ func (s *Source) record(w *wireEvent) {
 	case w.Type == malformed:
 		s.suspect("a record could not be decoded")
 	default:
-		s.board.update(func(st *Status) { st.Counters.Unknown++ })
+		s.board.Update(func(st *Status) { st.Counters.Unknown++ })
 	}
 }
 
@@ -114,7 +114,7 @@ func (s *Source) taskUpdated(w *wireTaskUpdated) {
 		s.suspect("an update of an unknown task")
 		return
 	case !known, events.Terminal(t.State) && !ended:
-		s.board.update(func(st *Status) { st.Counters.Stale++ })
+		s.board.Update(func(st *Status) { st.Counters.Stale++ })
 		return
 	}
 	s.limits.status(&t, &w.Status, state)
@@ -289,7 +289,7 @@ func (s *Source) touch(agent string) {
 // suspect asks for the whole state to be compared soon.
 func (s *Source) suspect(why string) {
 	s.doubt = why
-	s.board.update(func(st *Status) { st.Counters.Doubts++ })
+	s.board.Update(func(st *Status) { st.Counters.Doubts++ })
 }
 
 // countPod keeps the number of live tasks of each pod, when the task called

@@ -16,7 +16,7 @@ import (
 
 // Config says what to run on the hosts, and where the masters are.
 type Config struct {
-	Masters               []string // see connect.ParseMembers
+	Masters               []string // see connect.Config
 	TLS                   *tls.Config
 	User, Password, Token string // see connect.Credentials; User is the principal, too
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -21,9 +20,8 @@ import (
 
 // Placement keeps agents on the hosts while it runs.
 type Placement struct {
-	cfg     Config
-	members *connect.Members
-	http    *http.Client
+	cfg    Config
+	client *connect.Client
 
 	removed map[string]bool // frameworks that the master does not take any more
 
@@ -40,18 +38,21 @@ func New(cfg Config) (*Placement, error) {
 	if err := cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	members, err := connect.ParseMembers(cfg.Masters, cfg.TLS != nil, connect.Credentials{User: cfg.User, Password: cfg.Password, Token: cfg.Token})
+	client, err := connect.NewClient(connect.Config{
+		Servers: cfg.Masters, TLS: cfg.TLS, Patience: cfg.CallTimeout, Dial: cfg.Dial,
+		Credentials: connect.Credentials{User: cfg.User, Password: cfg.Password, Token: cfg.Token},
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &Placement{cfg: cfg, members: members, http: connect.NewClient(cfg.TLS, cfg.CallTimeout, cfg.Dial),
+	return &Placement{cfg: cfg, client: client,
 		removed: map[string]bool{}, fleet: newFleet(&cfg, nuid.Next), since: cfg.Now()}, nil
 }
 
 // Run places agents until ctx ends, and returns its cause. The agents stay: a
 // framework of this kind is waited for for weeks.
 func (p *Placement) Run(ctx context.Context) error {
-	defer p.http.CloseIdleConnections()
+	defer p.client.Close()
 	wait := backoff.Backoff{Min: p.cfg.RetryMin, Max: p.cfg.RetryMax}
 	for {
 		begun := p.cfg.Now()

@@ -25,7 +25,6 @@ const (
 	streamID  = "Mesos-Stream-Id"
 	// maxRecord bounds an event, in bytes: ten thousand offers are ten million.
 	maxRecord = 256 << 20
-	maxHops   = 4
 	// failover is how long the master keeps the tasks of a framework that no
 	// controller speaks for.
 	failover = 4 * 7 * 24 * time.Hour
@@ -49,6 +48,7 @@ func (p *Placement) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() { p.client.Served(p.leader != "") }()
 	s := &session{Placement: p, leader: leader, stream: resp.Header.Get(streamID)}
 	heard, ended := make(chan *scheduler.Event), make(chan struct{})
 	defer func() { // cancel ends the reading
@@ -169,32 +169,7 @@ func (p *Placement) subscribe(ctx context.Context) (*http.Response, *url.URL, er
 	if p.framework != "" {
 		call = call.With(calls.SubscribeTo(p.framework))
 	}
-	var failures []string
-	for _, at := range p.members.From(nil, nil) {
-		for range maxHops {
-			resp, err := p.post(ctx, at, "", call)
-			if err != nil {
-				failures = append(failures, err.Error())
-				break
-			}
-			if resp.StatusCode == http.StatusOK {
-				return resp, at, nil
-			}
-			next, moved := connect.Redirect(resp)
-			if !moved {
-				failures = append(failures, p.members.Refused(resp).Error())
-			}
-			resp.Body.Close()
-			if !moved {
-				break
-			}
-			at = next
-		}
-		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
-		}
-	}
-	return nil, nil, fmt.Errorf("no leading master takes the framework: %s", strings.Join(failures, "; "))
+	return p.client.Find(ctx, func(ctx context.Context, at *url.URL) (*http.Response, error) { return p.post(ctx, at, "", call) })
 }
 
 // call makes one of the calls that are answered with nothing.
@@ -206,7 +181,7 @@ func (s *session) call(ctx context.Context, c *scheduler.Call) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("%v: %w", c.Type, s.members.Refused(resp))
+		return fmt.Errorf("%v: %w", c.Type, s.client.Refused(resp))
 	}
 	return nil
 }
@@ -225,8 +200,7 @@ func (p *Placement) post(ctx context.Context, to *url.URL, stream string, c *sch
 	if stream != "" {
 		req.Header.Set(streamID, stream)
 	}
-	p.members.Authorize(req)
-	resp, err := p.http.Do(req)
+	resp, err := p.client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%v to %s: %w", c.Type, to.Host, err)
 	}
