@@ -42,15 +42,23 @@ func noKind(kind string) (message, instead string) {
 }
 
 // foreign says what is wrong with a resource whose apiVersion is not ours nor
-// Calico's: "" when nothing is. It comes before all else, since in another
-// system's resource nearly every field would be an error.
+// Calico's: "" when nothing is. It comes before the fields, nearly all of which
+// would be errors in another system's resource. The form in which Calico keeps
+// its resources in Kubernetes (crd.projectcalico.org) has the same fields.
 func foreign(kind, version string) (message, instead string) {
 	group, _, _ := strings.Cut(version, "/")
 	switch group {
-	case "", "projectcalico.org", "taskwall":
+	case "", "projectcalico.org", "crd.projectcalico.org", "taskwall":
 		return "", ""
-	case "networking.k8s.io":
+	case "networking.k8s.io", "policy.networking.k8s.io", "extensions":
 		return "Kubernetes' own policies are not read", "write it as " + CalicoVersion + ": selector for podSelector, types for policyTypes, source and destination for from, to and ports"
+	}
+	switch {
+	case blank(kind) != nil:
+	case version == "v1": // also of Calico's before v3, whose kinds began with a small letter
+		return "", ""
+	default:
+		return fmt.Sprintf("%s of %s is not read", kind, version), "remove it"
 	}
 	return fmt.Sprintf("%s has no version %q", kind, version), "write " + ownVersion(kind)
 }

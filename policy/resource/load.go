@@ -133,11 +133,9 @@ func Read(name string, text []byte) ([]events.Resource, error) {
 func read(name string, text []byte) ([]Document, Problems) {
 	roots, problems := strict.Parse(text)
 	var docs []Document
-	if len(problems) == 0 {
-		for _, root := range roots {
-			found, wrong := document(root, false)
-			docs, problems = append(docs, found...), append(problems, wrong...)
-		}
+	for _, root := range roots {
+		found, wrong := document(root, false)
+		docs, problems = append(docs, found...), append(problems, wrong...)
 	}
 	for i := range problems {
 		problems[i].File = name
@@ -175,12 +173,16 @@ func document(root *strict.Node, inList bool) ([]Document, Problems) {
 	switch {
 	case t == nil && root.Get("kind") == nil:
 		return fail("", "no kind", "write one of "+strings.Join(Kinds, ", "))
-	case t == nil:
+	case refusedKinds[kind] != "":
 		message, instead := noKind(kind)
 		return fail("kind", message, instead)
 	}
 	if message, instead := foreign(kind, root.Text("apiVersion")); message != "" {
 		return fail("apiVersion", message, instead)
+	}
+	if t == nil {
+		message, instead := noKind(kind)
+		return fail("kind", message, instead)
 	}
 	if problems := root.Decode(t, refused); len(problems) > 0 {
 		return nil, problems

@@ -5,6 +5,7 @@ import "github.com/taskwall/taskwall/policy/strict"
 const (
 	noServices      = "there are no Kubernetes services; remove it"
 	noWorkloadPeers = "hosts do not peer with their own tasks; remove it"
+	besideSource    = "write it under source or destination"
 	onlyIPv4        = "endpoints have IPv4 addresses only, IPv6 is closed to them; remove it"
 )
 
@@ -39,11 +40,24 @@ var refused = strict.Refusals{
 		"preDNAT":                "it is for host endpoints, which there are none of; remove it",
 		"doNotTrack":             "it is for host endpoints, which there are none of; remove it",
 		"performanceHints":       "they tune Calico's own agent; remove it",
+		"podSelector":            "write selector: the labels as key == 'value', joined by &&",
+		"policyTypes":            "write types",
 	},
 	"Rule": {
-		"http": "requests are not looked into, only packets; allow by protocol and port, or let a proxy decide",
+		"from":        "write source",
+		"to":          "write destination",
+		"ports":       besideSource,
+		"notPorts":    besideSource,
+		"nets":        besideSource,
+		"notNets":     besideSource,
+		"selector":    besideSource,
+		"notSelector": besideSource,
+		"http":        "requests are not looked into, only packets; allow by protocol and port, or let a proxy decide",
 	},
 	"Entity": {
+		"cidr":            "write nets, a list",
+		"ipBlock":         "write nets, and notNets for its exceptions",
+		"podSelector":     "write selector: the labels as key == 'value', joined by &&",
 		"serviceAccounts": "Mesos tasks have no service accounts; select by labels such as taskwall/app or taskwall/role",
 		"services":        "there are no Kubernetes services; select the endpoints by label",
 		"domains":         "names are not resolved; write nets, or a GlobalNetworkSet and its selector",
@@ -52,7 +66,7 @@ var refused = strict.Refusals{
 		"allowedEgressDomains": "names are not resolved; write nets",
 	},
 	"PoolSpec": {
-		"namespaceSelector": "write the annotation " + PoolSelector + " with a selector instead",
+		"namespaceSelector": "pools are chosen by endpoint; write the annotation " + PoolSelector + " with a selector",
 		"ipip":              "there is no overlay; remove it",
 		"nat-outgoing":      "addresses are not translated; remove it",
 	},

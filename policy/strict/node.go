@@ -127,8 +127,8 @@ func (n *Node) plain() any {
 	return n.scalar
 }
 
-// Parse reads the documents of a YAML or JSON file; empty ones are left out.
-// Problems lack the file's name.
+// Parse reads the documents of a YAML or JSON file; empty ones are left out, and
+// so are those with problems. Problems lack the file's name.
 func Parse(text []byte) (docs []*Node, problems Problems) {
 	if len(text) > maxFile {
 		return nil, Problems{{Message: fmt.Sprintf("the file has %d bytes", len(text)), Instead: "split it: at most 16 MiB are read"}}
@@ -155,7 +155,7 @@ func Parse(text []byte) (docs []*Node, problems Problems) {
 			wrong[i].Line += c.line
 		}
 		problems = append(problems, wrong...)
-		if doc != nil {
+		if doc != nil && len(wrong) == 0 {
 			doc.shift(c.line)
 			docs = append(docs, doc)
 		}

@@ -11,7 +11,8 @@ import (
 // Refusals are fields that are known but have no meaning here, by the name of
 // the Go type that lacks them, with "why; what to do instead". One with
 // ReadOver as its reason is left out without a word, and so is one whose value
-// asks for nothing: false, an empty text or an empty list.
+// asks for nothing: false, an empty text or an empty list. One with no reason,
+// only "what to do instead", is what a field of ours is called elsewhere.
 type Refusals map[string]map[string]string
 
 // ReadOver is the reason of fields that nobody means, whatever their value.
@@ -103,11 +104,13 @@ func (s *schema) fields(n *Node, t reflect.Type, p Path) {
 			continue
 		}
 		if why, ok := s.refused[t.Name()][k.name]; ok {
-			if why == ReadOver || k.value.asksNothing() {
-				continue
+			reason, instead, known := strings.Cut(why, "; ")
+			switch {
+			case !known && why != ReadOver:
+				s.add(k.line, k.column, p.Under(k.name), "unknown field", why)
+			case why != ReadOver && !k.value.asksNothing():
+				s.add(k.line, k.column, p.Under(k.name), "this does not apply here: "+reason, instead)
 			}
-			why, instead, _ := strings.Cut(why, "; ")
-			s.add(k.line, k.column, p.Under(k.name), "this does not apply here: "+why, instead)
 			continue
 		}
 		s.add(k.line, k.column, p.Under(k.name), "unknown field", DidYouMean(k.name, names))
