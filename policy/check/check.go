@@ -43,6 +43,7 @@ var Checks = map[string]string{
 	"not-in-force":   "A rule that can match no IPv4 packet and is left out.",
 	"unused-rules":   "Rules of a direction that the policy's types leave out.",
 	"impossible":     "A selector or rule that can match nothing, whatever the cluster holds.",
+	"no-such-fact":   "A selector that tests what the cluster does not tell of endpoints.",
 	"selects-nobody": "A policy that selects no endpoint of the snapshot.",
 	"matches-nobody": "A rule's selector that matches no endpoint of the snapshot and no network set.",
 	"shadowed":       "A rule that never decides, since an earlier one matches all that it matches.",
@@ -153,6 +154,7 @@ func (r *run) all(docs []resource.Document) {
 	r.shadows()
 	r.contradictions()
 	r.overlaps()
+	r.poolLabels()
 	r.bgp = r.resolver.BGP()
 	r.sessions()
 	r.selectHosts()

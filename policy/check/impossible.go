@@ -8,13 +8,17 @@ import (
 )
 
 // impossible warns of selectors and rules that can match nothing whatever there
-// is.
+// is, and of labels that nothing has.
 func (r *run) impossible(p *resource.Policy) {
 	check := func(text string, field ...any) {
 		s, err := selector.Parse(text)
-		if err == nil && s.Never() {
+		if err != nil {
+			return
+		}
+		if s.Never() {
 			r.warn("impossible", p.Key(), field, fmt.Sprintf("%s can match nothing", text), "make its parts agree")
 		}
+		r.labels(s, p.Key(), field)
 	}
 	check(p.Spec.Selector, "spec", "selector")
 	for _, d := range directions(p) {
