@@ -300,3 +300,29 @@ func TestHostsWithTooLittleAreTold(t *testing.T) {
 		}
 	})
 }
+
+// TestAgentsThatMesosRemovedAreNoHosts: a Mesos agent that lost its work directory
+// has another id, one that was shut down has gone. Neither holds up a replacement.
+func TestAgentsThatMesosRemovedAreNoHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlaced(t, func(cfg *sim.Config) { cfg.Hosts = append(cfg.Hosts, sim.Host{Name: "h4"}) })
+		_, stop := p.place("old")
+		p.until("an agent on each host", p.on("h1 h2 h3 h4"))
+		stop()
+		pl, stop := p.place("new")
+		defer stop()
+		p.until("the replacement has begun", func() bool { return pl.Status().Counters.Replaced > 0 })
+		p.c.Host("h2").Agent.Wipe()
+		if err := p.c.Host("h2").Agent.Start(); err != nil {
+			t.Fatal(err)
+		}
+		p.c.Host("h3").Agent.Unregister()
+		p.until("all are new", func() bool {
+			s := pl.Status()
+			return s.Outdated == 0 && s.Running == 3 && p.on("h1 h2 h4")()
+		})
+		if s := pl.Status(); s.Hosts != 3 || len(s.Trouble) > 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

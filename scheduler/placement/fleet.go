@@ -162,7 +162,7 @@ func (f *fleet) update(s *mesos.TaskStatus) (made []*scheduler.Call) {
 		if h.task == id {
 			f.ended(h, s)
 		}
-		if state == mesos.TASK_GONE_BY_OPERATOR { // the host does not come back by this id
+		if state == mesos.TASK_GONE_BY_OPERATOR || state == mesos.TASK_UNKNOWN { // nor does the master know the agent (any more)
 			delete(f.hosts, agent)
 		}
 		return made
@@ -181,6 +181,14 @@ func (f *fleet) update(s *mesos.TaskStatus) (made []*scheduler.Call) {
 	}
 	h.says = ""
 	return made
+}
+
+// lost takes it that an agent is away, or removed, which comes after the updates
+// of its tasks. Without one it is a host again when it is offered again.
+func (f *fleet) lost(agent string) {
+	if h := f.hosts[agent]; h != nil && h.task == "" {
+		delete(f.hosts, agent)
+	}
 }
 
 // ended notes that a host's task is no more.

@@ -135,6 +135,27 @@ func TestALaunchThatIsLostIsAskedAbout(t *testing.T) {
 	c.want("offered", c.offers([]mesos.Offer{offer("S1", 1, 1024)}), "ACCEPT "+idPrefix+c.spec+".S1.2")
 }
 
+// An agent that was removed is no host any more, one that is away is.
+func TestAgentsThatAreLost(t *testing.T) {
+	c := newClocked(t, "new")
+	c.asked = c.at.Add(24 * time.Hour)
+	old := c.runs("S1", "old")
+	gone, away := c.runs("S2", "new"), c.runs("S3", "new")
+	c.update(status(gone, "S2", mesos.TASK_LOST))
+	c.want("a host without its task holds the others up", c.replace(), "")
+	c.lost("S2")
+	c.update(status(away, "S3", mesos.TASK_UNREACHABLE))
+	c.lost("S3")
+	c.want("not one that was removed", c.replace(), "KILL "+old)
+	if c.hosts["S2"] != nil || c.hosts["S3"] == nil {
+		t.Errorf("hosts %v", c.hosts)
+	}
+	c.update(status(away, "S3", mesos.TASK_UNKNOWN)) // after weeks
+	if c.hosts["S3"] != nil {
+		t.Error("a host that the master does not know any more is kept")
+	}
+}
+
 // One task is replaced at a time, and only while all others run.
 func TestReplacement(t *testing.T) {
 	c := newClocked(t, "new")

@@ -112,6 +112,10 @@ func (s *session) take(e *scheduler.Event) ([]*scheduler.Call, error) {
 			s.cfg.Logger.Info("an agent's task ended", "task", status.TaskID.Value, "said", said(&status))
 		}
 		return s.decide(func(f *fleet) []*scheduler.Call { return f.update(&status) }), nil
+	case scheduler.Event_FAILURE:
+		if lost := e.GetFailure(); lost.GetExecutorID() == nil {
+			s.decide(func(f *fleet) []*scheduler.Call { f.lost(lost.GetAgentID().GetValue()); return nil })
+		}
 	case scheduler.Event_ERROR:
 		if strings.Contains(e.Error.GetMessage(), "removed") { // torn down, or nobody spoke for it for too long (CLUSTER-API 4)
 			s.removed[s.framework] = true

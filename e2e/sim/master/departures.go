@@ -120,7 +120,9 @@ func (m *Master) dropAgent(a *agent) {
 	m.stopPinging(a)
 	delete(m.agents, a.id)
 	for _, id := range m.order {
-		m.frameworks[id].failure(a.id, nil, nil)
+		f := m.frameworks[id]
+		delete(f.refused, a.id)
+		f.failure(a.id, nil, nil)
 	}
 }
 

@@ -255,7 +255,7 @@ func (m *Master) Call(c *scheduler.Call) error {
 	case scheduler.Call_DECLINE:
 		m.decline(f, c.Decline.OfferIDs, c.Decline.Filters)
 	case scheduler.Call_KILL:
-		m.kill(f, c.Kill.TaskID.Value)
+		m.kill(f, c.Kill)
 	case scheduler.Call_ACKNOWLEDGE:
 		m.acknowledge(f, c.Acknowledge)
 	case scheduler.Call_RECONCILE:
@@ -274,13 +274,12 @@ func (m *Master) Call(c *scheduler.Call) error {
 	return nil
 }
 
-func (m *Master) kill(f *framework, id string) {
-	t := f.tasks[taskKey{f.id, id}]
-	if t == nil {
-		m.answer(f, mesos.TaskID{Value: id}, nil)
+func (m *Master) kill(f *framework, c *scheduler.Call_Kill) {
+	if t := f.tasks[taskKey{f.id, c.TaskID.Value}]; t != nil {
+		t.agent.link.KillTask(f.id, c.TaskID.Value)
 		return
 	}
-	t.agent.link.KillTask(f.id, id)
+	m.reconcile(f, []scheduler.Call_Reconcile_Task{{TaskID: c.TaskID, AgentID: c.AgentID}})
 }
 
 func (m *Master) acknowledge(f *framework, ack *scheduler.Call_Acknowledge) {
@@ -298,33 +297,41 @@ func (m *Master) acknowledge(f *framework, ack *scheduler.Call_Acknowledge) {
 func (m *Master) reconcile(f *framework, asked []scheduler.Call_Reconcile_Task) {
 	if len(asked) == 0 {
 		for _, t := range sortedTasks(f.tasks) {
-			m.answer(f, t.TaskID, t)
+			m.answer(f, t.TaskID, t, 0)
 		}
 		return
 	}
 	for _, q := range asked {
-		t := f.tasks[taskKey{f.id, q.TaskID.Value}]
-		if t == nil && q.AgentID != nil {
-			if _, back := m.agents[q.AgentID.Value]; !back && m.cfg.Quorum.isAdmitted(q.AgentID.Value) {
-				continue
-			}
-		}
+		t, agent := f.tasks[taskKey{f.id, q.TaskID.Value}], q.AgentID.GetValue()
 		if t == nil {
 			if i := slices.IndexFunc(f.unreachable, func(u *task) bool { return u.TaskID == q.TaskID }); i >= 0 {
 				t = f.unreachable[i]
 			}
 		}
-		m.answer(f, q.TaskID, t)
+		switch {
+		case t != nil:
+			m.answer(f, q.TaskID, t, 0)
+		case m.agents[agent] != nil:
+			m.answer(f, q.TaskID, nil, mesos.TASK_GONE)
+		case m.cfg.Quorum.isAdmitted(agent): // it has not come back to this master
+		case m.cfg.Quorum.isUnreachable(agent):
+			m.answer(f, q.TaskID, nil, mesos.TASK_UNREACHABLE)
+		case m.cfg.Quorum.isGone(agent):
+			m.answer(f, q.TaskID, nil, mesos.TASK_GONE_BY_OPERATOR)
+		default:
+			m.answer(f, q.TaskID, nil, mesos.TASK_UNKNOWN)
+		}
 	}
 }
 
-func (m *Master) answer(f *framework, id mesos.TaskID, t *task) {
+// answer tells of a task, or what has become of one that is not known.
+func (m *Master) answer(f *framework, id mesos.TaskID, t *task, unknown mesos.TaskState) {
 	status := mesos.TaskStatus{
 		TaskID: id, Source: mesos.SOURCE_MASTER.Enum(), Reason: mesos.REASON_RECONCILIATION.Enum(),
 		Timestamp: ptr(seconds(m.now())),
 	}
 	if t == nil {
-		status.State = m.lostState(f, mesos.TASK_UNKNOWN).Enum()
+		status.State = m.lostState(f, unknown).Enum()
 		status.Message = ptr("Reconciliation: Task is unknown")
 	} else {
 		status.State = t.State
