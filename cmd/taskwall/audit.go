@@ -64,15 +64,7 @@ published is not what the log says.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), result)
-			} else {
-				err = printReplay(cmd.OutOrStdout(), result, time.Since(start))
-			}
-			if err == nil && result.First != nil {
-				return errNo
-			}
-			return err
+			return reply(cmd, asJSON, result, result.First != nil, func(w io.Writer) error { return printReplay(w, result, time.Since(start)) })
 		},
 	}
 	historyFlags(cmd)

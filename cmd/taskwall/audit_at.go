@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -50,23 +51,17 @@ filters.` + timeHelp,
 				near = meantBy(cmd, &v)
 				narrow(&v, keep)
 			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), struct {
-					AsOf asOf `json:"asOf"`
-					scheduler.View
-				}{at, v})
-			} else {
+			return reply(cmd, asJSON, struct {
+				AsOf asOf `json:"asOf"`
+				scheduler.View
+			}{at, v}, filtered && len(v.Endpoints) == 0, func(w io.Writer) error {
 				at.print(cmd)
 				if filtered && len(v.Endpoints) == 0 {
-					_, err = fmt.Fprintf(cmd.OutOrStdout(), "No task matches%s\n", cmp.Or(near, "."))
-				} else {
-					err = printView(cmd, v, filtered)
+					_, err := fmt.Fprintf(w, "No task matches%s\n", cmp.Or(near, "."))
+					return err
 				}
-			}
-			if err == nil && filtered && len(v.Endpoints) == 0 {
-				return errNo
-			}
-			return err
+				return printView(cmd, v, filtered)
+			})
 		},
 	}
 	cmd.Flags().String("app", "", "only tasks of this app")

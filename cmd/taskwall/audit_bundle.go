@@ -219,15 +219,7 @@ Exit status 0 when the bundle is what it says of itself, 1 when it is not.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), c)
-			} else {
-				err = printChecked(cmd.OutOrStdout(), c, len(trust) > 0)
-			}
-			if err == nil && !c.OK() {
-				return errNo
-			}
-			return err
+			return reply(cmd, asJSON, c, !c.OK(), func(w io.Writer) error { return printChecked(w, c, len(trust) > 0) })
 		},
 	}
 	trustFlag(cmd)

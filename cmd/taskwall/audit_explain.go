@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -45,19 +46,13 @@ name of one of the receiver's ports. Exit status 1 when it was denied.` + timeHe
 			if err != nil {
 				return at.unknown(err, w, from, to)
 			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), struct {
-					AsOf asOf `json:"asOf"`
-					*explain.Answer
-				}{at, answer})
-			} else {
+			return reply(cmd, asJSON, struct {
+				AsOf asOf `json:"asOf"`
+				*explain.Answer
+			}{at, answer}, !answer.Allowed, func(w io.Writer) error {
 				at.print(cmd)
-				err = answer.WriteText(cmd.OutOrStdout())
-			}
-			if err == nil && !answer.Allowed {
-				return errNo
-			}
-			return err
+				return answer.WriteText(w)
+			})
 		},
 	}
 	cmd.Flags().String("from", "", "`WHO` sends")

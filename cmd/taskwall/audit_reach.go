@@ -84,16 +84,10 @@ when nobody can reach anybody.` + timeHelp,
 			if listed, _ := cmd.Flags().GetBool("tasks"); !listed {
 				answer.withoutTasks()
 			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), answer)
-			} else {
+			return reply(cmd, asJSON, answer, len(answer.Flows) == 0, func(w io.Writer) error {
 				at.print(cmd)
-				err = answer.print(cmd.OutOrStdout())
-			}
-			if err == nil && len(answer.Flows) == 0 {
-				return errNo
-			}
-			return err
+				return answer.print(w)
+			})
 		},
 	}
 	cmd.Flags().String("to", "", "`WHO` is reached; a port may follow, as in /shop/db:5432")

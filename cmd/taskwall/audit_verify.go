@@ -107,15 +107,7 @@ func runVerify(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 	}
-	if asJSON {
-		err = printJSON(cmd.OutOrStdout(), report)
-	} else {
-		err = report.WriteText(cmd.OutOrStdout())
-	}
-	if err == nil && !report.OK() {
-		return errNo
-	}
-	return err
+	return reply(cmd, asJSON, report, !report.OK(), report.WriteText)
 }
 
 // resume brings a verification to where an earlier one was interrupted.

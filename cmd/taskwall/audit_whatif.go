@@ -78,15 +78,7 @@ func whatIf(cmd *cobra.Command, h *history.History, dir string, from, to time.Ti
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		err = printJSON(cmd.OutOrStdout(), report)
-	} else {
-		err = report.WriteText(cmd.OutOrStdout())
-	}
-	if err == nil && !report.Empty() {
-		return errNo
-	}
-	return err
+	return reply(cmd, asJSON, report, !report.Empty(), report.WriteText)
 }
 
 // stretchOf finds the state at the beginning of a stretch, and what came after.

@@ -58,16 +58,10 @@ Exit status 1 when nobody had it.` + timeHelp,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), answer)
-			} else {
+			return reply(cmd, asJSON, answer, answer.Held == nil, func(w io.Writer) error {
 				answer.AsOf.print(cmd)
-				err = answer.print(cmd.OutOrStdout())
-			}
-			if err == nil && answer.Held == nil {
-				return errNo
-			}
-			return err
+				return answer.print(w)
+			})
 		},
 	}
 	atFlag(cmd)

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"sync"
 
 	"github.com/taskwall/taskwall/events"
-	"github.com/taskwall/taskwall/scheduler/controller"
 )
 
 // frameworks are those of Mesos, as far as the log says: what was known, and
@@ -24,23 +22,17 @@ func newFrameworks(known *events.Cluster) *frameworks {
 	return f
 }
 
-// watch is a sink that notes what is appended to another.
-func (f *frameworks) watch(sink controller.Sink) controller.Sink {
-	return func(ctx context.Context, evs ...events.Event) error {
-		if err := sink(ctx, evs...); err != nil {
-			return err
+// appended takes over what is in the log now.
+func (f *frameworks) appended(evs []events.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range evs {
+		switch e.Kind {
+		case events.FrameworkPut:
+			f.by[e.Framework.ID] = *e.Framework
+		case events.FrameworkGone:
+			delete(f.by, e.Gone.Key)
 		}
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for _, e := range evs {
-			switch e.Kind {
-			case events.FrameworkPut:
-				f.by[e.Framework.ID] = *e.Framework
-			case events.FrameworkGone:
-				delete(f.by, e.Gone.Key)
-			}
-		}
-		return nil
 	}
 }
 

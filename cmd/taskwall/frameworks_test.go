@@ -14,7 +14,7 @@ func TestFrameworksAreActiveAsTheLogSays(t *testing.T) {
 	known.Frameworks["idle"] = events.Framework{ID: "idle"}
 	f := newFrameworks(known)
 	var fails error
-	sink := f.watch(func(context.Context, ...events.Event) error { return fails })
+	sink := noting(func(context.Context, ...events.Event) error { return fails }, f.appended)
 	put := func(id string, active bool) events.Event {
 		return events.Event{Kind: events.FrameworkPut, Framework: &events.Framework{ID: id, Active: active}}
 	}

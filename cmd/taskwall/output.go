@@ -35,6 +35,22 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
+// reply prints the answer of a command whose exit status is its verdict, v as
+// JSON or what text writes, and returns errNo when the verdict is no.
+func reply(cmd *cobra.Command, asJSON bool, v any, no bool, text func(io.Writer) error) error {
+	w := cmd.OutOrStdout()
+	var err error
+	if asJSON {
+		err = printJSON(w, v)
+	} else {
+		err = text(w)
+	}
+	if err == nil && no {
+		return errNo
+	}
+	return err
+}
+
 // table prints rows in columns; the first row is the heading.
 func table(w io.Writer, rows ...[]string) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)

@@ -53,15 +53,7 @@ Exit status 0 when nothing changes, 1 when something does.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), report)
-			} else {
-				err = report.WriteText(cmd.OutOrStdout())
-			}
-			if err == nil && !report.Empty() {
-				return errNo
-			}
-			return err
+			return reply(cmd, asJSON, report, !report.Empty(), report.WriteText)
 		},
 	}
 	cmd.Flags().String("endpoints", "", "YAML `file` of endpoints, instead of those that run; see 'taskwall policy endpoints'")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+
 	"github.com/spf13/cobra"
 
 	"github.com/taskwall/taskwall/policy/verify"
@@ -39,15 +41,7 @@ Exit status 1 when an expectation fails.`,
 				return err
 			}
 			report := file.Run(w)
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), report)
-			} else {
-				err = report.WriteText(cmd.OutOrStdout(), args[0])
-			}
-			if err == nil && report.Failed > 0 {
-				return errNo
-			}
-			return err
+			return reply(cmd, asJSON, report, report.Failed > 0, func(w io.Writer) error { return report.WriteText(w, args[0]) })
 		},
 	}
 	worldFlags(cmd)

@@ -32,15 +32,7 @@ rule that was considered is shown. Exit status 1 when it is denied.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), answer)
-			} else {
-				err = answer.WriteText(cmd.OutOrStdout())
-			}
-			if err == nil && !answer.Allowed {
-				return errNo
-			}
-			return err
+			return reply(cmd, asJSON, answer, !answer.Allowed, answer.WriteText)
 		},
 	}
 	cmd.Flags().BoolP("all", "v", false, "show all rules that were considered")

@@ -55,15 +55,8 @@ The exit status is 1 when there is a network that nobody can reach.`,
 				}
 			}
 			answer.Routes = routes
-			if asJSON, _ := wantsJSON(cmd); asJSON {
-				err = printJSON(cmd.OutOrStdout(), answer)
-			} else {
-				err = printRoutes(cmd.OutOrStdout(), answer.Routes, from)
-			}
-			if err == nil && unreachable {
-				return errNo
-			}
-			return err
+			asJSON, _ := wantsJSON(cmd)
+			return reply(cmd, asJSON, answer, unreachable, func(w io.Writer) error { return printRoutes(w, answer.Routes, from) })
 		},
 	}
 	cmd.Flags().String("from", "", "show the ways that this `host` has")

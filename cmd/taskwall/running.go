@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"sync"
 
 	"github.com/taskwall/taskwall/events"
-	"github.com/taskwall/taskwall/scheduler/controller"
 )
 
 // running counts the tasks that run of each framework's apps and pods, as far
@@ -29,23 +27,17 @@ func newRunning(known *events.Cluster) *running {
 	return r
 }
 
-// watch is a sink that notes what is appended to another.
-func (r *running) watch(sink controller.Sink) controller.Sink {
-	return func(ctx context.Context, evs ...events.Event) error {
-		if err := sink(ctx, evs...); err != nil {
-			return err
+// appended takes over what is in the log now.
+func (r *running) appended(evs []events.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range evs {
+		switch e.Kind {
+		case events.TaskPut:
+			r.put(e.Task.Key(), e.Task)
+		case events.TaskGone:
+			r.drop(e.Gone.Key)
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		for _, e := range evs {
-			switch e.Kind {
-			case events.TaskPut:
-				r.put(e.Task.Key(), e.Task)
-			case events.TaskGone:
-				r.drop(e.Gone.Key)
-			}
-		}
-		return nil
 	}
 }
 

@@ -30,7 +30,7 @@ func TestAppsRunAsLongAsTheirTasks(t *testing.T) {
 	}
 	r := newRunning(known)
 	var fails error
-	sink := r.watch(func(context.Context, ...events.Event) error { return fails })
+	sink := noting(func(context.Context, ...events.Event) error { return fails }, r.appended)
 	for i, step := range []struct {
 		evs  []events.Event
 		want []string

@@ -77,7 +77,7 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 		m.Since = since // what began and ended since then, unseen, the master still remembers
 		registered := newFrameworks(known)
 		run := newRunning(known)
-		ms, err := mesos.New(m, registered.watch(run.watch(sink)), known)
+		ms, err := mesos.New(m, noting(sink, registered.appended, run.appended), known)
 		if err != nil {
 			return nil, usageError{err}
 		}
@@ -102,6 +102,19 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 		}
 		return sources, nil
 	}, nil
+}
+
+// noting is a sink that tells each of notes what another has appended.
+func noting(sink controller.Sink, notes ...func([]events.Event)) controller.Sink {
+	return func(ctx context.Context, evs ...events.Event) error {
+		if err := sink(ctx, evs...); err != nil {
+			return err
+		}
+		for _, note := range notes {
+			note(evs)
+		}
+		return nil
+	}
 }
 
 func credentials(f *pflag.FlagSet, of string) (user, password string, err error) {

@@ -41,15 +41,8 @@ The exit status is 1 when a session of a host that is ready is not established.`
 					return fmt.Errorf("no host %q speaks BGP; taskwall status shows the hosts", args[0])
 				}
 			}
-			if asJSON, _ := wantsJSON(cmd); asJSON {
-				err = printJSON(cmd.OutOrStdout(), v)
-			} else {
-				err = printBGP(cmd.OutOrStdout(), v, time.Now())
-			}
-			if err == nil && downSessions(v) > 0 {
-				return errNo
-			}
-			return err
+			asJSON, _ := wantsJSON(cmd)
+			return reply(cmd, asJSON, v, downSessions(v) > 0, func(w io.Writer) error { return printBGP(w, v, time.Now()) })
 		},
 	}
 	natsFlags(cmd)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -59,15 +60,7 @@ For the past see 'taskwall audit who'. Exit status 1 when nobody has it.`,
 				return refused{err}
 			}
 			views := viewsOf(st.Endpoints, found)
-			if asJSON {
-				err = printJSON(cmd.OutOrStdout(), views)
-			} else {
-				err = printWho(cmd, args[0], views, st.Postures)
-			}
-			if err == nil && len(views) == 0 {
-				return errNo
-			}
-			return err
+			return reply(cmd, asJSON, views, len(views) == 0, func(_ io.Writer) error { return printWho(cmd, args[0], views, st.Postures) })
 		},
 	}
 	natsFlags(cmd)
