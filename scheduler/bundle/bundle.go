@@ -289,14 +289,44 @@ func (q *Question) begins(state *scheduler.State) error {
 // for the state that is begun from must be among them, since it is the chain from
 // there on that tells of which log it is.
 func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.Checkpoint, snapshot []byte) error {
+	var err error
+	if q.Last, err = q.close(ctx, src); err != nil {
+		return err
+	}
+	has := func(seq uint64) bool { // whether the log has that record
+		for r, err := range src.Records(ctx, seq) {
+			return err == nil && r.Seq == seq
+		}
+		return false
+	}
+	if q.Vouched {
+		if !has(q.First) {
+			return fmt.Errorf("no record comes after the state after record %d", q.Start)
+		}
+		vouching := vouchers(checkpoints, eventlog.MarkState(q.Start, snapshot))
+		maps.DeleteFunc(vouching, func(_ string, seq uint64) bool { return !has(seq) })
+		if len(vouching) == 0 {
+			return fmt.Errorf("the state after record %d: %w", q.Start, eventlog.ErrUnsigned)
+		}
+		q.Last = max(q.Last, q.First, slices.Max(slices.Collect(maps.Values(vouching))))
+	}
+	if signed := firstSigned(checkpoints, q.Last); has(signed) {
+		q.Last = max(q.Last, signed)
+	}
+	return nil
+}
+
+// close ends the period where the log does, if that is earlier, and returns the
+// last record in it.
+func (q *Question) close(ctx context.Context, src Source) (last uint64, err error) {
 	last, known := q.Start, q.From
 	for r, err := range src.Records(ctx, q.First) {
 		if err != nil {
-			return err
+			return 0, err
 		}
 		e, err := r.Entry()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		at := e.Event.Received
 		if known = later(known, at); !at.After(q.To) {
@@ -310,41 +340,31 @@ func (q *Question) end(ctx context.Context, src Source, checkpoints []eventlog.C
 		q.To = end // with what the last record made; what may come later is not proven
 	}
 	if !q.From.Before(q.To) {
-		return fmt.Errorf("the log ends at %s, before the period begins", known.Format(time.RFC3339))
+		return 0, fmt.Errorf("the log ends at %s, before the period begins", known.Format(time.RFC3339))
 	}
-	is := func(seq uint64) bool { // whether the log has that record
-		for r, err := range src.Records(ctx, seq) {
-			return err == nil && r.Seq == seq
-		}
-		return false
-	}
-	if q.Vouched {
-		if !is(q.First) {
-			return fmt.Errorf("no record comes after the state after record %d", q.Start)
-		}
-		vouching, mark := map[string]uint64{}, eventlog.MarkState(q.Start, snapshot) // by key, the first
-		for _, c := range checkpoints {
-			if first := vouching[c.Key]; c.State != nil && *c.State == mark && (first == 0 || c.Seq < first) {
-				vouching[c.Key] = c.Seq
-			}
-		}
-		maps.DeleteFunc(vouching, func(_ string, seq uint64) bool { return !is(seq) })
-		if len(vouching) == 0 {
-			return fmt.Errorf("the state after record %d: %w", q.Start, eventlog.ErrUnsigned)
-		}
-		last = max(last, q.First, slices.Max(slices.Collect(maps.Values(vouching))))
-	}
-	q.Last = last
-	best := uint64(0)
+	return last, nil
+}
+
+// vouchers are the records that each key first signed together with a state.
+func vouchers(checkpoints []eventlog.Checkpoint, state eventlog.StateMark) map[string]uint64 {
+	by := map[string]uint64{}
 	for _, c := range checkpoints {
-		if c.Seq >= last && (best == 0 || c.Seq < best) {
-			best = c.Seq
+		if first := by[c.Key]; c.State != nil && *c.State == state && (first == 0 || c.Seq < first) {
+			by[c.Key] = c.Seq
 		}
 	}
-	if is(best) {
-		q.Last = max(q.Last, best)
+	return by
+}
+
+// firstSigned is the first signed record from last on; 0 when there is none.
+func firstSigned(checkpoints []eventlog.Checkpoint, last uint64) uint64 {
+	first := uint64(0)
+	for _, c := range checkpoints {
+		if c.Seq >= last && (first == 0 || c.Seq < first) {
+			first = c.Seq
+		}
 	}
-	return nil
+	return first
 }
 
 func later(a, b time.Time) time.Time {
