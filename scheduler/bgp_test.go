@@ -287,8 +287,8 @@ func TestHostsAreNoTransit(t *testing.T) {
 	w.host("h1")
 	want := []work.BGPFilter{
 		{Accept: true, Prefix: netip.MustParsePrefix("192.0.2.0/24"), Match: "In", Filter: "and-legacy"},
-		{Accept: true, Prefix: netip.MustParsePrefix("10.8.0.0/24"), Match: "In", Filter: NoTransit},
-		{Origin: "RemotePeers", Filter: NoTransit, Index: 1},
+		{Accept: true, Prefix: netip.MustParsePrefix("10.8.0.0/24"), Match: "In", Filter: noTransit},
+		{Origin: "RemotePeers", Filter: noTransit, Index: 1},
 	}
 	b := w.hosts["h1"].BGP
 	if diff := cmp.Diff(want, b.Peers[0].Export, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {

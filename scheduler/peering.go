@@ -82,19 +82,19 @@ func newRules(b policy.BGP) *rules {
 	return r
 }
 
-// NoTransit is the filter by which a host passes on to routers in other
+// noTransit is the filter by which a host passes on to routers in other
 // autonomous systems only what lies in a pool: it must not become the way from
 // one router to another. A filter of theirs that accepts more comes before it.
-const NoTransit = "no-transit"
+const noTransit = "no-transit"
 
 // learn says which networks may be learned, and the pools among them.
 func (r *rules) learn(accept, pools []netip.Prefix) {
 	r.accept, r.pools = accept, pools
 	var own []work.BGPFilter
 	for i, pool := range pools {
-		own = append(own, work.BGPFilter{Accept: true, Prefix: pool, Match: "In", Filter: NoTransit, Index: i})
+		own = append(own, work.BGPFilter{Accept: true, Prefix: pool, Match: "In", Filter: noTransit, Index: i})
 	}
-	own = append(own, work.BGPFilter{Origin: "RemotePeers", Filter: NoTransit, Index: len(pools)})
+	own = append(own, work.BGPFilter{Origin: "RemotePeers", Filter: noTransit, Index: len(pools)})
 	for _, p := range r.peerings {
 		if p.router.IsValid() {
 			p.abroad = slices.Concat(p.session.Export, own)

@@ -26,7 +26,7 @@ const (
 
 // Plugin is one run of the plugin: it returns the exit status.
 func Plugin(env func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	req := Request{
+	req := request{
 		Command:   env("CNI_COMMAND"),
 		Container: env("CNI_CONTAINERID"),
 		Namespace: env("CNI_NETNS"),
@@ -36,7 +36,7 @@ func Plugin(env func(string) string, stdin io.Reader, stdout, stderr io.Writer) 
 		stdout.Write((&Error{Version: defaultVersion, Code: code, Msg: msg, Details: details}).json())
 		return 1
 	}
-	raw, err := io.ReadAll(io.LimitReader(stdin, MaxMessage/2))
+	raw, err := io.ReadAll(io.LimitReader(stdin, maxMessage/2))
 	if err != nil {
 		return fail(CodeDecode, "stdin cannot be read", err.Error())
 	}
@@ -82,7 +82,7 @@ func version(raw []byte, stdout io.Writer) int {
 // call sends a request and waits for the answer. An agent that is just
 // restarting is waited for, also when it goes away with the call half done:
 // every command is idempotent.
-func call(socket string, req Request) (Response, error) {
+func call(socket string, req request) (response, error) {
 	started := time.Now()
 	limit := started.Add(callTimeout)
 	for {
@@ -97,13 +97,13 @@ func call(socket string, req Request) (Response, error) {
 			wait = absentTimeout
 		}
 		if time.Since(started) > wait || errors.Is(err, os.ErrDeadlineExceeded) {
-			return Response{}, err
+			return response{}, err
 		}
 		time.Sleep(retry)
 	}
 }
 
-func once(socket string, req Request, limit time.Time) (resp Response, err error) {
+func once(socket string, req request, limit time.Time) (resp response, err error) {
 	c, err := net.DialTimeout("unix", socket, time.Until(limit))
 	if err != nil {
 		return resp, err

@@ -10,8 +10,8 @@ import (
 // key "socket" says otherwise.
 const DefaultSocket = "/run/taskwall/agent.sock"
 
-// Request is a call as the plugin got it.
-type Request struct {
+// request is a call as the plugin got it.
+type request struct {
 	Command   string          `json:"command"`
 	Container string          `json:"container"`
 	Namespace string          `json:"namespace"`
@@ -19,19 +19,19 @@ type Request struct {
 	Config    json.RawMessage `json:"config"`
 }
 
-// Response is what the plugin prints and exits with.
-type Response struct {
+// response is what the plugin prints and exits with.
+type response struct {
 	Stdout json.RawMessage `json:"stdout,omitempty"`
 	Exit   int             `json:"exit"`
 }
 
-// MaxMessage bounds a message in bytes. A network configuration with Mesos's
+// maxMessage bounds a message in bytes. A network configuration with Mesos's
 // network info takes some hundred; a GC call lists every attachment.
-const MaxMessage = 4 << 20
+const maxMessage = 4 << 20
 
 // read takes one JSON value off a connection.
 func read(r io.Reader, v any) error {
-	b := io.LimitReader(r, MaxMessage)
+	b := io.LimitReader(r, maxMessage)
 	if err := json.NewDecoder(b).Decode(v); err != nil {
 		return fmt.Errorf("reading a message: %w", err)
 	}

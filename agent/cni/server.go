@@ -96,7 +96,7 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 		s.Log.Warn("a caller is not answered", "error", err)
 		return
 	}
-	var req Request
+	var req request
 	if err := errors.Join(c.SetDeadline(time.Now().Add(ioTimeout)), read(c, &req)); err != nil {
 		s.Log.Warn("a plugin sent no request", "error", err)
 		return
@@ -124,19 +124,19 @@ func (s *Server) serve(ctx context.Context, c net.Conn) {
 	}
 }
 
-func (s *Server) answer(ctx context.Context, req Request) Response {
+func (s *Server) answer(ctx context.Context, req request) response {
 	conf, err := parseConfig(req.Config)
 	var out []byte
 	if err == nil {
 		out, err = s.call(ctx, req, conf)
 	}
 	if err != nil {
-		return Response{Stdout: asError(conf.Version, err).json(), Exit: 1}
+		return response{Stdout: asError(conf.Version, err).json(), Exit: 1}
 	}
-	return Response{Stdout: out}
+	return response{Stdout: out}
 }
 
-func (s *Server) call(ctx context.Context, req Request, conf config) ([]byte, error) {
+func (s *Server) call(ctx context.Context, req request, conf config) ([]byte, error) {
 	at := Attachment{Container: req.Container, Iface: req.Iface, Namespace: req.Namespace, Network: conf.Name}
 	need := func(fields ...string) error {
 		for i := 0; i < len(fields); i += 2 {

@@ -38,7 +38,7 @@ func BenchmarkFlows(b *testing.B) {
 					b.Fatal(err)
 				}
 				defer c.Close()
-				if have, _ := conntrack.Count(); have != n+1 {
+				if u, _ := c.Usage(); u.Count != n+1 {
 					fill(b, n)
 				}
 				for b.Loop() {

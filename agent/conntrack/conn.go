@@ -41,7 +41,7 @@ type end struct{ tuple, flags uint16 }
 
 // Forget removes every connection that one of the addresses has a part in.
 func (c *Conn) Forget(addrs ...netip.Addr) error {
-	n, err := Count()
+	n, err := count()
 	if err != nil || n == 0 {
 		return err
 	}
@@ -81,9 +81,9 @@ func number(name string) (int, error) {
 	return n, nil
 }
 
-// Count is how many connections are tracked: what a look at all of them costs
+// count is how many connections are tracked: what a look at all of them costs
 // besides a walk of the table's buckets.
-func Count() (int, error) { return number("count") }
+func count() (int, error) { return number("count") }
 
 // Usage is how full the table is.
 type Usage struct {
@@ -95,7 +95,7 @@ type Usage struct {
 
 // Usage looks how full the table is.
 func (c *Conn) Usage() (u Usage, err error) {
-	if u.Count, err = Count(); err != nil {
+	if u.Count, err = count(); err != nil {
 		return u, err
 	}
 	if u.Max, err = number("max"); err != nil {
@@ -141,7 +141,7 @@ const (
 // all of them when no address is given. The table changes while it is read, and the
 // kernel may show a connection twice.
 func (c *Conn) Flows(addrs ...netip.Addr) ([]Flow, error) {
-	n, err := Count()
+	n, err := count()
 	if err != nil || n == 0 {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func (f *Firewall) Look(ctx context.Context, sets []string) (*Look, error) {
 	f.lookMu.Lock()
 	defer f.lookMu.Unlock()
 	for _, id := range sets {
-		s, err := f.reader.List(SetName(id))
+		s, err := f.reader.List(setName(id))
 		if errors.Is(err, ipset.ErrAbsent) {
 			continue // Sync makes it
 		}
@@ -68,7 +68,7 @@ func (f *Firewall) Fresh(l *Look, sets map[string]*work.SetState) bool {
 	defer f.rulesMu.Unlock()
 	n := 0
 	for id, s := range sets {
-		if f.wroteSet[SetName(id)] > l.writes {
+		if f.wroteSet[setName(id)] > l.writes {
 			n += len(s.Members)
 		}
 	}

@@ -100,14 +100,14 @@ func (s side) alternatives() (out []string) {
 		out = append(out, " -m multiport "+s.flag+" "+chunk)
 	}
 	for _, id := range s.PortSets {
-		out = append(out, " -m set --match-set "+SetName(id)+" "+s.dir+","+s.dir)
+		out = append(out, " -m set --match-set "+setName(id)+" "+s.dir+","+s.dir)
 	}
 	return out
 }
 
 func writeSets(b *strings.Builder, not string, ids []string, dir string) {
 	for _, id := range ids {
-		for _, part := range [...]string{" -m set ", not, "--match-set ", SetName(id), " ", dir} {
+		for _, part := range [...]string{" -m set ", not, "--match-set ", setName(id), " ", dir} {
 			b.WriteString(part)
 		}
 	}

@@ -9,37 +9,37 @@ import (
 	"strings"
 )
 
-// Prefix starts the name of every chain and set that is ours. What has it and
+// prefix starts the name of every chain and set that is ours. What has it and
 // is not wanted is swept.
-const Prefix = "tw-"
+const prefix = "tw-"
 
-// IfacePrefix starts the host side name of every task's interface. An
+// ifacePrefix starts the host side name of every task's interface. An
 // interface with it that nobody vouched for carries nothing.
-const IfacePrefix = "tw"
+const ifacePrefix = "tw"
 
-const tasks = IfacePrefix + "+" // every task's interface, in a rule
+const tasks = ifacePrefix + "+" // every task's interface, in a rule
 
 // Names of the constant chains and sets.
 const (
-	setSrc = Prefix + "src" // (address, interface) of each endpoint, with its egress posture
-	setDst = Prefix + "dst" // the same, with its ingress posture
-	setOwn = Prefix + "own" // the address of each endpoint, to know it when it comes from elsewhere
+	setSrc = prefix + "src" // (address, interface) of each endpoint, with its egress posture
+	setDst = prefix + "dst" // the same, with its ingress posture
+	setOwn = prefix + "own" // the address of each endpoint, to know it when it comes from elsewhere
 
-	chainSource  = Prefix + "source"
-	chainMark    = Prefix + "mark"
-	chainForward = Prefix + "forward"
-	chainInput   = Prefix + "input"
-	chainOutput  = Prefix + "output"
-	chainTask    = Prefix + "task"
-	chainHost    = Prefix + "host"
-	chainAllowed = Prefix + "allowed" // by the sender's posture
-	chainAccept  = Prefix + "accept"
-	chainClosed  = Prefix + "closed"
-	chainInvalid = Prefix + "invalid"
+	chainSource  = prefix + "source"
+	chainMark    = prefix + "mark"
+	chainForward = prefix + "forward"
+	chainInput   = prefix + "input"
+	chainOutput  = prefix + "output"
+	chainTask    = prefix + "task"
+	chainHost    = prefix + "host"
+	chainAllowed = prefix + "allowed" // by the sender's posture
+	chainAccept  = prefix + "accept"
+	chainClosed  = prefix + "closed"
+	chainInvalid = prefix + "invalid"
 )
 
-// SetName is the kernel's name of a work item's set.
-func SetName(id string) string { return Prefix + "s-" + id }
+// setName is the kernel's name of a work item's set.
+func setName(id string) string { return prefix + "s-" + id }
 
 // The longest names of sets and postures, in bytes: see work.Set, work.Program.
 const (
@@ -65,8 +65,8 @@ type direction struct {
 }
 
 var (
-	egress  = direction{Prefix + "egress", "e", "egress", 0, chainAllowed}
-	ingress = direction{Prefix + "ingress", "i", "ingress", indexBits, chainAccept}
+	egress  = direction{prefix + "egress", "e", "egress", 0, chainAllowed}
+	ingress = direction{prefix + "ingress", "i", "ingress", indexBits, chainAccept}
 )
 
 // indexBits is how many bits of the mark name a posture; index 0 is none, so a
@@ -82,7 +82,7 @@ func (d direction) mask() uint32 { return indexMask << d.shift }
 
 // postureChain is the chain of a posture's nth tier; the first is its entry.
 func (d direction) postureChain(posture string, tier int) string {
-	s := Prefix + d.short + "-" + posture
+	s := prefix + d.short + "-" + posture
 	if tier > 0 {
 		s += fmt.Sprintf("-%d", tier)
 	}

@@ -30,7 +30,7 @@ func nftHasOurs(family int) (has bool, err error) {
 			return
 		}
 		nlattr.Walk(data[4:], func(t uint16, v []byte) {
-			has = has || t == chainName && strings.HasPrefix(string(v), Prefix)
+			has = has || t == chainName && strings.HasPrefix(string(v), prefix)
 		})
 	})
 	return has, err

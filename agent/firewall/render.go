@@ -137,7 +137,7 @@ func (d direction) nflog(action, policy string, index int) string {
 // denial puts the chain that logs and drops in the name of a rule, and returns
 // its name.
 func (d direction) denial(out chains, policy string, index int) string {
-	name := Prefix + "d-" + d.short + "-" + shortHash(policy, strconv.Itoa(index))
+	name := prefix + "d-" + d.short + "-" + shortHash(policy, strconv.Itoa(index))
 	about := comment("denied " + d.word + ": " + source(policy, index))
 	out[name] = rules{
 		strings.TrimPrefix(logLimit, " ") + about + " " + d.nflog("deny", policy, index),

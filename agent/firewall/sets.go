@@ -37,7 +37,7 @@ func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool
 	if err != nil {
 		return 0, err
 	}
-	name := SetName(id)
+	name := setName(id)
 	if !named(id, maxSetID) {
 		return 0, fmt.Errorf("set %q: that is no name of a set: %w", id, ErrRule)
 	}
@@ -64,7 +64,7 @@ func (f *Firewall) equalSet(id string, t work.SetType, want map[ipset.Entry]bool
 // through its elements. false: it may be or not.
 func (f *Firewall) unchangedSet(id string, s *work.SetState, l *Look) bool {
 	typ, err := setType(s.Type)
-	name := SetName(id)
+	name := setName(id)
 	if err != nil || !named(id, maxSetID) || !f.untouched(name, len(s.Members), l) {
 		return false
 	}
@@ -161,7 +161,7 @@ func (f *Firewall) Edit(edits []work.SetEdit, remove bool, still func(set, membe
 		if remove {
 			members = e.Remove
 		}
-		edit := ipset.Edit{Set: SetName(e.ID), Type: typ, Remove: remove}
+		edit := ipset.Edit{Set: setName(e.ID), Type: typ, Remove: remove}
 		whole := true
 		for _, m := range members {
 			es, err := entries(t, m)
@@ -208,10 +208,10 @@ func (f *Firewall) DropSets(ids []string) []work.Failure {
 	defer f.rulesMu.Unlock()
 	var failures []work.Failure
 	for _, id := range ids {
-		f.writing(SetName(id))
+		f.writing(setName(id))
 		delete(f.sets, id)
-		delete(f.sums, SetName(id))
-		if err := f.bulk.Destroy(SetName(id)); err != nil {
+		delete(f.sums, setName(id))
+		if err := f.bulk.Destroy(setName(id)); err != nil {
 			failures = append(failures, work.Failure{Key: "set " + id, Error: err.Error()})
 		}
 	}
@@ -226,7 +226,7 @@ func (f *Firewall) sweepSets(want map[string]*work.SetState) (swept []string, er
 		return nil, err
 	}
 	for _, h := range hs {
-		id, ours := strings.CutPrefix(h.Name, Prefix)
+		id, ours := strings.CutPrefix(h.Name, prefix)
 		if !ours || h.Name == setSrc || h.Name == setDst || h.Name == setOwn {
 			continue
 		}

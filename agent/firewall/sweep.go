@@ -66,7 +66,7 @@ func (f *Firewall) sweepOther(ctx context.Context, l leftover) {
 func sweepPatch(table string, s saved) string {
 	var declare, jumps, remove strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(s)) {
-		if strings.HasPrefix(name, Prefix) {
+		if strings.HasPrefix(name, prefix) {
 			fmt.Fprintf(&declare, ":%s - [0:0]\n", name)
 			fmt.Fprintf(&remove, "-X %s\n", name)
 			continue

@@ -25,16 +25,16 @@ func TestSweepOther(t *testing.T) {
 			run(t, "iptables-"+before, "-N", "theirs")
 			run(t, "iptables-"+before, "-A", "FORWARD", "-j", "theirs")
 			for _, tool := range []string{"iptables-", "ip6tables-"} {
-				if s := run(t, tool+before+"-save"); !strings.Contains(s, Prefix) {
+				if s := run(t, tool+before+"-save"); !strings.Contains(s, prefix) {
 					t.Fatalf("nothing of ours was in %s%s:\n%s", tool, before, s)
 				}
 			}
 			sync(order[1])
 			for _, tool := range []string{"iptables-", "ip6tables-"} {
-				if s := run(t, tool+before+"-save"); strings.Contains(s, Prefix) {
+				if s := run(t, tool+before+"-save"); strings.Contains(s, prefix) {
 					t.Errorf("of ours is still in %s%s:\n%s", tool, before, s)
 				}
-				if s := run(t, tool+after+"-save"); !strings.Contains(s, Prefix) {
+				if s := run(t, tool+after+"-save"); !strings.Contains(s, prefix) {
 					t.Errorf("nothing of ours is in %s%s:\n%s", tool, after, s)
 				}
 			}

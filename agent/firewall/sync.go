@@ -82,7 +82,7 @@ func (f *Firewall) Sync(ctx context.Context, p Picture) (drift []string, failure
 		if err != nil {
 			failures = append(failures, work.Failure{Key: "set " + id, Error: err.Error()})
 		} else if n > 0 && !first {
-			drift = append(drift, fmt.Sprintf("set %s differed in %d elements", SetName(id), n))
+			drift = append(drift, fmt.Sprintf("set %s differed in %d elements", setName(id), n))
 		}
 	}
 	if err := six.Wait(); err != nil {

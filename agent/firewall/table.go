@@ -76,7 +76,7 @@ func (t *table) stamp(write uint64) {
 func (t *table) adopt(s saved, since uint64) (drift []string) {
 	have := chains{}
 	for name, rs := range s {
-		if strings.HasPrefix(name, Prefix) {
+		if strings.HasPrefix(name, prefix) {
 			have[name] = rs
 		}
 	}
@@ -187,7 +187,7 @@ func (t *table) hookEdits() string {
 // jumpsToOurs recognises a jump from a built-in chain into one of ours, also
 // one that an older version wrote.
 func jumpsToOurs(rule string) bool {
-	return strings.Contains(rule, "-j "+Prefix) || strings.Contains(rule, "-g "+Prefix)
+	return strings.Contains(rule, "-j "+prefix) || strings.Contains(rule, "-g "+prefix)
 }
 
 // wrote records that the kernel took the patch.

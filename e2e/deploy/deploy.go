@@ -26,8 +26,8 @@ import (
 	"github.com/taskwall/taskwall/scheduler/controller"
 )
 
-// ControlAddress is where the masters, Marathon and our controller are.
-const ControlAddress = "192.168.50.2"
+// controlAddress is where the masters, Marathon and our controller are.
+const controlAddress = "192.168.50.2"
 
 // Options say where a deployment is made.
 type Options struct {
@@ -90,7 +90,7 @@ func (d *Deployment) Unpack(files fs.FS, folder string) (string, error) {
 // host. Hosts of later may be added to it afterwards.
 func (d *Deployment) StartCluster(ctx context.Context, hosts []sim.Host, later ...string) error {
 	cfg := sim.Config{
-		Fabric: d.Fabric, Control: sim.Host{Name: "ctl", Address: ControlAddress + "/24"}, Hosts: hosts,
+		Fabric: d.Fabric, Control: sim.Host{Name: "ctl", Address: controlAddress + "/24"}, Hosts: hosts,
 		CNIPlugins: d.Bin, HostCNIConf: map[string]string{}, HostDocker: map[string]string{}, TaskPath: d.Bin,
 		DialBack: true, TaskKilling: true,
 	}
@@ -132,7 +132,7 @@ func (d *Deployment) StartController(ctx context.Context, hosts ...string) error
 	return d.Start(ctx, d.Cluster.Control, "controller", "taskwall", append([]string{"controller",
 		"--mesos", d.Cluster.MasterURL(), "--marathon", d.Cluster.MarathonURL(),
 		"--data-dir", filepath.Join(d.Dir, "controller"), "--address-hold", "5s",
-		"--nats-listen", ControlAddress + ":4222", "--nats-users", users, "--nats-nkey", d.ControllerKey(),
+		"--nats-listen", controlAddress + ":4222", "--nats-users", users, "--nats-nkey", d.ControllerKey(),
 		"--checkpoint-key", d.checkpointKey(), "--checkpoint-every", "1s"}, d.Controlling...)...)
 }
 
@@ -194,7 +194,7 @@ func (d *Deployment) key(name string) string { return filepath.Join(d.Dir, name+
 func (d *Deployment) ControllerKey() string { return d.key("controller") }
 
 // NATS is where the controller's message bus listens.
-func (d *Deployment) NATS() string { return "nats://" + ControlAddress + ":4222" }
+func (d *Deployment) NATS() string { return "nats://" + controlAddress + ":4222" }
 
 // StartAgent starts the agent of a host, which others reach by an address.
 func (d *Deployment) StartAgent(ctx context.Context, host, address string) error {

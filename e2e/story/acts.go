@@ -116,7 +116,7 @@ func (s *Stage) routeOutside(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range Machines {
+	for _, m := range machines {
 		for _, h := range st.Hosts {
 			for _, b := range h.Blocks {
 				if _, err := proc.Output(ctx, s.outside[m.Name], "ip", "route", "replace", b.String(),
@@ -146,7 +146,7 @@ func (o Observation) Right() bool {
 
 // Observe opens a real connection for every flow of the story.
 func (s *Stage) Observe(ctx context.Context, changed bool) []Observation {
-	flows := Flows()
+	flows := allFlows()
 	result := make([]Observation, len(flows))
 	slots := make(chan struct{}, 16)
 	var wg sync.WaitGroup
@@ -155,7 +155,7 @@ func (s *Stage) Observe(ctx context.Context, changed bool) []Observation {
 		wg.Go(func() {
 			defer func() { <-slots }()
 			result[i] = s.observe(ctx, f)
-			result[i].Expected = Allowed[f]
+			result[i].Expected = allowed[f]
 			if verdict, ok := Change[f]; changed && ok {
 				result[i].Expected = verdict
 			}
@@ -179,7 +179,7 @@ func (s *Stage) observe(ctx context.Context, f Flow) Observation {
 
 // end is the namespace and the address of one end of a flow.
 func (s *Stage) end(name string) (ns, address string) {
-	for _, m := range Machines {
+	for _, m := range machines {
 		if m.Name == name {
 			return s.outside[name].Path, m.Address
 		}

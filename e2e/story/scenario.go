@@ -30,8 +30,8 @@ type Machine struct {
 	TCP     []int
 }
 
-// Machines outside the cluster.
-var Machines = []Machine{
+// machines are those outside the cluster.
+var machines = []Machine{
 	{Name: "ledger", Address: "192.168.60.10", TCP: []int{1521}},
 	{Name: "office", Address: "192.168.60.130"},
 }
@@ -47,8 +47,8 @@ func (f Flow) String() string {
 	return fmt.Sprintf("%s → %s:%d/%s", f.From, f.To, f.Port, f.Protocol)
 }
 
-// Allowed are the flows that the story's policies permit; all else is denied.
-var Allowed = map[Flow]bool{
+// allowed are the flows that the story's policies permit; all else is denied.
+var allowed = map[Flow]bool{
 	{"office", "/shop/web", "tcp", 8080}:               true,
 	{"/shop/web", "/shop/payments", "tcp", 8443}:       true,
 	{"/shop/web", "/shop/payments", "udp", 8125}:       true,
@@ -63,9 +63,9 @@ var Change = map[Flow]bool{
 	{"/shop/web", "/shop/payments", "udp", 8125}:      false,
 }
 
-// Flows are all pairs of the story with all ports that the destination listens
+// allFlows are all pairs of the story with all ports that the destination listens
 // on, in a stable order.
-func Flows() []Flow {
+func allFlows() []Flow {
 	var flows []Flow
 	add := func(from, to string, tcp, udp []int) {
 		if from == to {
@@ -82,7 +82,7 @@ func Flows() []Flow {
 	for _, a := range Apps {
 		names = append(names, a.ID)
 	}
-	for _, m := range Machines {
+	for _, m := range machines {
 		names = append(names, m.Name)
 	}
 	for _, from := range names {
@@ -92,7 +92,7 @@ func Flows() []Flow {
 		if from == "ledger" || from == "office" {
 			continue // between machines outside, nothing is ours to decide
 		}
-		for _, m := range Machines {
+		for _, m := range machines {
 			add(from, m.Name, m.TCP, nil)
 		}
 	}

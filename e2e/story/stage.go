@@ -106,7 +106,7 @@ func (s *Stage) startCluster(ctx context.Context) error {
 // startOutside makes the machines that run nothing of ours. Each is known by
 // its own address and reached by way of one on the segment.
 func (s *Stage) startOutside(ctx context.Context) error {
-	for i, m := range Machines {
+	for i, m := range machines {
 		way := fmt.Sprintf("192.168.50.%d", 60+i)
 		host, err := s.Fabric.Host(m.Name, way+"/24", m.Address+"/32")
 		if err != nil {

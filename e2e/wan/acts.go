@@ -118,7 +118,7 @@ func (n *Network) Scale(ctx context.Context, app string, to int) error {
 func (n *Network) WaitRoutes(ctx context.Context) error {
 	return n.Until(ctx, "routes to all tasks", func() (bool, error) {
 		for _, h := range hosts {
-			for _, to := range append(n.addresses(), LegacyDatabase) {
+			for _, to := range append(n.addresses(), legacyDatabase) {
 				if _, err := proc.Output(ctx, n.Cluster.Host(h.name).NS, "ip", "route", "get", to); err != nil {
 					return false, err
 				}

@@ -118,13 +118,13 @@ func (n *Network) startLegacy(ctx context.Context) error {
 	for _, rule := range [][]string{
 		{"-P", "FORWARD", "DROP"},
 		{"-A", "FORWARD", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"},
-		{"-A", "FORWARD", "-s", ProductionPool, "-d", "172.16.0.10", "-p", "tcp", "--dport", "1521", "-j", "ACCEPT"},
+		{"-A", "FORWARD", "-s", productionPool, "-d", "172.16.0.10", "-p", "tcp", "--dport", "1521", "-j", "ACCEPT"},
 	} {
 		if _, err := proc.Output(ctx, fw, "iptables", append([]string{"-w"}, rule...)...); err != nil {
 			return err
 		}
 	}
-	db, err := n.machine("db", link{"legacy", "legacy0", LegacyDatabase + "/24"})
+	db, err := n.machine("db", link{"legacy", "legacy0", legacyDatabase + "/24"})
 	if err != nil {
 		return err
 	}
@@ -136,8 +136,8 @@ func (n *Network) startLegacy(ctx context.Context) error {
 
 // Addresses that the outside world knows.
 const (
-	ProductionPool = "10.8.0.0/16"
-	LegacyDatabase = "172.16.0.10"
+	productionPool = "10.8.0.0/16"
+	legacyDatabase = "172.16.0.10"
 )
 
 func (n *Network) simHost(h host, management string) sim.Host {

@@ -137,7 +137,7 @@ func (n *Network) Observe(ctx context.Context, f Flow) (Observation, error) {
 	if err != nil {
 		return o, err
 	}
-	to := LegacyDatabase
+	to := legacyDatabase
 	if f.To != Oracle {
 		t, err := n.Task(f.To, "")
 		if err != nil {

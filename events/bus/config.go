@@ -16,9 +16,9 @@ const (
 	peopleAccount  = "PEOPLE"
 )
 
-// MaxPayload is the largest message of a server that we configure, in bytes.
+// maxPayload is the largest message of a server that we configure, in bytes.
 // NATS' own default, 1 MiB, is too small for a change of ten thousand policies.
-const MaxPayload = 8 << 20
+const maxPayload = 8 << 20
 
 // ServerOptions configure a server. Its text form (Config) serves a stand-alone
 // nats-server too.
@@ -70,7 +70,7 @@ func Config(o ServerOptions) (string, error) {
 	if o.Listen != "" {
 		fmt.Fprintf(&b, "listen: %q\n", o.Listen)
 	}
-	fmt.Fprintf(&b, "max_payload: %d\n", MaxPayload)
+	fmt.Fprintf(&b, "max_payload: %d\n", maxPayload)
 	b.WriteString("ping_interval: \"10s\"\nwrite_deadline: \"10s\"\n")
 	writeTLS(&b, o.TLS)
 	fmt.Fprintf(&b, "jetstream {\n  store_dir: %q\n", o.Dir)
@@ -104,7 +104,7 @@ func Config(o ServerOptions) (string, error) {
 
 // Accounts is the part of a nats-server's configuration that says what each
 // user may do, for servers whose other settings are the operator's own. These
-// servers need JetStream and a max_payload of MaxPayload.
+// servers need JetStream and a max_payload of 8 MiB.
 func Accounts(u *Users) (string, error) {
 	if err := u.Validate(); err != nil {
 		return "", fmt.Errorf("users of the message bus: %w", err)

@@ -59,15 +59,15 @@ func ReadPublicKeys(file string) ([]ed25519.PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the trusted keys: %w", err)
 	}
-	keys, err := ParsePublicKeys(data)
+	keys, err := parsePublicKeys(data)
 	if err != nil {
 		return nil, fmt.Errorf("reading the trusted keys: %s: %w", file, err)
 	}
 	return keys, nil
 }
 
-// ParsePublicKeys is ReadPublicKeys for what has been read already.
-func ParsePublicKeys(data []byte) ([]ed25519.PublicKey, error) {
+// parsePublicKeys is ReadPublicKeys for what has been read already.
+func parsePublicKeys(data []byte) ([]ed25519.PublicKey, error) {
 	var keys []ed25519.PublicKey
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != publicBlock {
@@ -89,7 +89,7 @@ func ParsePublicKeys(data []byte) ([]ed25519.PublicKey, error) {
 	return keys, nil
 }
 
-// MarshalPublicKey is the inverse of ParsePublicKeys, for one key.
+// MarshalPublicKey is what ReadPublicKeys reads, for one key.
 func MarshalPublicKey(key ed25519.PublicKey) ([]byte, error) {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 // task from being known: even with all bounds reached, a thing fits.
 const (
 	MaxText     = 1 << 10  // an id, a label's key, a message, in bytes
-	MaxName     = 255      // a name in a list
-	MaxValue    = 8 << 10  // a label's value
-	MaxLabels   = 512      // labels of one thing
-	MaxEncoded  = 64 << 10 // the labels, or a list of names, of one thing, as JSON
+	maxName     = 255      // a name in a list
+	maxValue    = 8 << 10  // a label's value
+	maxLabels   = 512      // labels of one thing
+	maxEncoded  = 64 << 10 // the labels, or a list of names, of one thing, as JSON
 	MaxNetworks = 8        // of one task
 	MaxPorts    = 128      // of one thing
-	MaxNames    = 512      // in a list
+	maxNames    = 512      // in a list
 )
 
 // Limits reduces what is too much, and counts it. The zero value is ready. It
@@ -50,13 +50,13 @@ func (l *Limits) Labels(list []Label) map[string]string {
 	if len(list) == 0 {
 		return nil
 	}
-	m := make(map[string]string, min(len(list), MaxLabels))
+	m := make(map[string]string, min(len(list), maxLabels))
 	size := 0
 	for _, lb := range list {
 		key, val := strings.ToValidUTF8(lb.Key, "\uFFFD"), strings.ToValidUTF8(lb.Value, "\uFFFD")
 		_, had := m[key]
 		grown := size + encoded(key) + encoded(val)
-		if had || key == "" || len(key) > MaxText || len(val) > MaxValue || len(m) == MaxLabels || grown > MaxEncoded {
+		if had || key == "" || len(key) > MaxText || len(val) > maxValue || len(m) == maxLabels || grown > maxEncoded {
 			l.Drop("labels")
 			continue
 		}
@@ -82,7 +82,7 @@ func (l *Limits) ID(s string) bool {
 func (l *Limits) Text(s string) string { return l.cut(s, MaxText) }
 
 // Name is one of many names, cut if it is too long.
-func (l *Limits) Name(s string) string { return l.cut(s, MaxName) }
+func (l *Limits) Name(s string) string { return l.cut(s, maxName) }
 
 // Names are those of a list, as many as there is room for.
 func (l *Limits) Names(list []string) []string {
@@ -90,7 +90,7 @@ func (l *Limits) Names(list []string) []string {
 	size := 0
 	for _, s := range list {
 		s = l.Name(s)
-		if size += encoded(s); len(names) == MaxNames || size > MaxEncoded {
+		if size += encoded(s); len(names) == maxNames || size > maxEncoded {
 			l.Drop("names")
 			break
 		}

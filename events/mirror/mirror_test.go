@@ -331,7 +331,7 @@ func TestLabelsAreKeptWholeOrNotAtAll(t *testing.T) {
 		"the first counts":  {[]Label{{"a", "1"}, {"a", "2"}}, map[string]string{"a": "1"}, 1},
 		"no key":            {[]Label{{"", "1"}}, nil, 1},
 		"not UTF-8":         {[]Label{{"a\xff", "\xfe"}}, map[string]string{"a\uFFFD": "\uFFFD"}, 0},
-		"too large a value": {[]Label{{"a", strings.Repeat("x", MaxValue+1)}, {"b", "2"}}, map[string]string{"b": "2"}, 1},
+		"too large a value": {[]Label{{"a", strings.Repeat("x", maxValue+1)}, {"b", "2"}}, map[string]string{"b": "2"}, 1},
 		"too large a key":   {[]Label{{strings.Repeat("x", MaxText+1), "1"}, {"b", "2"}}, map[string]string{"b": "2"}, 1},
 		"our own prefix":    {[]Label{{"taskwall/app", "/x"}}, map[string]string{"taskwall/app": "/x"}, 0},
 	} {

@@ -169,7 +169,7 @@ func askStored(ctx context.Context, c *bus.Conn, host string, after uint64) (*st
 	if err != nil || seq <= after {
 		return nil, fmt.Errorf("asking for the item after %d: got one at %q", after, msg.Header.Get(seqHeader))
 	}
-	it, err := decodeItem(host, msg.Header, msg.Data)
+	it, err := unpackItem(host, msg.Header, msg.Data)
 	if err != nil {
 		return nil, err
 	}

@@ -8,10 +8,10 @@ import (
 	"slices"
 )
 
-// Same reports whether two items are surely written as the same bytes. It is
+// same reports whether two items are surely written as the same bytes. It is
 // much faster than to write both, and may miss that they are: of two that it
 // does not find the same, only the bytes tell.
-func Same(a, b *Item) bool {
+func same(a, b *Item) bool {
 	return a.Host == b.Host && a.Rev == b.Rev && a.Cause == b.Cause && a.Snapshot == b.Snapshot &&
 		a.Time.Equal(b.Time) && a.Time.Location() == b.Time.Location() &&
 		slices.EqualFunc(a.Sets, b.Sets, sameSet) && slices.EqualFunc(a.Members, b.Members, sameEdit) &&
@@ -51,7 +51,7 @@ func Difference(made, published *Item) string {
 	if made.Rev != published.Rev {
 		return fmt.Sprintf("the log makes revision %d, published was %d", made.Rev, published.Rev)
 	}
-	if Same(made, published) {
+	if same(made, published) {
 		return ""
 	}
 	a, errA := json.Marshal(made)

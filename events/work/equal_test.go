@@ -52,7 +52,7 @@ func TestSameItemsAreTheSameBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch same := Same(a, b); {
+		switch same := same(a, b); {
 		case same && !bytes.Equal(p, q):
 			t.Fatalf("the same, and not as bytes:\n%s\n%s", p, q)
 		case !same && reflect.DeepEqual(a, b):

@@ -16,7 +16,7 @@ import (
 
 // FollowReports calls fn with the reports in the order in which they were
 // stored, until ctx ends or fn fails: each time with all that are there, up to
-// MaxReports. follower names who follows: where it stopped, the next call goes
+// a few hundred. follower names who follows: where it stopped, the next call goes
 // on. What was under way when a follower died comes again, up to the last few
 // hundred reports, so fn must bear repetition.
 //
@@ -74,8 +74,8 @@ func (e *RewoundError) Error() string {
 // finalError ends following; other errors are tried again.
 type finalError struct{ error }
 
-// MaxReports is the most that a follower is given at once.
-const MaxReports = 256
+// maxReports is the most that a follower is given at once.
+const maxReports = 256
 
 // gather is how long reports wait for others that the server says are there.
 // Its count is a hint: it can speak of one that never comes.
@@ -152,7 +152,7 @@ func (f *reportFollower) run(ctx context.Context) (err error) {
 				batch = append(batch, rep)
 			}
 		}
-		if !quiet && len(batch) < MaxReports {
+		if !quiet && len(batch) < maxReports {
 			continue
 		}
 		if len(batch) > 0 {

@@ -33,7 +33,7 @@ func FuzzItem(f *testing.F) {
 	f.Add([]byte(`{"host":"h","rev":1,"sets":[{"id":"a","type":"nets","members":["10.0.0.1","10.0.0.1"]}],"members":[{"id":"a","remove":["10.0.0.1"]}]}`))
 	f.Add([]byte(`{"host":"h","rev":1,"snapshot":true,"routes":[{"prefix":"10.0.0.0/24"}],"delete":{"routes":["10.0.0.0/24"]}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		it, err := decodeItem("h", nil, data)
+		it, err := unpackItem("h", nil, data)
 		if err != nil {
 			return
 		}

@@ -44,7 +44,7 @@ func (s *Stored) Item() (*Item, error) {
 	if s.Err != nil {
 		return nil, s.Err
 	}
-	return DecodeItem(s.Host, s.Data)
+	return decodeItem(s.Host, s.Data)
 }
 
 // readKey reads the first fields, and the whole when they are not written as
@@ -52,7 +52,7 @@ func (s *Stored) Item() (*Item, error) {
 func (s *Stored) readKey() error {
 	k, ok := readKey(s.Data)
 	if !ok {
-		it, err := DecodeItem(s.Host, s.Data)
+		it, err := decodeItem(s.Host, s.Data)
 		if err != nil {
 			return err
 		}
@@ -184,15 +184,15 @@ func ReadReports(ctx context.Context, js jetstream.JetStream, from uint64) iter.
 				yield(StoredReport{}, fmt.Errorf("reading reports: %w", err))
 				return
 			}
-			if !yield(ReportOf(msg), nil) {
+			if !yield(reportOf(msg), nil) {
 				return
 			}
 		}
 	}
 }
 
-// ReportOf reads a report from a message of the REPORTS stream.
-func ReportOf(msg *jetstream.RawStreamMsg) StoredReport {
+// reportOf reads a report from a message of the REPORTS stream.
+func reportOf(msg *jetstream.RawStreamMsg) StoredReport {
 	st := StoredReport{Stored: msg.Time, Data: msg.Data}
 	host, err := bus.HostOf(msg.Subject)
 	data, errPacked := bus.Unpack(msg.Header, msg.Data)

@@ -181,7 +181,7 @@ func (s *Subscription) take(msg *nats.Msg) (*Item, error) {
 		s.log.Warn("passing over a message that is no work item", "host", s.host)
 		return nil, nil
 	}
-	it, err := decodeItem(s.host, h, msg.Data)
+	it, err := unpackItem(s.host, h, msg.Data)
 	if err != nil {
 		s.log.Error("passing over a work item", "host", s.host, "seq", seq, "error", err)
 		s.catching = true
@@ -253,17 +253,17 @@ func (s *Subscription) giveUp(why string) error {
 	return fmt.Errorf("work items of %s after %d: %w: %s", s.host, s.pos.Rev, ErrGap, why)
 }
 
-// decodeItem reads a stored item and checks that it is the host's.
-func decodeItem(host string, h nats.Header, data []byte) (*Item, error) {
+// unpackItem reads a stored item and checks that it is the host's.
+func unpackItem(host string, h nats.Header, data []byte) (*Item, error) {
 	data, err := bus.Unpack(h, data)
 	if err != nil {
 		return nil, err
 	}
-	return DecodeItem(host, data)
+	return decodeItem(host, data)
 }
 
-// DecodeItem reads an item as it was published for a host.
-func DecodeItem(host string, data []byte) (*Item, error) {
+// decodeItem reads an item as it was published for a host.
+func decodeItem(host string, data []byte) (*Item, error) {
 	it, err := unmarshalItem(data)
 	if err != nil {
 		return nil, fmt.Errorf("decoding a work item: %w", err)

@@ -31,11 +31,11 @@ const (
 	LocalPreference = "taskwall/local-preference"
 )
 
-// DefaultBGP is the name of the BGPConfiguration of all hosts, and NodeBGP
+// defaultBGP is the name of the BGPConfiguration of all hosts, and nodeBGP
 // begins the name of one host's.
 const (
-	DefaultBGP = "default"
-	NodeBGP    = "node."
+	defaultBGP = "default"
+	nodeBGP    = "node."
 )
 
 // MeshName begins the names of the mesh's sessions; no BGPPeer has it.
@@ -156,11 +156,11 @@ type PrefixLength struct {
 }
 
 // Site says whether the BGPConfiguration is for the hosts that it selects.
-func (b *BGPConfiguration) Site() bool { return b.Metadata.Name != DefaultBGP && b.Host() == "" }
+func (b *BGPConfiguration) Site() bool { return b.Metadata.Name != defaultBGP && b.Host() == "" }
 
 // Host is the host that the BGPConfiguration is for; "" for several.
 func (b *BGPConfiguration) Host() string {
-	host, _ := strings.CutPrefix(b.Metadata.Name, NodeBGP)
+	host, _ := strings.CutPrefix(b.Metadata.Name, nodeBGP)
 	if host == b.Metadata.Name {
 		return ""
 	}

@@ -30,7 +30,7 @@ func (b *BGPConfiguration) check(c *checker) {
 	}
 	spec, s := strict.Path{"spec"}, &b.Spec
 	switch b.Metadata.Name {
-	case DefaultBGP:
+	case defaultBGP:
 		c.annotations(&b.Metadata, BGPHosts, ClusterID, Reflectors, HoldTime, Keepalive)
 	default:
 		if b.Site() {
@@ -53,7 +53,7 @@ func (b *BGPConfiguration) check(c *checker) {
 		}
 	}
 	a := b.Metadata.Annotations
-	if _, selects := a[Reflectors]; b.Metadata.Name == DefaultBGP && selects != (a[ClusterID] != "") {
+	if _, selects := a[Reflectors]; b.Metadata.Name == defaultBGP && selects != (a[ClusterID] != "") {
 		given := ClusterID
 		if selects {
 			given = Reflectors

@@ -34,8 +34,8 @@ func (p *Policy) Directions() (ingress, egress bool) {
 	return slices.Contains(p.Spec.Types, "Ingress"), slices.Contains(p.Spec.Types, "Egress")
 }
 
-// Actions are what a rule can do.
-var Actions = []string{"Allow", "Deny", "Log", "Pass"}
+// actions are what a rule can do.
+var actions = []string{"Allow", "Deny", "Log", "Pass"}
 
 func (p *Policy) check(c *checker) {
 	namespaced := p.Kind == KindNetworkPolicy || p.Kind == KindStagedNetworkPolicy
@@ -80,8 +80,8 @@ func (p *Policy) check(c *checker) {
 func (r *Rule) check(c *checker, p strict.Path) {
 	if r.Action == "" {
 		c.fail(p.Under("action"), "no action", "write Allow, Deny, Log or Pass")
-	} else if !slices.Contains(Actions, r.Action) {
-		c.oneOf(p.Under("action"), r.Action, Actions...)
+	} else if !slices.Contains(actions, r.Action) {
+		c.oneOf(p.Under("action"), r.Action, actions...)
 	}
 	if r.IPVersion != 0 && r.IPVersion != 4 && r.IPVersion != 6 {
 		c.fail(p.Under("ipVersion"), fmt.Sprintf("there is no IP version %d", r.IPVersion), "write 4 or 6")

@@ -65,7 +65,7 @@ func foreign(kind, version string) (message, instead string) {
 
 func ownVersion(kind string) string {
 	if kind == KindLabelGuard {
-		return OwnVersion
+		return guardVersion
 	}
 	return CalicoVersion
 }

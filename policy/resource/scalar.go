@@ -80,8 +80,8 @@ type Port struct {
 
 var portName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,128}$`)
 
-// ParsePort reads 80, "80:90" or a name.
-func ParsePort(text string) (Port, error) {
+// parsePort reads 80, "80:90" or a name.
+func parsePort(text string) (Port, error) {
 	const instead = "write a number from 0 to 65535, a range \"8000:8080\", or a port's name"
 	first, last, isRange := strings.Cut(text, ":")
 	if !isRange {
@@ -124,7 +124,7 @@ func (p Port) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads a number, a range or a name.
 func (p *Port) UnmarshalJSON(b []byte) error {
-	parsed, err := ParsePort(unquote(b))
+	parsed, err := parsePort(unquote(b))
 	if err == nil {
 		*p = parsed
 	}

@@ -16,7 +16,7 @@ type Problems = strict.Problems
 // The API versions that are read.
 const (
 	CalicoVersion = "projectcalico.org/v3"
-	OwnVersion    = "taskwall/v1" // for LabelGuard; Calico's is accepted too
+	guardVersion  = "taskwall/v1" // for LabelGuard; Calico's is accepted too
 )
 
 // The kinds.

@@ -40,8 +40,8 @@ type Endpoint struct {
 	Ports       map[string]string `json:"ports,omitempty"` // name to number/protocol
 }
 
-// EnvironmentLabel is the label that an endpoint's environment stands for.
-var EnvironmentLabel = events.DefaultSettings().EnvironmentLabel
+// environmentLabel is the label that an endpoint's environment stands for.
+var environmentLabel = events.DefaultSettings().EnvironmentLabel
 
 // Load reads the endpoints of a file. A failure is strict.Problems unless the
 // file cannot be read at all.
@@ -125,7 +125,7 @@ func (e *Endpoint) Policy() policy.Endpoint {
 	p := policy.Endpoint{ID: e.ID, Environment: e.Environment, Labels: make(map[string]string, len(e.Labels)+4)}
 	p.Address, _ = netip.ParseAddr(e.IP)
 	if e.Environment != "" {
-		p.Labels[EnvironmentLabel] = e.Environment
+		p.Labels[environmentLabel] = e.Environment
 	}
 	if e.App != "" {
 		p.Labels["taskwall/app"] = e.App
@@ -157,7 +157,7 @@ func Of(p policy.Endpoint) Endpoint {
 		switch {
 		case k == "taskwall/app", k == "taskwall/host":
 		case k == "taskwall/group" && strings.HasPrefix(e.App, "/") && v == path.Dir(e.App):
-		case k == EnvironmentLabel && v == e.Environment:
+		case k == environmentLabel && v == e.Environment:
 		default:
 			e.Labels[k] = v
 		}

@@ -418,7 +418,7 @@ func pack(w io.Writer, q *Question, state []byte, log *os.File, a *Answer) error
 	if err != nil {
 		return err
 	}
-	page, err := HTML(q, a)
+	page, err := render(q, a)
 	if err != nil {
 		return err
 	}

@@ -208,7 +208,7 @@ func longer(files map[string][]byte) {
 	if err != nil {
 		panic(err)
 	}
-	page, err := HTML(&q, a)
+	page, err := render(&q, a)
 	if err != nil {
 		panic(err)
 	}

@@ -259,7 +259,7 @@ var errChain = errors.New("the chain is broken")
 
 // compare holds the answer that follows against those in the bundle.
 func (c *checker) compare(q *Question, a *Answer) error {
-	page, err := HTML(q, a)
+	page, err := render(q, a)
 	if err != nil {
 		return err
 	}

@@ -55,9 +55,9 @@ var functions = template.FuncMap{
 	},
 }
 
-// HTML is the answer as a page that needs nothing beside itself. Equal answers
+// render is the answer as a page that needs nothing beside itself. Equal answers
 // give equal bytes.
-func HTML(q *Question, a *Answer) ([]byte, error) {
+func render(q *Question, a *Answer) ([]byte, error) {
 	var out bytes.Buffer
 	err := pages[q.Version].Execute(&out, struct {
 		*Question

@@ -12,9 +12,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// SubjectControllers is where every controller announces itself: a
+// subjectControllers is where every controller announces itself: a
 // Peer as JSON.
-const SubjectControllers = "taskwall.controllers"
+const subjectControllers = "taskwall.controllers"
 
 const (
 	// announceEvery is how long a follower may wait for the leader's word that
@@ -69,7 +69,7 @@ func (c *Controller) announce(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("announcing this controller: %w", err)
 		}
-		_ = c.cfg.NATS.Publish(SubjectControllers, body) // while it is away nobody listens
+		_ = c.cfg.NATS.Publish(subjectControllers, body) // while it is away nobody listens
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -98,7 +98,7 @@ func (c *Controller) watchEnd(ctx context.Context) error {
 
 // listen hears the other controllers, until ctx ends.
 func (c *Controller) listen(ctx context.Context) error {
-	sub, err := c.cfg.NATS.Subscribe(SubjectControllers, func(msg *nats.Msg) {
+	sub, err := c.cfg.NATS.Subscribe(subjectControllers, func(msg *nats.Msg) {
 		var other Peer
 		if err := json.Unmarshal(msg.Data, &other); err != nil {
 			c.log.Warn("passing over an announcement that is none", "error", err)

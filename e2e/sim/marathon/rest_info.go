@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// MarathonVersion is the release that the simulator imitates.
-const MarathonVersion = "1.11.24"
+// version is the release that the simulator imitates.
+const version = "1.11.24"
 
 func (m *Marathon) getInfo(w http.ResponseWriter, r *http.Request) {
 	m.mu.Lock()
@@ -16,7 +16,7 @@ func (m *Marathon) getInfo(w http.ResponseWriter, r *http.Request) {
 		features = append(features, "task_killing")
 	}
 	reply(w, r, http.StatusOK, object{
-		"name": "marathon", "version": MarathonVersion, "buildref": "unknown", "elected": true,
+		"name": "marathon", "version": version, "buildref": "unknown", "elected": true,
 		"leader": m.leaderAddr(), "frameworkId": m.framework,
 		"marathon_config": object{
 			"checkpoint": true, "default_network_name": m.cfg.DefaultNetwork, "failover_timeout": 604800,

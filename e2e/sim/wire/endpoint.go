@@ -16,8 +16,8 @@ import (
 
 // The media types of the v1 APIs.
 const (
-	MediaJSON  = "application/json"
-	MediaProto = "application/x-protobuf"
+	mediaJSON  = "application/json"
+	mediaProto = "application/x-protobuf"
 )
 
 // maxBody bounds a call: the largest real ones are ACCEPTs of some hundred kB.
@@ -68,7 +68,7 @@ func (e Endpoint) Open(w http.ResponseWriter, r *http.Request, call Call, valid 
 		return nil
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != MediaJSON && kind != MediaProto {
+	if err != nil || kind != mediaJSON && kind != mediaProto {
 		Text(w, http.StatusUnsupportedMediaType, "Expecting 'Content-Type' of application/json or application/x-protobuf")
 		return nil
 	}
@@ -86,9 +86,9 @@ func (e Endpoint) Open(w http.ResponseWriter, r *http.Request, call Call, valid 
 		return nil
 	}
 	switch {
-	case Accepts(r, MediaJSON):
+	case accepts(r, mediaJSON):
 		return &Exchange{w, r, true}
-	case Accepts(r, MediaProto):
+	case accepts(r, mediaProto):
 		return &Exchange{w, r, false}
 	}
 	Text(w, http.StatusNotAcceptable, "Expecting 'Accept' to allow 'application/x-protobuf' or 'application/json'")
@@ -96,7 +96,7 @@ func (e Endpoint) Open(w http.ResponseWriter, r *http.Request, call Call, valid 
 }
 
 func (e Endpoint) decode(kind string, body []byte, call Call) string {
-	if kind == MediaProto {
+	if kind == mediaProto {
 		if call.Unmarshal(body) != nil {
 			return "Failed to parse body into Call protobuf"
 		}
@@ -130,9 +130,9 @@ func (e Endpoint) Authenticate(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// Accepts reports whether a request's Accept header allows a media type; an
+// accepts reports whether a request's Accept header allows a media type; an
 // absent one allows all.
-func Accepts(r *http.Request, media string) bool {
+func accepts(r *http.Request, media string) bool {
 	values := r.Header.Values("Accept")
 	if len(values) == 0 {
 		return true
@@ -183,16 +183,16 @@ func (x *Exchange) Reply(p Printer, m Message) {
 
 // ReplyJSON answers 200 with ready-made JSON.
 func ReplyJSON(w http.ResponseWriter, body []byte) {
-	w.Header().Set("Content-Type", MediaJSON)
+	w.Header().Set("Content-Type", mediaJSON)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	_, _ = w.Write(body)
 }
 
 func (x *Exchange) media() string {
 	if x.json {
-		return MediaJSON
+		return mediaJSON
 	}
-	return MediaProto
+	return mediaProto
 }
 
 func (x *Exchange) encode(p Printer, m Message) []byte {

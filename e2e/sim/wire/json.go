@@ -204,7 +204,7 @@ func (p Printer) value(b []byte, v reflect.Value) []byte {
 	case reflect.String:
 		return appendString(b, v.String())
 	case reflect.Float32, reflect.Float64:
-		return AppendFloat(b, v.Float())
+		return appendFloat(b, v.Float())
 	case reflect.Int32, reflect.Int64, reflect.Int:
 		if e, ok := v.Interface().(fmt.Stringer); ok {
 			name := e.String()
@@ -220,8 +220,8 @@ func (p Printer) value(b []byte, v reflect.Value) []byte {
 	panic("wire: no JSON for " + v.Type().String())
 }
 
-// AppendFloat prints a number as Mesos does: 15.0, never 15.
-func AppendFloat(b []byte, x float64) []byte {
+// appendFloat prints a number as Mesos does: 15.0, never 15.
+func appendFloat(b []byte, x float64) []byte {
 	start := len(b)
 	b = strconv.AppendFloat(b, x, 'f', -1, 64)
 	if x == math.Trunc(x) && !strings.Contains(string(b[start:]), ".") {
