@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -42,15 +43,23 @@ func diskDoes(what, dir string) error {
 		return f.Close()
 	case "free":
 		return os.Remove(ballast)
+	case "fail": // no file may grow
+		signal.Ignore(syscall.SIGXFSZ)
+		return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 1, Max: unlimited})
+	case "work":
+		return syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: unlimited, Max: unlimited})
 	}
 	return fmt.Errorf("nothing is known of %q", what)
 }
 
-var fills = flag.Int("fills", 1, "times that TestDisk fills the disk")
+// unlimited is RLIM_INFINITY.
+const unlimited = 1<<64 - 1
+
+var fills = flag.Int("fills", 1, "times that TestDisk fills the disk, and has it fail")
 
 // TestDisk fills the disk of NATS while controllers write, agents report, tasks
-// and policies change; then there is room again, and the server is started anew.
-// What was acknowledged is there, and all goes on.
+// and policies change, until there is room again; and has it refuse all writes for
+// a while. Nobody does more: what was acknowledged is there, and all goes on.
 func TestDisk(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t, 1, 2, *faultSeed, func(p *place) { p.disk = 64 << 20 })
@@ -61,15 +70,19 @@ func TestDisk(t *testing.T) {
 		}
 	}
 	for range *fills {
-		p.awaitProgress(time.Now())
-		begin := time.Now()
-		tell("fill")
-		p.until(takeoverBound, "word of the disk", func() bool { return strings.Contains(p.saidSince(begin), "cannot append events to the log") })
-		time.Sleep(time.Duration(p.rng.IntN(4000)) * time.Millisecond) // the leader gives up its lead, or does not
-		tell("free")
-		tell("restart")
-		stall := p.awaitProgress(time.Now())
-		t.Logf("goes on %s after there was room again", stall.Round(time.Millisecond))
+		for _, trouble := range []struct{ begin, end string }{{"fill", "free"}, {"fail", "work"}} {
+			p.awaitProgress(time.Now())
+			begin := time.Now()
+			tell(trouble.begin)
+			p.until(takeoverBound, "word of the disk", func() bool {
+				said := p.saidSince(begin)
+				return strings.Contains(said, "cannot append events to the log") || strings.Contains(said, "could not try for the lead")
+			})
+			time.Sleep(time.Duration(p.rng.IntN(4000)) * time.Millisecond) // the leader gives up its lead, or does not
+			tell(trouble.end)
+			stall := p.awaitProgress(time.Now())
+			t.Logf("%s: goes on %s after the disk was well again", trouble.begin, stall.Round(time.Millisecond))
+		}
 	}
 	p.check()
 }

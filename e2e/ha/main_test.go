@@ -59,12 +59,7 @@ func serveNATS(options string) {
 		s, err = bus.StartServer(o, slog.New(slog.NewTextHandler(os.Stdout, nil)))
 	}
 	for lines := bufio.NewScanner(os.Stdin); err == nil && lines.Scan(); { // until the tests end
-		if lines.Text() != "restart" {
-			err = diskDoes(lines.Text(), o.Dir)
-			continue
-		}
-		s.Shutdown()
-		s, err = bus.StartServer(o, slog.New(slog.NewTextHandler(os.Stdout, nil)))
+		err = diskDoes(lines.Text(), o.Dir)
 	}
 	if err != nil {
 		fmt.Println(err)
