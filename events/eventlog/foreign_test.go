@@ -81,6 +81,34 @@ func TestForeignMessages(t *testing.T) {
 	}
 }
 
+// What somebody published among the snapshots, of records that never were, is no
+// sign of a lost log, nor does it take the place of the snapshots that are kept.
+func TestForeignSnapshots(t *testing.T) {
+	l := newLog(t, Options{Epoch: 1})
+	mustAppend(t, l, taskEvents("e", 10)...)
+	for _, seq := range []uint64{20, 21, 22, 1<<64 - 1} {
+		publishRaw(t, l, bus.SnapshotSubject(seq), "junk")
+	}
+	manifest := &nats.Msg{Subject: bus.SnapshotSubject(23), Header: nats.Header{manifestHeader: {"1"}}, Data: []byte(`{"seq":23,"size":4}`)}
+	if _, err := bus.PublishAtomic(bustest.Context(t), l.js, []*nats.Msg{manifest}); err != nil {
+		t.Fatal(err)
+	}
+	next := open(t, l, Options{Epoch: 2})
+	if next.Recovered() {
+		t.Error("the log goes on as one that has lost records")
+	}
+	for seq := uint64(6); seq <= 10; seq++ {
+		save(t, next, seq, "state")
+	}
+	seqs, err := next.Snapshots(bustest.Context(t))
+	if want := []uint64{6, 7, 8, 9, 10, 20, 21, 22, 23, 1<<64 - 1}; err != nil || !slices.Equal(seqs, want) {
+		t.Errorf("the snapshots are %v, %v", seqs, err)
+	}
+	if seq, _ := latest(t, next, 1<<64-1); seq != 10 {
+		t.Errorf("the latest snapshot is of %d", seq)
+	}
+}
+
 // A foreign message is bound by the chain as any record is, and a record can't
 // be made one unseen.
 func TestTamperingWithForeignMessagesIsLocated(t *testing.T) {

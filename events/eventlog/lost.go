@@ -30,7 +30,7 @@ func (e *LostError) Is(target error) bool { return target == ErrMissing }
 // traces are what is known of records that the log must have.
 type traces struct {
 	signed uint64   // the last record that a checkpoint of a trusted key signed
-	saved  []uint64 // the records after which there is a snapshot
+	saved  []uint64 // the records of which there may be a snapshot
 }
 
 // findSigned looks at the last checkpoint. Those of others prove nothing.
@@ -57,10 +57,10 @@ func (l *Log) checkWriter(ctx context.Context, epoch uint64, seen *traces) error
 	if epoch > l.o.Epoch {
 		return fmt.Errorf("%w: the last record is of epoch %d, this writer has %d", ErrFenced, epoch, l.o.Epoch)
 	}
-	signed, seqs := seen.signed, seen.saved
-	var saved uint64
-	if len(seqs) > 0 {
-		saved = slices.Max(seqs)
+	signed := seen.signed
+	saved, err := l.lastWhole(ctx, seen.saved)
+	if err != nil {
+		return err
 	}
 	for _, trace := range []struct {
 		seq  uint64
@@ -82,7 +82,7 @@ func (l *Log) checkWriter(ctx context.Context, epoch uint64, seen *traces) error
 		return nil
 	}
 	l.log.Error("the event log goes on without records that it had: their loss was accepted", "end", l.last, "lost_to", max(signed, saved, l.o.Caused))
-	for _, seq := range seqs {
+	for _, seq := range seen.saved {
 		if seq <= l.last {
 			continue
 		}
@@ -91,6 +91,20 @@ func (l *Log) checkWriter(ctx context.Context, epoch uint64, seen *traces) error
 		}
 	}
 	return nil
+}
+
+// lastWhole is the last whole snapshot of a record that the log does not have, 0
+// if there is none: what somebody else published among them shows no loss.
+func (l *Log) lastWhole(ctx context.Context, saved []uint64) (uint64, error) {
+	for _, seq := range slices.Backward(saved) {
+		if seq <= l.last {
+			break
+		}
+		if _, whole, err := l.Snapshot(ctx, seq); whole || err != nil {
+			return seq, err
+		}
+	}
+	return 0, nil
 }
 
 // Recovered tells whether the log was opened although it had lost its end.

@@ -68,7 +68,7 @@ func (l *Log) SaveSnapshot(ctx context.Context, seq uint64, data []byte) error {
 	if err := l.vouch(ctx, mark); err != nil {
 		l.log.Error("a snapshot waits for the next checkpoint to vouch for it", "seq", seq, "error", err)
 	}
-	if err := l.pruneSnapshots(ctx); err != nil {
+	if err := l.pruneSnapshots(ctx, seq); err != nil {
 		l.log.Warn("old snapshots stay for now", "error", err)
 	}
 	return nil
@@ -229,8 +229,11 @@ func (l *Log) Snapshots(ctx context.Context) ([]uint64, error) {
 // first of each day (UTC) does, for audits to start from.
 const snapshotsKept = 4
 
-func (l *Log) pruneSnapshots(ctx context.Context) error {
+// pruneSnapshots leaves the latest up to a sequence: those after it are not of
+// this writer.
+func (l *Log) pruneSnapshots(ctx context.Context, latest uint64) error {
 	seqs, err := l.Snapshots(ctx)
+	seqs = slices.DeleteFunc(seqs, func(seq uint64) bool { return seq > latest })
 	if err != nil || len(seqs) <= snapshotsKept {
 		return err
 	}
