@@ -10,7 +10,7 @@ import (
 	"github.com/taskwall/taskwall/events/bus"
 )
 
-var disasters = flag.Int("disasters", 2, "times that TestTogether has everything fail at once")
+var disasters = flag.Int("disasters", 1, "times that TestTogether has everything fail at once")
 
 // TestTogether has what the other tests do one after the other happen at once: the
 // controller that leads, the NATS server that leads the log, the Mesos master and
