@@ -309,6 +309,10 @@ func embeddedServer(cmd *cobra.Command, log *slog.Logger) (*bus.Server, error) {
 	f := cmd.Flags()
 	o := bus.ServerOptions{}
 	o.Listen, _ = f.GetString("nats-listen")
+	host, _, err := net.SplitHostPort(o.Listen)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--nats-listen %q: write HOST:PORT", o.Listen)}
+	}
 	dir, _ := f.GetString("data-dir")
 	o.Dir = filepath.Join(dir, "nats")
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
@@ -327,11 +331,9 @@ func embeddedServer(cmd *cobra.Command, log *slog.Logger) (*bus.Server, error) {
 		o.TLS.Key, _ = f.GetString("nats-server-key")
 		o.TLS.CA, _ = f.GetString("nats-server-ca")
 	}
-	if insecure, _ := f.GetBool("insecure-nats"); o.Users == nil && !insecure {
-		if host, _, err := net.SplitHostPort(o.Listen); err != nil || !isLoopback(host) {
-			return nil, usageError{errors.New("--nats-listen " + o.Listen + " is open to others, who could then change every firewall: " +
-				"give --nats-users, or --insecure-nats for a trial")}
-		}
+	if insecure, _ := f.GetBool("insecure-nats"); o.Users == nil && !insecure && !isLoopback(host) {
+		return nil, usageError{errors.New("--nats-listen " + o.Listen + " is open to others, who could then change every firewall: " +
+			"give --nats-users, or --insecure-nats for a trial")}
 	}
 	return bus.StartServer(o, log)
 }

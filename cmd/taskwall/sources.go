@@ -72,7 +72,7 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(sink controller.Sink, known *events.Cluster, since time.Time) ([]controller.Source, error) {
+	made := func(sink controller.Sink, known *events.Cluster, since time.Time) ([]controller.Source, error) {
 		m := m
 		m.Since = since // what began and ended since then, unseen, the master still remembers
 		registered := newFrameworks(known)
@@ -101,7 +101,10 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 			sources = append(sources, placementSource{p})
 		}
 		return sources, nil
-	}, nil
+	}
+	// What is wrong with them must be told before this controller takes the lead.
+	_, err = made(nil, &events.Cluster{}, time.Time{})
+	return made, err
 }
 
 // noting is a sink that tells each of notes what another has appended.
