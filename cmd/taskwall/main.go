@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/taskwall/taskwall/policy/explain"
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // version is set by the build.
@@ -89,12 +91,14 @@ type answer struct {
 	err error // of the first write that failed
 }
 
+// Write writes what somebody named so that a terminal shows it and does nothing else.
 func (a *answer) Write(p []byte) (int, error) {
-	n, err := a.w.Write(p)
-	if err != nil && a.err == nil {
-		a.err = fmt.Errorf("writing the answer: %w", err)
+	_, err := io.WriteString(a.w, strict.Visible(string(p), "\n\t"))
+	if err != nil {
+		a.err = cmp.Or(a.err, fmt.Errorf("writing the answer: %w", err))
+		return 0, err
 	}
-	return n, err
+	return len(p), nil
 }
 
 // known says that args name a command.
@@ -166,7 +170,7 @@ var dashedTime = regexp.MustCompile(`^-([0-9]+[smhdwy])+$`)
 // complain prints an error, each of its lines marked as ours.
 func complain(root *cobra.Command, err error) {
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintln(root.ErrOrStderr(), "taskwall: "+line)
+		fmt.Fprintln(root.ErrOrStderr(), "taskwall: "+strict.Visible(line, "\t"))
 	}
 }
 

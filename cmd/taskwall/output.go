@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // outputFlag adds -o.
@@ -55,7 +57,11 @@ func reply(cmd *cobra.Command, asJSON bool, v any, no bool, text func(io.Writer)
 func table(w io.Writer, rows ...[]string) error {
 	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, row := range rows {
-		fmt.Fprintln(tw, strings.TrimRight(strings.Join(row, "\t"), "\t "))
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = strict.Visible(cell, "")
+		}
+		fmt.Fprintln(tw, strings.TrimRight(strings.Join(cells, "\t"), "\t "))
 	}
 	return tw.Flush()
 }

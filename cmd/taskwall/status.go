@@ -7,10 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/spf13/cobra"
 
+	"github.com/taskwall/taskwall/policy/strict"
 	"github.com/taskwall/taskwall/scheduler"
 	"github.com/taskwall/taskwall/scheduler/controller"
 )
@@ -54,7 +54,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	for _, s := range st.Sources {
 		state := "connected to " + s.Peer
 		if !s.Connected {
-			state = "NOT CONNECTED: " + dash(plain(s.Error))
+			state = "NOT CONNECTED: " + dash(strict.Visible(s.Error, ""))
 		}
 		doing := ""
 		if s.Doing != "" {
@@ -64,7 +64,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 	}
 	printKeeping(w, st.Log, now)
 	if r := st.Refusal; r != nil {
-		why := plain(r.Error)
+		why := strict.Visible(r.Error, "")
 		if why == "" { // the controller started later
 			why = fmt.Sprintf("see 'taskwall audit timeline --policy NAME --from seq:%d --to seq:%d'", r.Seq, r.Seq)
 		}
@@ -96,7 +96,7 @@ func printStatus(w io.Writer, st controller.Status, now time.Time) error {
 		if i == 0 {
 			fmt.Fprintln(w, "\nProblems:")
 		}
-		fmt.Fprintln(w, "  "+plain(p))
+		fmt.Fprintln(w, "  "+strict.Visible(p, ""))
 	}
 	return nil
 }
@@ -132,16 +132,6 @@ func hostProblems(st controller.Status, now time.Time) (problems []string) {
 		}
 	}
 	return problems
-}
-
-// plain is a text of somebody else's without what a terminal would take for a command.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // hostRows has a column for BGP, sessions established of those wanted, once a

@@ -29,7 +29,7 @@ func TestStatusShowsTroubleOfHosts(t *testing.T) {
 	for _, want := range []string{
 		"\nProblems:\n  host node-1: the picture is not on disk: no space left on device\n",
 		"  host node-1 could not apply a part of revision 7: program p: no\n",
-		"  host node-2:  [2Jall is well \n",
+		"  host node-2: \\u001b[2Jall is well\\u000a\n",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("it lacks %q:\n%s", want, got)
@@ -82,7 +82,7 @@ func TestStatusShowsWhatSourcesDoNotSee(t *testing.T) {
 		"\nProblems:\n  source mesos: on 3 Mesos agents more runs than the master shows:",
 		"must be allowed to view all frameworks, tasks, executors and roles\n",
 		"\n  source mesos: several Mesos agents have the hostname node-1:",
-		"\n  source marathon: tasks run of 1 apps that Marathon does not show (/a [2J): ",
+		"\n  source marathon: tasks run of 1 apps that Marathon does not show (/a\\u001b[2J): ",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("it lacks %q:\n%s", want, out.String())

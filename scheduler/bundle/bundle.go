@@ -45,7 +45,7 @@ type Question struct {
 
 const (
 	name    = "evidence"
-	version = 3 // of all, the page's form included; 2 has another page
+	version = 4 // of all, the page's form included; 2 and 3 have other pages
 )
 
 // Answer is what follows from the records.
@@ -414,11 +414,14 @@ func pack(w io.Writer, q *Question, state []byte, log *os.File, a *Answer) error
 		bytesOf(stateFile, state)
 	}
 	add(logFile, size, log)
-	bytesOf(answerFile, encode(a))
-	if err != nil {
+	text := encode(a)
+	if bytesOf(answerFile, text); err != nil {
 		return err
 	}
 	page, err := render(q, a)
+	if err == nil && max(len(text), len(page)) > maxAnswer {
+		err = fmt.Errorf("the answer is %d MB long, which nobody could check or read: ask about fewer systems, or a shorter period", max(len(text), len(page))>>20)
+	}
 	if err != nil {
 		return err
 	}

@@ -235,8 +235,8 @@ func TestWhatIsNoBundleIsAnError(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"nothing": nil, "text": []byte("text"), "cut": whole[:len(whole)/2],
 		"without a question":    repack(t, whole, func(f map[string][]byte) { delete(f, questionFile) }),
-		"of a later version":    repack(t, whole, replace(questionFile, `"version": 3`, `"version": 4`)),
-		"of an earlier version": repack(t, whole, replace(questionFile, `"version": 3`, `"version": 1`)),
+		"of a later version":    repack(t, whole, replace(questionFile, `"version": 4`, `"version": 5`)),
+		"of an earlier version": repack(t, whole, replace(questionFile, `"version": 4`, `"version": 1`)),
 	} {
 		_, err := Check(t.Context(), bytes.NewReader(data), pasttest.Trust)
 		if strings.HasSuffix(name, " version") && !strings.Contains(fmt.Sprint(err), "check it with the program that made it, "+name[len("of "):len(name)-len(" version")]+" one") {
@@ -300,7 +300,7 @@ func TestTheReportIsAsReviewed(t *testing.T) {
 	t.Parallel()
 	p := pasttest.Shop(t)
 	got := unpack(t, write(t, p, question(p), nil))[reportFile]
-	const golden = "testdata/shop3.html"
+	const golden = "testdata/shop4.html"
 	if *update {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
 			t.Fatal(err)
@@ -353,24 +353,76 @@ func TestTheLogIsReadToThePeriodsEnd(t *testing.T) {
 	}
 }
 
-// A bundle of version 2 is checked as it was: testdata/shop.html is the page that
-// a program of that version made.
-func TestABundleOfTheVersionBeforeIsChecked(t *testing.T) {
+// Bundles of earlier versions are checked as they were: testdata has the pages that
+// programs of those versions made.
+func TestBundlesOfEarlierVersionsAreChecked(t *testing.T) {
 	t.Parallel()
 	p := pasttest.Shop(t)
-	page, err := os.ReadFile("testdata/shop.html")
-	if err != nil {
-		t.Fatal(err)
+	for version, file := range map[string]string{"2": "testdata/shop.html", "3": "testdata/shop3.html"} {
+		page, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := repack(t, write(t, p, question(p), nil), func(f map[string][]byte) {
+			replace(questionFile, `"version": 4`, `"version": `+version)(f)
+			f[reportFile] = page
+		})
+		if c := check(t, old, pasttest.Trust); !c.OK() || c.Signed != 10 {
+			t.Errorf("of version %s: %+v", version, c)
+		}
+		if c := check(t, repack(t, old, replace(reportFile, "marathon:web", "marathon:wxb")), pasttest.Trust); c.OK() {
+			t.Error("an altered page is taken")
+		}
 	}
-	old := repack(t, write(t, p, question(p), nil), func(f map[string][]byte) {
-		replace(questionFile, `"version": 3`, `"version": 2`)(f)
-		f[reportFile] = page
-	})
-	if c := check(t, old, pasttest.Trust); !c.OK() || c.Signed != 10 {
+}
+
+// A system that was there is not said to have been nobody where nothing is allowed
+// to anybody.
+func TestASystemWithoutFlowsWasThere(t *testing.T) {
+	t.Parallel()
+	p := pasttest.New(t)
+	p.Policy("ann", pasttest.Pool)
+	p.Host("h1", "192.168.50.1")
+	p.Task("db.1", "db", "h1", "TASK_RUNNING", map[string]string{"app": "db"})
+	p.Checkpoint()
+	files := unpack(t, write(t, p, Question{Systems: []string{"marathon:db", "nobody"}, From: pasttest.Begin, To: p.Now}, nil))
+	for _, want := range []string{"Nobody had these names in the period: nobody.", "<p>Nobody could reach marathon:db.</p>"} {
+		if !strings.Contains(string(files[reportFile]), want) {
+			t.Errorf("it lacks %s:\n%s", want, files[reportFile])
+		}
+	}
+}
+
+// Of many systems and flows the page says what its drawings leave out, and letters
+// that cannot be seen are shown.
+func TestTheReportOfMuch(t *testing.T) {
+	t.Parallel()
+	p := pasttest.New(t)
+	p.Policy("ann", strings.Replace(pasttest.Pool, "/24", "/22", 1), pasttest.WebToDB, pasttest.DBFromWeb)
+	p.Host("h1", "192.168.50.1")
+	p.Task("db.1", "db", "h1", "TASK_RUNNING", map[string]string{"app": "db"})
+	systems := []string{"marathon:db"}
+	for i := range maxRows + 7 {
+		name := fmt.Sprint("web-", i, "\u202e")
+		p.Task(fmt.Sprint("web.", i), name, "h1", "TASK_RUNNING", map[string]string{"app": "web"})
+		systems = append(systems, "marathon:"+name)
+	}
+	p.Checkpoint()
+	data := write(t, p, Question{Systems: systems, From: pasttest.Begin, To: p.Now}, nil)
+	if c := check(t, data, pasttest.Trust); !c.OK() {
 		t.Errorf("checked: %+v", c)
 	}
-	if c := check(t, repack(t, old, replace(reportFile, "marathon:web", "marathon:wxb")), pasttest.Trust); c.OK() {
-		t.Error("an altered page is taken")
+	text := string(unpack(t, data)[reportFile])
+	for _, want := range []string{
+		"<h1>Who could reach 68 systems</h1>", `<p>The systems: marathon:db, marathon:web-0\u202e, `,
+		"7 pairs are not among the boxes and lines, 7 flows are not among the bars.",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %s", want)
+		}
+	}
+	if strings.Contains(text, "\u202e") {
+		t.Error("a letter that turns the order of others around is in the page")
 	}
 }
 

@@ -13,20 +13,24 @@ import (
 
 	"github.com/taskwall/taskwall/events/moment"
 	"github.com/taskwall/taskwall/policy/reach"
+	"github.com/taskwall/taskwall/policy/strict"
 	"github.com/taskwall/taskwall/scheduler/whatif"
 )
 
 //go:embed report.html.tmpl
 var page string
 
-// page2 is that of version 2: bundles are kept for years, and their pages are
+// page2 and page3 are those of versions 2 and 3: bundles are kept for years, and their pages are
 // compared byte for byte.
 //
 //go:embed report2.html.tmpl
 var page2 string
 
+//go:embed report3.html.tmpl
+var page3 string
+
 // pages are by the version of their bundles.
-var pages = map[int]*template.Template{2: parsed(page2, roughly), version: parsed(page, moment.Span)}
+var pages = map[int]*template.Template{2: parsed(page2, roughly), 3: parsed(page3, moment.Span), version: parsed(page, moment.Span)}
 
 func roughly(d time.Duration) string { return d.Round(time.Second).String() }
 
@@ -37,8 +41,9 @@ func parsed(page string, span func(time.Duration) string) *template.Template {
 }
 
 var functions = template.FuncMap{
-	"time": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"join": func(list []string) string { return strings.Join(list, ", ") },
+	"time":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
+	"join":  func(list []string) string { return strings.Join(list, ", ") },
 	"rule": func(r reach.Rule) string {
 		if r.Index < 0 {
 			return "the default of tier " + r.Policy
@@ -70,7 +75,12 @@ func render(q *Question, a *Answer) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing the report: %w", err)
 	}
-	return out.Bytes(), nil
+	if q.Version <= 3 {
+		return out.Bytes(), nil
+	}
+	// The engine lets pass what only a reader is misled by, such as letters that
+	// turn the order of others around.
+	return []byte(strict.Visible(out.String(), "\n\t")), nil
 }
 
 // without are the systems that are in no flow of a direction, though they were
@@ -100,7 +110,8 @@ type chart struct {
 	Ticks                           []tick
 	Rows                            []row
 
-	More int // flows that are in the tables alone
+	More   int // flows that are in the tables alone
+	Unseen int // pairs that are
 }
 
 type node struct {
@@ -146,13 +157,18 @@ func draw(q *Question, flows []whatif.Reach, in bool) *chart {
 		return nil
 	}
 	c := &chart{Width: chartWidth, BarsLeft: barsLeft, BarsWidth: barsWidth}
+	pairs := flows
 	if len(flows) > maxRows {
 		c.More = len(flows) - maxRows
 		flows = flows[:maxRows]
 	}
+	if q.Version <= 3 {
+		pairs = flows
+	}
+	pairs, c.Unseen = firstPairs(pairs)
 	var from, to []string
-	for i := range flows {
-		f := &flows[i]
+	for i := range pairs {
+		f := &pairs[i]
 		for _, side := range []struct {
 			list *[]string
 			name string
@@ -164,14 +180,10 @@ func draw(q *Question, flows []whatif.Reach, in bool) *chart {
 	}
 	c.Height = max(len(from), len(to)) * nodeHeight
 	c.Left, c.Right = column(from, 0, c.Height), column(to, chartWidth-nodeWidth, c.Height)
-	drawn := map[line]bool{}
-	for i := range flows {
-		a, b := slices.Index(from, flows[i].From.String()), slices.Index(to, flows[i].To.String())
+	for i := range pairs {
+		a, b := slices.Index(from, pairs[i].From.String()), slices.Index(to, pairs[i].To.String())
 		l := line{nodeWidth, c.Left[a].Y + boxHeight/2, chartWidth - nodeWidth - 6, c.Right[b].Y + boxHeight/2}
-		if !drawn[l] {
-			drawn[l] = true
-			c.Lines = append(c.Lines, l)
-		}
+		c.Lines = append(c.Lines, l)
 	}
 	whole := q.To.Sub(q.From).Seconds()
 	place := func(t time.Time) int {
@@ -200,6 +212,25 @@ func draw(q *Question, flows []whatif.Reach, in bool) *chart {
 	c.Ticks = ticks(q)
 	c.RowsHeight = rowsTop + len(flows)*rowHeight
 	return c
+}
+
+// firstPairs are a flow for each of the first pairs of parties, and how many
+// others there are.
+func firstPairs(flows []whatif.Reach) (first []whatif.Reach, others int) {
+	seen := map[[2]string]bool{}
+	for i := range flows {
+		pair := [2]string{flows[i].From.String(), flows[i].To.String()}
+		if seen[pair] {
+			continue
+		}
+		seen[pair] = true
+		if len(first) < maxRows {
+			first = append(first, flows[i])
+		} else {
+			others++
+		}
+	}
+	return first, others
 }
 
 // ticks are the ends of the period and three times between them.

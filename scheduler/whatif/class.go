@@ -99,6 +99,9 @@ func (r *replay) suspect(e policy.Endpoint, was, is side) bool {
 
 // meet compares a new class with those that it may have differing flows with.
 func (r *replay) meet(c *class) {
+	if r.seen != nil {
+		r.seen(c.party)
+	}
 	r.all = append(r.all, c)
 	others := r.suspects
 	if c.suspect {

@@ -38,19 +38,13 @@ func Reaches(ctx context.Context, o Options, names []string) (*Reached, error) {
 	o.Resources, o.Reports = nil, none
 	r := newReplay(o)
 	had := map[string]bool{}
-	chosen := func(p Party) bool {
-		found := false
+	r.seen = func(p Party) {
 		for _, n := range names {
-			if p.Has(n) {
-				had[n], found = true, true
-			}
+			had[n] = had[n] || p.Has(n)
 		}
-		return found
 	}
-	r.wanted = func(from, to Party) bool {
-		a, b := chosen(from), chosen(to)
-		return a || b
-	}
+	chosen := func(p Party) bool { return slices.ContainsFunc(names, p.Has) }
+	r.wanted = func(from, to Party) bool { return chosen(from) || chosen(to) }
 	if err := r.run(ctx); err != nil {
 		return nil, err
 	}

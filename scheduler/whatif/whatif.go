@@ -36,6 +36,7 @@ type Options struct {
 type replay struct {
 	o         Options
 	wanted    func(from, to Party) bool // nil: all
+	seen      func(Party)               // nil, or is told of each that comes up
 	state     *scheduler.State
 	resolved  func(id string) (policy.Endpoint, bool) // the state's
 	was, is   *world

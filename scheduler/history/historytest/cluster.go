@@ -143,7 +143,7 @@ func (p *past) register(h *host) error {
 
 // something happens.
 func (p *past) something() error {
-	p.pass(30 * time.Second)
+	p.pass(p.o.Calm)
 	a := p.apps[p.rnd.IntN(len(p.apps))]
 	switch n := p.rnd.IntN(1000); {
 	case n < 350:

@@ -30,6 +30,8 @@ type Options struct {
 	// Hosts and Apps are the size of the cluster; an app has Instances tasks,
 	// or some more or less; zero: 4.
 	Hosts, Apps, Instances int
+	// Calm is the most time between two happenings; zero: 30 s.
+	Calm time.Duration
 	// FrameEvery ends the frames of the copy each so many events, for small
 	// ones; zero: when they are full.
 	FrameEvery uint64
@@ -95,6 +97,9 @@ var ErrWritten = errors.New("there is a history already")
 func Write(ctx context.Context, dir string, o Options) (out Written, err error) {
 	if o.Instances == 0 {
 		o.Instances = 4
+	}
+	if o.Calm == 0 {
+		o.Calm = 30 * time.Second
 	}
 	if err := written(ctx, dir, o.Events); err != nil {
 		return out, err
