@@ -9,6 +9,7 @@ import (
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/resource"
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // Answer says whether a packet passes, and why.
@@ -213,7 +214,7 @@ func (n Name) String() string {
 	} else if n.Address != "" {
 		s += " (" + n.Address + ")"
 	}
-	return s
+	return strict.Visible(s, "")
 }
 
 // At is where the rule is written and who answers for it, such as "shop.yaml:12,
@@ -286,7 +287,7 @@ func (e *End) write(b *strings.Builder, direction string, n Name) {
 		}
 	}
 	for _, r := range e.Refused {
-		fmt.Fprintf(b, "         its label %s: %s is ignored: LabelGuard %s does not let it carry that\n", r.Label, r.Value, r.Guard)
+		fmt.Fprintf(b, "         its label %s: %s is ignored: LabelGuard %s does not let it carry that\n", strict.Visible(r.Label, ""), strict.Visible(r.Value, ""), r.Guard)
 	}
 	for _, r := range e.Considered {
 		mark, name := " ", "default"

@@ -5,6 +5,8 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // WriteText writes the report for people.
@@ -72,7 +74,7 @@ func (r *Report) WriteText(out io.Writer) error {
 			mark = "!"
 			problems++
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", mark, f.Kind, orDash(f.Host), place(f), moment(f.Since), lasted(f, r.end()), f.What)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", mark, f.Kind, orDash(f.Host), place(f), moment(f.Since), lasted(f, r.end()), strict.Visible(f.What, ""))
 	}
 	for _, k := range kinds {
 		if n := r.More[k]; n > 0 {

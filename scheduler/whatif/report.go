@@ -11,6 +11,7 @@ import (
 
 	"github.com/taskwall/taskwall/events/moment"
 	"github.com/taskwall/taskwall/policy/reach"
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // Change says which way something would have gone.
@@ -130,7 +131,7 @@ func (r *Report) WriteText(out io.Writer) error {
 		fmt.Fprintln(tw, "WOULD BE\tFROM\tTO\tPORTS\tFOR\tPAIR HOURS\tMOST PAIRS\tALLOWED BY")
 		for i := range r.Flows {
 			f := &r.Flows[i]
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%.1f\t%d\t%s\n", strings.ToUpper(string(f.Change)), f.From, f.To, f.Ports,
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%.1f\t%d\t%s\n", strings.ToUpper(string(f.Change)), shown(f.From), shown(f.To), f.Ports,
 				moment.Span(f.Lasted), f.PairHours, f.MostPairs, rulesText(f.Rules))
 		}
 	} else {
@@ -148,7 +149,7 @@ func (r *Report) WriteText(out io.Writer) error {
 			if p.Change == Lost {
 				what = "passed, would be DENIED"
 			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", what, p.From, p.To, p.Port, p.Count, stamp(p.First), stamp(p.Last), ruleText(p.Policy, p.Index))
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", what, shown(p.From), shown(p.To), p.Port, p.Count, stamp(p.First), stamp(p.Last), ruleText(p.Policy, p.Index))
 		}
 	} else {
 		fmt.Fprintln(tw, "No packet that hosts reported would have gone another way.")
@@ -158,6 +159,9 @@ func (r *Report) WriteText(out io.Writer) error {
 	}
 	return tw.Flush()
 }
+
+// shown is a party in a cell of a table.
+func shown(p Party) string { return strict.Visible(p.String(), "") }
 
 func rulesText(rules []reach.Rule) string {
 	parts := make([]string, len(rules))
