@@ -31,7 +31,7 @@ func played(t *testing.T, events uint64) *bus.Conn {
 		t.Fatal(err)
 	}
 	defer h.Close() //nolint:errcheck // only read
-	ctx, conn := bustest.Context(t), bustest.Streams(t)
+	ctx, conn := t.Context(), bustest.Streams(t)
 	log, err := eventlog.Open(ctx, conn.JS, eventlog.Options{Epoch: 1, Key: pasttest.Key})
 	if err != nil {
 		t.Fatal(err)
@@ -132,14 +132,13 @@ func TestRetentionIsNoTampering(t *testing.T) {
 		"the items":       {map[string]float64{bus.WorkStream: 0.6}, "are no longer kept, and not compared: the first that is kept was stored"},
 		"the reports":     {map[string]float64{bus.ReportsStream: 0.6}, "are no longer kept: what hosts said before"},
 		"both":            {map[string]float64{bus.WorkStream: 0.6, bus.ReportsStream: 0.3}, "are no longer kept, and not compared"},
-		"nearly all":      {map[string]float64{bus.WorkStream: 0.9, bus.ReportsStream: 0.9}, "are no longer kept, and not compared"},
+		"nearly all":      {map[string]float64{bus.WorkStream: 0.8, bus.ReportsStream: 0.8}, "are no longer kept, and not compared"},
 		"the log":         {map[string]float64{bus.EventsStream: 0.3}, "of those published were made before the fold begins, and not compared"},
-		"the log least":   {map[string]float64{bus.EventsStream: 0.2, bus.WorkStream: 0.8, bus.ReportsStream: 0.9}, "are no longer kept, and not compared"},
+		"the log least":   {map[string]float64{bus.EventsStream: 0.2, bus.WorkStream: 0.8, bus.ReportsStream: 0.8}, "are no longer kept, and not compared"},
 		"the items least": {map[string]float64{bus.EventsStream: 0.4, bus.WorkStream: 0.1, bus.ReportsStream: 0.5}, "were made before the fold begins, and not compared"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			conn := played(t, 400)
+		t.Run(name, func(t *testing.T) { // one after the other: each writes much to its server
+			conn := played(t, 240)
 			for stream, part := range c.parts {
 				cut(t, conn, stream, part)
 			}
