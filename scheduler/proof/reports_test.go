@@ -1,7 +1,9 @@
 package proof
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -304,5 +306,64 @@ func TestAReportThatCameAfterTheReportsWereReadIsNotMissed(t *testing.T) {
 	const want = "record 11 is the word of a host, but there is no such report"
 	if rep := verify(t, p, Options{}); !slices.ContainsFunc(rep.Findings, func(f Finding) bool { return f.Problem && f.What == want }) {
 		t.Errorf("one of an hour ago: %+v", rep.Findings)
+	}
+}
+
+// heardLater is a past whose last reports come while it is read.
+type heardLater struct {
+	*pasttest.Past
+	early int // reports that are there from the beginning
+	read  bool
+}
+
+func (h *heardLater) Reports(ctx context.Context, from uint64) iter.Seq2[work.StoredReport, error] {
+	all := h.Past.Reports(ctx, from)
+	if h.read {
+		return all
+	}
+	h.read = true
+	return func(yield func(work.StoredReport, error) bool) {
+		for r, err := range all {
+			if r.Seq > uint64(h.early) || !yield(r, err) { //nolint:gosec // a count
+				return
+			}
+		}
+	}
+}
+
+// In live streams a record that speaks of a report that is not there is told at
+// once, and one whose report came meanwhile is not.
+func TestTheReportsOfTheLastRecordsAreLookedForInLiveStreams(t *testing.T) {
+	t.Parallel()
+	p := pasttest.Shop(t)
+	early := len(p.Said)
+	p.Join("h1", "192.168.50.1") // record 11
+	look := func() *Report {
+		t.Helper()
+		v, err := New(t.Context(), &heardLater{Past: p, early: early}, Options{Now: p.Now}, pasttest.Trust)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rep, err := v.Run(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rep
+	}
+	if rep := look(); !rep.OK() || rep.Hosts.Words != 3 {
+		t.Errorf("it came meanwhile; %d words: %+v", rep.Hosts.Words, rep.Findings)
+	}
+	has := func(rep *Report, what string) bool {
+		return slices.ContainsFunc(rep.Findings, func(f Finding) bool { return f.Problem && f.What == what })
+	}
+	said := p.Said[early]
+	p.Said[early].Join = &events.Join{Host: "h1", Address: "192.168.50.3"}
+	if rep := look(); !has(rep, "the report is not what the log says of it") {
+		t.Errorf("it says something else: %+v", rep.Findings)
+	}
+	p.Said[early] = said
+	p.Said = p.Said[:early]
+	if rep := look(); !has(rep, "record 11 is the word of a host, but there is no such report") {
+		t.Errorf("there is none: %+v", rep.Findings)
 	}
 }

@@ -249,7 +249,20 @@ func (v *Verification) end(ctx context.Context) (*Report, error) {
 		now = v.o.To
 	}
 	v.items.pending(now)
-	v.words.end(now)
+	// A report is stored before the log speaks of it: in live streams it is there now.
+	live := !v.o.Now.IsZero()
+	if last := v.words.beyond(); live && last > 0 {
+		for r, err := range v.src.Reports(ctx, v.words.Next) {
+			if err != nil {
+				return nil, fmt.Errorf("reading the reports: %w", err)
+			}
+			if r.Seq > last {
+				break
+			}
+			v.words.hear(&r)
+		}
+	}
+	v.words.end(now, live)
 	v.hosts.end(now, v.away)
 	v.rep.Log.End, v.rep.Log.Folded = v.state.Now(), v.state.Seq()
 	snapshots, err := v.src.CheckSnapshots(ctx, v.saved)

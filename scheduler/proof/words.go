@@ -114,10 +114,26 @@ func (w *words) report(r *work.StoredReport) {
 	if w.Next = max(w.Next, r.Seq+1); !r.Stored.IsZero() { // not known of what is damaged
 		w.Stored = r.Stored
 	}
+	w.hear(r)
+}
+
+// hear looks for the record of a report.
+func (w *words) hear(r *work.StoredReport) {
 	if ev, ok := r.Word(); ok && r.Seq > w.Folded {
 		place, host, body := word(&ev)
 		w.match(said{Host: host, At: r.Stored, body: body}, w.Reports, w.Records, place)
 	}
+}
+
+// beyond is the last report that a record speaks of and that lies behind the last
+// that was read; 0: none does.
+func (w *words) beyond() (last uint64) {
+	for place := range w.Records {
+		if place >= w.Next {
+			last = max(last, place)
+		}
+	}
+	return last
 }
 
 // record takes an entry of the log.
@@ -153,10 +169,10 @@ func (w *words) match(s said, mine, other map[uint64]said, place uint64) {
 }
 
 // end tells of what has no other half. The reports may have been read to their end
-// a little before the log was.
-func (w *words) end(now time.Time) {
+// a little before the log was; whole, those since were looked for, too.
+func (w *words) end(now time.Time, whole bool) {
 	for _, place := range slices.Sorted(maps.Keys(w.Records)) {
-		if s := w.Records[place]; place >= w.First && w.First != 0 && (place < w.Next || now.Sub(s.At) > w.late) {
+		if s := w.Records[place]; place >= w.First && w.First != 0 && (whole || place < w.Next || now.Sub(s.At) > w.late) {
 			w.rep.note(Finding{Kind: KindReport, Problem: true, Host: s.Host, Since: s.At, Until: s.At, First: place, Last: place, Cause: s.Record,
 				What: fmt.Sprintf("record %d is the word of a host, but there is no such report", s.Record)})
 		}
