@@ -326,3 +326,24 @@ func TestAgentsThatMesosRemovedAreNoHosts(t *testing.T) {
 		}
 	})
 }
+
+// TestARebootedHostGetsItsAgentSoon: the master says nothing of a task that was
+// unreachable and did not come back with its agent.
+func TestARebootedHostGetsItsAgentSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlaced(t, nil)
+		pl, stop := p.place("taskwall agent")
+		defer stop()
+		p.until("an agent on each host", p.on("h1 h2 h3"))
+		p.c.Host("h3").Agent.Reboot()
+		p.until("its task is unreachable", func() bool { return pl.Status().Hosts == 2 })
+		if err := p.c.Host("h3").Agent.Start(); err != nil {
+			t.Fatal(err)
+		}
+		back := time.Now()
+		p.until("an agent on the rebooted host", p.on("h1 h2 h3"))
+		if took := time.Since(back); took > 30*time.Second {
+			t.Errorf("it came after %s", took)
+		}
+	})
+}

@@ -99,6 +99,7 @@ func (f *fleet) ask(which func(*host) bool) []*scheduler.Call {
 // accepted.
 func (f *fleet) offers(offers []mesos.Offer) (made []*scheduler.Call) {
 	now, unsure := f.now(), false
+	back := map[*host]bool{}
 	refused := map[time.Duration][]mesos.OfferID{}
 	for i := range offers {
 		o := &offers[i]
@@ -106,6 +107,11 @@ func (f *fleet) offers(offers []mesos.Offer) (made []*scheduler.Call) {
 		h.name = o.Hostname
 		refuse := func(d time.Duration) { refused[d] = append(refused[d], o.ID) }
 		switch {
+		case h.state == mesos.TASK_UNREACHABLE:
+			// Its agent is back. Of a task that did not come with it the master says
+			// nothing unless it is asked.
+			back[h] = true
+			refuse(refuseSoon)
 		case h.task != "":
 			refuse(refuseCovered)
 		case !h.sure: // it may run a task that an earlier controller gave it; the answer comes before the next offer
@@ -131,6 +137,7 @@ func (f *fleet) offers(offers []mesos.Offer) (made []*scheduler.Call) {
 	for _, d := range slices.Sorted(maps.Keys(refused)) {
 		made = append(made, calls.Decline(refused[d]...).With(calls.RefuseSeconds(d)))
 	}
+	made = append(f.ask(func(h *host) bool { return back[h] }), made...)
 	if unsure {
 		made = append([]*scheduler.Call{calls.Reconcile()}, made...) // of all tasks that the master knows
 	}

@@ -113,6 +113,7 @@ func TestUpdates(t *testing.T) {
 	c.want("nothing is launched elsewhere", c.tick(), "")
 	c.at = c.at.Add(reconcileEvery)
 	c.want("later", c.tick(), "RECONCILE 1")
+	c.want("offered again", c.offers([]mesos.Offer{offer("S1", 1, 1024)}), "RECONCILE 1; DECLINE 1 for 5s")
 	c.update(status(id, "S1", mesos.TASK_GONE_BY_OPERATOR))
 	if len(c.hosts) != 0 {
 		t.Error("a host that is gone for good is kept")

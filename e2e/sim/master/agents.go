@@ -124,6 +124,11 @@ func (m *Master) Register(r Registration) (string, error) {
 			m.returnTask(a, fw, r.Tasks[i], wasUnreachable)
 		}
 	}
+	// What was unreachable and has not come back is forgotten, and nobody is told
+	// ([A] src/master/master.cpp, __reregisterSlave).
+	for _, f := range m.frameworks {
+		f.unreachable = slices.DeleteFunc(f.unreachable, func(o *task) bool { return o.AgentID.Value == id })
+	}
 	m.adoptExecutors(a, r.Executors)
 	model := m.agentModel(a)
 	model.AllocatedResources = resourcesOf(r.allocated())
