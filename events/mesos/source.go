@@ -24,8 +24,9 @@ type Source struct {
 
 	// executors is what GET_EXECUTORS or a snapshot last said, by endpoint and agent.
 	executors map[string]*executor
-	// pods counts the live tasks of each pod, by endpoint and agent.
-	pods map[string]int
+	// pods counts the live tasks of each pod, by endpoint and agent, and away those
+	// of each agent that are unreachable, or lost.
+	pods, away map[string]int
 	// ended tasks are in the picture until this time.
 	ended map[string]time.Time
 	// completed are the tasks in the master's memory of ended ones that the
@@ -57,6 +58,7 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 		cfg:       cfg.withDefaults(),
 		executors: map[string]*executor{},
 		pods:      map[string]int{},
+		away:      map[string]int{},
 		ended:     map[string]time.Time{},
 		completed: map[string]bool{},
 		absent:    map[string]time.Time{},
@@ -75,12 +77,10 @@ func New(cfg Config, sink Sink, known *events.Cluster) (*Source, error) {
 	})
 	now := s.cfg.Now()
 	for key, t := range s.mirror.Picture().Tasks {
-		switch {
-		case events.Terminal(t.State):
+		if events.Terminal(t.State) {
 			s.ended[key] = now.Add(s.cfg.Linger)
-		case t.Executor != t.ID:
-			s.pods[podOf(&t)]++
 		}
+		s.count(&t, 1)
 	}
 	s.board.Update(func(st *Status) { st.Since = now })
 	return s, nil

@@ -29,6 +29,11 @@ func (s *Source) record(w *wireEvent) {
 	case w.AgentAdded != nil:
 		s.touch(w.AgentAdded.Agent.Info.ID.Value)
 		s.putHost(&w.AgentAdded.Agent)
+		if s.away[w.AgentAdded.Agent.Info.ID.Value] > 0 {
+			// Those that came back were told of before it; of the others, which a
+			// rebooted machine has lost, the master says nothing any more.
+			s.suspect("an agent is back without tasks that were away with it")
+		}
 	case w.AgentRemoved != nil:
 		s.touch(w.AgentRemoved.AgentID.Value)
 		s.hostGone(w.AgentRemoved.AgentID.Value, "removed from the master")
@@ -186,7 +191,7 @@ func keepAddresses(now, before []events.Network) []events.Network {
 
 func (s *Source) putTask(t events.Task) {
 	key := t.Key()
-	s.countPod(key, &t)
+	s.recount(key, &t)
 	if !events.Terminal(t.State) {
 		delete(s.ended, key)
 	} else if _, was := s.ended[key]; !was {
@@ -197,7 +202,7 @@ func (s *Source) putTask(t events.Task) {
 
 func (s *Source) taskGone(key, reason string) {
 	delete(s.ended, key)
-	s.countPod(key, nil)
+	s.recount(key, nil)
 	s.mirror.TaskGone(key, reason, time.Time{})
 }
 
@@ -292,23 +297,28 @@ func (s *Source) suspect(why string) {
 	s.board.Update(func(st *Status) { st.Counters.Doubts++ })
 }
 
-// countPod keeps the number of live tasks of each pod, when the task called
-// key becomes t, or nothing.
-func (s *Source) countPod(key string, t *events.Task) {
-	count := func(t *events.Task, n int) {
-		if t.Executor == t.ID || events.Terminal(t.State) {
-			return
-		}
-		pod := podOf(t)
-		if s.pods[pod] += n; s.pods[pod] <= 0 {
-			delete(s.pods, pod)
-		}
-	}
+// recount keeps the numbers of tasks when the task called key becomes t, or nothing.
+func (s *Source) recount(key string, t *events.Task) {
 	if old, had := s.mirror.Picture().Tasks[key]; had {
-		count(&old, -1)
+		s.count(&old, -1)
 	}
 	if t != nil {
-		count(t, 1)
+		s.count(t, 1)
+	}
+}
+
+// count counts a task in, or out.
+func (s *Source) count(t *events.Task, n int) {
+	add := func(numbers map[string]int, key string) {
+		if numbers[key] += n; numbers[key] <= 0 {
+			delete(numbers, key)
+		}
+	}
+	if t.Executor != t.ID && !events.Terminal(t.State) {
+		add(s.pods, podOf(t))
+	}
+	if t.State == "TASK_UNREACHABLE" || t.State == "TASK_LOST" {
+		add(s.away, t.Agent)
 	}
 }
 

@@ -109,6 +109,35 @@ func TestAReturningAgentBringsItsTasksBack(t *testing.T) {
 	})
 }
 
+// An agent that comes back after a reboot has none of the tasks that were
+// unreachable with it, and the master says nothing of them any more.
+func TestTheTasksThatDoNotComeBackWithTheirAgentAreSoonGone(t *testing.T) {
+	for _, state := range []string{"TASK_UNREACHABLE", "TASK_LOST"} {
+		story(t, Config{}, func(m *fakeMaster, _ *Source, l *log) {
+			away := withStatus(wTask("t1", "a1", state), 2000, "")
+			m.change(func(m *fakeMaster) {
+				m.state.Tasks.Tasks, m.state.Tasks.Unreachable = nil, []wireTask{away}
+				m.state.Agents.Agents = nil
+			})
+			m.say(updated("t1", state, 2000))
+			l.until(t, "the task is away", taskIs("fw/t1", state))
+			time.Sleep(2 * time.Minute)
+			if len(l.folded().Tasks) != 1 {
+				t.Fatal("it is taken for gone")
+			}
+			m.change(func(m *fakeMaster) {
+				m.state.Tasks.Unreachable, m.state.Agents.Agents = nil, []wireAgent{wAgent("a1", "h1")}
+			})
+			m.say(agentAdded(wAgent("a1", "h1")))
+			began := time.Now()
+			l.until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Tasks) == 0 })
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("%s: after %v", state, took)
+			}
+		})
+	}
+}
+
 func TestAnIdleAgentThatVanishesIsNoticed(t *testing.T) {
 	story(t, Config{PollAgents: 30 * time.Second}, func(m *fakeMaster, _ *Source, l *log) {
 		m.say(agentAdded(wAgent("a2", "h2")))
