@@ -36,23 +36,26 @@ const maxWants = 64
 
 // many reports whether everything is to be read.
 func (w *wants) many() bool {
-	return w.all || w.groups["/"] || len(w.groups)+len(w.apps)+len(w.pods)+len(w.versions) > maxWants ||
-		anyMisread(w.groups) || anyMisread(w.apps)
+	return w.all || w.groups["/"] || len(w.groups)+len(w.apps)+len(w.pods)+len(w.versions) > maxWants
 }
 
-// anyMisread reports whether Marathon would take the path of one of the groups
-// or apps for another question: GET /v2/groups/shop/apps lists the apps of /shop,
-// not the group /shop/apps ([M] MS/api/v2/GroupsResource.scala), and the other
-// names mean as much in the paths of groups or apps.
-func anyMisread(ids map[string]bool) bool {
-	for id := range ids {
-		for name := range strings.SplitSeq(id, "/") {
-			if name == "apps" || name == "tasks" || name == "versions" {
-				return true
-			}
-		}
+// group asks for a group, or for one above it that can be read: Marathon takes
+// the paths of some for another question. GET /v2/groups/shop/apps lists the apps
+// of /shop ([M] MS/api/v2/GroupsResource.scala).
+func (w *wants) group(id string) {
+	for strings.HasSuffix(id, "/apps") || strings.Contains(id+"/", "/versions/") {
+		id = parent(id)
 	}
-	return false
+	want(&w.groups, id)
+}
+
+// app asks for an app, or for its group where its path means something else.
+func (w *wants) app(id string) {
+	if strings.Contains(id, "/tasks/") || strings.Contains(id, "/versions/") {
+		w.group(parent(id))
+	} else {
+		want(&w.apps, id)
+	}
 }
 
 func want[K comparable](m *map[K]bool, k K) {
@@ -70,16 +73,16 @@ func (s *Source) hint(w *wireEvent, ws *wants) {
 	case "group_change_success":
 		// Published when the change can be read; the group is the parent of
 		// what changed (CLUSTER-API 1.4).
-		want(&ws.groups, absolute(w.GroupID))
+		ws.group(absolute(w.GroupID))
 	case "api_post_event":
 		if w.Definition != nil && w.Definition.ID != "" {
-			want(&ws.apps, absolute(w.Definition.ID))
+			ws.app(absolute(w.Definition.ID))
 			s.postedBy(posted{absolute(w.Definition.ID), timestamp(w.Definition.Version)}, s.limits.Name(w.ClientIP))
 		} else {
 			ws.all = true
 		}
 	case "app_terminated_event":
-		want(&ws.apps, absolute(w.AppID)) // or a pod: then there is no such app
+		ws.app(absolute(w.AppID)) // or a pod: then there is no such app
 	case "pod_created_event", "pod_updated_event", "pod_deleted_event":
 		// A creation's URI is that of all pods.
 		if id := strings.TrimPrefix(w.URI, "/v2/pods/"); id != w.URI && id != "" {
@@ -143,7 +146,7 @@ func (s *Source) deployed(w *wireEvent, state string, ws *wants) {
 		s.mirror.PutDeployment(d, timestamp(w.Timestamp))
 		for _, app := range d.Apps {
 			if strings.HasPrefix(app, "/") { // Marathon's ids all do (CLUSTER-API 1.3)
-				want(&ws.apps, app)
+				ws.app(app)
 			}
 		}
 	}

@@ -182,7 +182,7 @@ func (s *session) below(group string) (apps []string) {
 // says so too of what we may not view; a whole answer about its group tells.
 func (s *session) missed(id string) {
 	if _, known := s.mirror.Picture().Apps[id]; known {
-		want(&s.wants.groups, parent(id))
+		s.wants.group(parent(id))
 	}
 }
 
@@ -256,7 +256,7 @@ func (s *session) doubts() {
 		case a.Pod:
 			want(&s.wants.pods, id)
 		default:
-			want(&s.wants.apps, id)
+			s.wants.app(id)
 		}
 	}
 }

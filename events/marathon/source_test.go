@@ -33,6 +33,10 @@ func group(apps, pods string) string {
 	return `{"id":"/","version":"` + v1 + `","apps":[],"pods":[],"groups":[` + shopGroup(apps, pods) + `]}`
 }
 
+func shopApps(apps string) string {
+	return `{"id":"/shop/apps","version":"` + v1 + `","apps":[` + apps + `],"pods":[],"groups":[]}`
+}
+
 func shopGroup(apps, pods string) string {
 	return `{"id":"/shop","version":"` + v1 + `","apps":[` + apps + `],"pods":[` + pods + `],"groups":[]}`
 }
@@ -137,10 +141,18 @@ func TestEventsSayWhatToReadAnew(t *testing.T) {
 			"group_change_success", `{"groupId":"/shop/apps"}`,
 			map[string]string{
 				"/v2/groups/shop/apps": `[` + app("/shop/apps/web", v2, "") + `]`, // the apps of /shop
-				"/v2/groups": `{"id":"/","version":"` + v2 + `","apps":[],"pods":[],"groups":[{"id":"/shop","version":"` + v2 + `","apps":[],"pods":[],
-					"groups":[{"id":"/shop/apps","version":"` + v2 + `","apps":[` + app("/shop/apps/web", v2, "") + `],"pods":[],"groups":[]}]}]}`,
+				"/v2/groups/shop":      `{"id":"/shop","version":"` + v2 + `","apps":[],"pods":[],"groups":[` + shopApps(app("/shop/apps/web", v2, "")) + `]}`,
 			},
-			func(c *events.Cluster) bool { return c.Apps["/shop/apps/web"].Version == v2 },
+			appIs("/shop/apps/web", v2),
+		},
+		"an app of such a group was posted": {
+			"api_post_event", `{"appDefinition":{"id":"/shop/apps/web"}}`,
+			map[string]string{"/v2/apps/shop/apps/web": `{"app":` + app("/shop/apps/web", v2, "") + `}`}, appIs("/shop/apps/web", v2),
+		},
+		"an app was posted whose id looks like that of a task": {
+			"api_post_event", `{"appDefinition":{"id":"/shop/tasks/web"}}`,
+			map[string]string{"/v2/groups/shop/tasks": `{"id":"/shop/tasks","version":"` + v2 + `","apps":[` + app("/shop/tasks/web", v2, "") + `],"pods":[],"groups":[]}`},
+			appIs("/shop/tasks/web", v2),
 		},
 		"an app was posted": {
 			"api_post_event", `{"uri":"/v2/apps/shop/web","appDefinition":{"id":"/shop/web","env":{"A":{"secret":"b"}}}}`,
