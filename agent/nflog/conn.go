@@ -25,6 +25,7 @@ const (
 	subsystem = 4 // NFNL_SUBSYS_ULOG
 	msgPacket = 0
 	msgConfig = 1
+	msgNone   = 0xff // no message at all
 
 	cfgCmd  = 1
 	cfgMode = 2
@@ -58,20 +59,28 @@ func Open(group uint16) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a netlink socket for logged packets: %w", err)
 	}
-	mode := append(binary.BigEndian.AppendUint32(nil, copyBytes), copyPacket, 0)
-	for _, attr := range []netlink.Attribute{{Type: cfgCmd, Data: []byte{cmdBind}}, {Type: cfgMode, Data: mode}} {
-		b, err := netlink.MarshalAttributes([]netlink.Attribute{attr})
+	say := func(msg netlink.HeaderType, attrs ...netlink.Attribute) error {
+		b, err := netlink.MarshalAttributes(attrs)
 		if err == nil {
 			_, err = nl.Execute(netlink.Message{
-				Header: netlink.Header{Type: subsystem<<8 | msgConfig, Flags: netlink.Request | netlink.Acknowledge},
+				Header: netlink.Header{Type: subsystem<<8 | msg, Flags: netlink.Request | netlink.Acknowledge},
 				Data:   append([]byte{unix.AF_UNSPEC, 0, byte(group >> 8), byte(group)}, b...),
 			})
 		}
-		if err != nil {
-			nl.Close()
-			if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EBUSY) { // the kernel's word for another's; root may do all else
+		return err
+	}
+	mode := append(binary.BigEndian.AppendUint32(nil, copyBytes), copyPacket, 0)
+	for _, attr := range []netlink.Attribute{{Type: cfgCmd, Data: []byte{cmdBind}}, {Type: cfgMode, Data: mode}} {
+		if err := say(msgConfig, attr); err != nil {
+			// EPERM is the kernel's word for another's group, and for one who may not
+			// even ask: to him it says so whatever he says.
+			switch {
+			case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EPERM) && !errors.Is(say(msgNone), unix.EPERM):
 				err = fmt.Errorf("%w: %w", ErrTaken, err)
+			case errors.Is(err, unix.EPERM):
+				err = fmt.Errorf("CAP_NET_ADMIN is needed in this network namespace: %w", err)
 			}
+			nl.Close()
 			return nil, fmt.Errorf("binding log group %d: %w", group, err)
 		}
 	}
