@@ -3,13 +3,17 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/taskwall/taskwall/policy/strict"
 )
 
 // A setting has one name in three places, and the first that is given counts:
@@ -143,33 +147,8 @@ func allSettings(root *cobra.Command) map[string]bool {
 
 // suggestion names the known setting that is nearest to a misspelt one.
 func suggestion(name string, known map[string]bool) string {
-	best, distance := "", 4
-	for k := range known {
-		if d := editDistance(name, k); d < distance || d == distance && k < best {
-			best, distance = k, d
-		}
+	if near := strict.Nearest(name, slices.Sorted(maps.Keys(known))); near != "" {
+		return fmt.Sprintf("; did you mean %q?", near)
 	}
-	if best == "" {
-		return "; see --help for those there are"
-	}
-	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
+	return "; see --help for those there are"
 }

@@ -14,51 +14,32 @@ import (
 
 // PutTask says how a task is.
 func (m *Mirror) PutTask(t events.Task, at time.Time) bool {
-	key := t.Key()
-	old, had := m.cluster.Tasks[key]
-	if had && sameTask(&old, &t) {
-		return false
-	}
-	m.add(events.Event{Kind: events.TaskPut, Task: &t}, key, before(old, had), t, at)
-	return true
+	return put(m, m.cluster.Tasks, t.Key(), t, sameTask, events.Event{Kind: events.TaskPut, Task: &t}, at)
 }
 
 // TaskGone says that a task is no longer anywhere.
 func (m *Mirror) TaskGone(key, reason string, at time.Time) bool {
-	old, had := m.cluster.Tasks[key]
-	return m.gone(events.TaskGone, key, reason, before(old, had), at)
+	return gone(m, m.cluster.Tasks, events.TaskGone, key, reason, at)
 }
 
 // PutHost says how a host is.
 func (m *Mirror) PutHost(h events.Host, at time.Time) bool {
-	old, had := m.cluster.Hosts[h.Agent]
-	if had && sameHost(old, h) {
-		return false
-	}
-	m.add(events.Event{Kind: events.HostPut, Host: &h}, h.Agent, before(old, had), h, at)
-	return true
+	return put(m, m.cluster.Hosts, h.Agent, h, sameHost, events.Event{Kind: events.HostPut, Host: &h}, at)
 }
 
 // HostGone says that a Mesos agent will never return.
 func (m *Mirror) HostGone(agent, reason string, at time.Time) bool {
-	old, had := m.cluster.Hosts[agent]
-	return m.gone(events.HostGone, agent, reason, before(old, had), at)
+	return gone(m, m.cluster.Hosts, events.HostGone, agent, reason, at)
 }
 
 // PutFramework says how a framework is.
 func (m *Mirror) PutFramework(f events.Framework, at time.Time) bool {
-	old, had := m.cluster.Frameworks[f.ID]
-	if had && sameFramework(old, f) {
-		return false
-	}
-	m.add(events.Event{Kind: events.FrameworkPut, Framework: &f}, f.ID, before(old, had), f, at)
-	return true
+	return put(m, m.cluster.Frameworks, f.ID, f, sameFramework, events.Event{Kind: events.FrameworkPut, Framework: &f}, at)
 }
 
 // FrameworkGone says that a framework is no more.
 func (m *Mirror) FrameworkGone(id, reason string, at time.Time) bool {
-	old, had := m.cluster.Frameworks[id]
-	return m.gone(events.FrameworkGone, id, reason, before(old, had), at)
+	return gone(m, m.cluster.Frameworks, events.FrameworkGone, id, reason, at)
 }
 
 // PutMarathon says what Marathon says of itself.
@@ -76,33 +57,35 @@ func (m *Mirror) PutMarathon(n events.Marathon, at time.Time) bool {
 
 // PutApp says what an app's or pod's current version is.
 func (m *Mirror) PutApp(a events.App, at time.Time) bool {
-	old, had := m.cluster.Apps[a.ID]
-	if had && sameApp(old, a) {
-		return false
-	}
-	m.add(events.Event{Kind: events.AppPut, App: &a}, a.ID, before(old, had), a, at)
-	return true
+	return put(m, m.cluster.Apps, a.ID, a, sameApp, events.Event{Kind: events.AppPut, App: &a}, at)
 }
 
 // AppGone says that an app or pod is no more.
 func (m *Mirror) AppGone(id, reason string, at time.Time) bool {
-	old, had := m.cluster.Apps[id]
-	return m.gone(events.AppGone, id, reason, before(old, had), at)
+	return gone(m, m.cluster.Apps, events.AppGone, id, reason, at)
 }
 
 // PutDeployment says how far a deployment has come. One that ended is told
 // only once, and only if its beginning was: see events.Cluster.
 func (m *Mirror) PutDeployment(d events.Deployment, at time.Time) bool {
-	old, had := m.cluster.Deployments[d.ID]
-	if had && sameDeployment(old, d) || !had && d.State != "running" {
+	if _, had := m.cluster.Deployments[d.ID]; !had && d.State != "running" {
 		return false
 	}
-	m.add(events.Event{Kind: events.DeploymentPut, Deployment: &d}, d.ID, before(old, had), d, at)
+	return put(m, m.cluster.Deployments, d.ID, d, sameDeployment, events.Event{Kind: events.DeploymentPut, Deployment: &d}, at)
+}
+
+func put[T any](m *Mirror, levels map[string]T, key string, now T, same func(old, now T) bool, e events.Event, at time.Time) bool {
+	old, had := levels[key]
+	if had && same(old, now) {
+		return false
+	}
+	m.add(e, key, before(old, had), now, at)
 	return true
 }
 
-func (m *Mirror) gone(kind events.Kind, key, reason string, old any, at time.Time) bool {
-	if old == nil {
+func gone[T any](m *Mirror, levels map[string]T, kind events.Kind, key, reason string, at time.Time) bool {
+	old, had := levels[key]
+	if !had {
 		return false
 	}
 	m.add(events.Event{Kind: kind, Gone: &events.Gone{Key: key, Reason: reason}}, key, old, nil, at)
@@ -117,7 +100,7 @@ func before[T any](old T, had bool) any {
 	return old
 }
 
-func sameTask(a, b *events.Task) bool {
+func sameTask(a, b events.Task) bool {
 	return a.Framework == b.Framework && a.ID == b.ID && a.State == b.State && a.Agent == b.Agent &&
 		a.Name == b.Name && a.Executor == b.Executor && a.Role == b.Role &&
 		a.Containerizer == b.Containerizer && a.Container == b.Container &&

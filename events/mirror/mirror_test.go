@@ -89,7 +89,7 @@ func TestEveryFieldMakesADifference(t *testing.T) {
 		zero any
 		same func(a, b any) bool
 	}{
-		{events.Task{}, func(a, b any) bool { x, y := a.(events.Task), b.(events.Task); return sameTask(&x, &y) }},
+		{events.Task{}, func(a, b any) bool { x, y := a.(events.Task), b.(events.Task); return sameTask(x, y) }},
 		{events.Network{}, func(a, b any) bool { return sameNetwork(a.(events.Network), b.(events.Network)) }},
 		{events.Host{}, func(a, b any) bool { return sameHost(a.(events.Host), b.(events.Host)) }},
 		{events.Framework{}, func(a, b any) bool { return sameFramework(a.(events.Framework), b.(events.Framework)) }},

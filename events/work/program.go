@@ -20,3 +20,16 @@ func (p *Program) SetIDs() []string {
 	slices.Sort(ids)
 	return slices.Compact(ids)
 }
+
+// Effect is what tiers do, wherever their rules come from and whatever they
+// are called.
+func Effect(tiers []Tier) [][]Rule {
+	out := make([][]Rule, len(tiers))
+	for i, t := range tiers {
+		out[i] = slices.Clone(t.Rules)
+		for j := range out[i] {
+			out[i][j].Policy, out[i][j].Index = "", 0
+		}
+	}
+	return out
+}

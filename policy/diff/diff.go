@@ -212,17 +212,7 @@ func (c *class) rules(a, b side) {
 
 // sameRules compares what rules do, not where they come from.
 func sameRules(a, b []work.Tier) bool {
-	strip := func(tiers []work.Tier) [][]work.Rule {
-		out := make([][]work.Rule, len(tiers))
-		for i, t := range tiers {
-			out[i] = slices.Clone(t.Rules)
-			for j := range out[i] {
-				out[i][j].Policy, out[i][j].Index = "", 0
-			}
-		}
-		return out
-	}
-	return reflect.DeepEqual(strip(a), strip(b))
+	return reflect.DeepEqual(work.Effect(a), work.Effect(b))
 }
 
 // member notes which sets hold the class's address.

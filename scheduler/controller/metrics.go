@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
@@ -11,6 +12,8 @@ import (
 
 // Metrics are the controller's measurements, for Prometheus.
 type Metrics struct {
+	prometheus.Collector
+
 	events  *prometheus.CounterVec
 	items   prometheus.Counter
 	seq     prometheus.Gauge
@@ -42,90 +45,73 @@ type Metrics struct {
 
 func newMetrics(version string, online func() bool) *Metrics {
 	const ns = "taskwall"
+	all := prometheus.NewRegistry()
+	made := promauto.With(all)
 	m := &Metrics{
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "events_folded_total",
+		Collector: all,
+
+		events: made.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "events_folded_total",
 			Help: "Entries of the log folded, by kind."}, []string{"kind"}),
-		items: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "items_total",
+		items: made.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "items_total",
 			Help: "Work items made for hosts."}),
-		seq: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "folded_seq",
+		seq: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "folded_seq",
 			Help: "Log sequence of the last entry folded, of which everything is published."}),
-		behind: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "log_lag",
+		behind: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "log_lag",
 			Help: "Entries of the log that are not yet folded and published."}),
-		leading: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "leading",
+		leading: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "leading",
 			Help: "1 if this controller leads, 0 if it folds along."}),
-		terms: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "terms_total",
+		terms: made.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "terms_total",
 			Help: "Terms that this controller began as the leader. Several in a few minutes: the lease is lost again and again."}),
-		broken: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "fold_failures_total",
+		broken: made.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "fold_failures_total",
 			Help: "Times that the log could not be folded on, and was begun again from a snapshot. The controller's log says why."}),
-		online: prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: ns, Name: "bus_connected",
+		online: made.NewGaugeFunc(prometheus.GaugeOpts{Namespace: ns, Name: "bus_connected",
 			Help: "1 if this controller is connected to NATS, 0 if not: then its other measurements stand still."}, func() float64 {
 			if online() {
 				return 1
 			}
 			return 0
 		}),
-		build: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "build_info",
+		build: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "build_info",
 			Help: "Always 1; the label says which version runs.", ConstLabels: prometheus.Labels{"version": version}}),
-		unread: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "reports_lag",
+		unread: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "reports_lag",
 			Help: "Reports of hosts that are stored and that the leader has not read, as of the last minute."}),
-		signing: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "checkpoint_timestamp_seconds",
+		signing: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "checkpoint_timestamp_seconds",
 			Help: "When the last checkpoint was signed, as its leader sees it, in Unix time; 0: none is known."}),
-		signed: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "checkpoint_seq",
+		signed: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "checkpoint_seq",
 			Help: "Log sequence of the last signed checkpoint, as its leader sees it."}),
-		bytes: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_bytes",
+		bytes: made.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_bytes",
 			Help: "Size of a stream, as its leader sees it."}, []string{"stream"}),
-		limit: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_max_bytes",
+		limit: made.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_max_bytes",
 			Help: "Size from which retention removes the oldest records of a stream; 0: none."}, []string{"stream"}),
-		first: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_first_seq",
+		first: made.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "stream_first_seq",
 			Help: "Sequence of the oldest record that a stream still holds: what is before, retention has removed."}, []string{"stream"}),
-		warned: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "retention_warnings",
+		warned: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "retention_warnings",
 			Help: "Limits of retention that are near: records will be removed."}),
-		mended: prometheus.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "stream_settings_mended_total",
+		mended: made.NewCounter(prometheus.CounterOpts{Namespace: ns, Name: "stream_settings_mended_total",
 			Help: "Settings of streams that somebody had changed, and that the leader changed back."}),
-		delay: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: ns, Name: "fold_delay_seconds",
+		delay: made.NewHistogram(prometheus.HistogramOpts{Namespace: ns, Name: "fold_delay_seconds",
 			Help:    "From an event's receipt to the publication of what it causes.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16)}),
-		took: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: ns, Name: "apply_seconds",
+		took: made.NewHistogram(prometheus.HistogramOpts{Namespace: ns, Name: "apply_seconds",
 			Help:    "From a work item's arrival at its host to its last kernel change.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16)}),
-		failed: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "apply_failures_total",
+		failed: made.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "apply_failures_total",
 			Help: "Parts of work items that a host could not apply."}, []string{"host"}),
-		drifted: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "drift_total",
+		drifted: made.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "drift_total",
 			Help: "Differences between wanted and found kernel state that a host mended."}, []string{"host"}),
-		wrong: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "host_trouble",
+		wrong: made.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "host_trouble",
 			Help: "How many things are wrong on a host now, as it reported (taskwall status lists them)."}, []string{"host"}),
-		silent: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "hosts_silent",
+		silent: made.NewGauge(prometheus.GaugeOpts{Namespace: ns, Name: "hosts_silent",
 			Help: "Hosts that are ready and of whose taskwall agent this controller hears nothing."}),
-		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "bgp_sessions",
+		sessions: made.NewGaugeVec(prometheus.GaugeOpts{Namespace: ns, Name: "bgp_sessions",
 			Help: "BGP sessions of all hosts, by whether they are up, each host's end by itself."}, []string{"state"}),
-		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_session_changes_total",
+		changes: made.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_session_changes_total",
 			Help: "BGP sessions that went up or down, as hosts reported it."}, []string{"host"}),
-		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_routes_refused_total",
+		refusals: made.NewCounterVec(prometheus.CounterOpts{Namespace: ns, Name: "bgp_routes_refused_total",
 			Help: "Routes that a peer offered and a host did not take."}, []string{"host"}),
 	}
 	m.build.Set(1)
 	return m
-}
-
-// Describe implements prometheus.Collector.
-func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range m.all() {
-		c.Describe(ch)
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	for _, c := range m.all() {
-		c.Collect(ch)
-	}
-}
-
-func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.events, m.items, m.seq, m.behind, m.leading, m.terms, m.broken, m.online, m.build,
-		m.unread, m.signed, m.signing, m.bytes, m.limit, m.first,
-		m.warned, m.mended, m.delay, m.took, m.failed, m.drifted, m.wrong, m.silent,
-		m.sessions, m.changes, m.refusals}
 }
 
 // Metrics are the controller's measurements.

@@ -96,17 +96,7 @@ func programName(p *work.Program) string {
 
 // ruleName tells programs apart by what their rules do, wherever they come from.
 func ruleName(p *work.Program) string {
-	strip := func(tiers []work.Tier) [][]work.Rule {
-		out := make([][]work.Rule, len(tiers))
-		for i, t := range tiers {
-			out[i] = slices.Clone(t.Rules)
-			for j := range out[i] {
-				out[i][j].Policy, out[i][j].Index = "", 0
-			}
-		}
-		return out
-	}
-	b, err := json.Marshal([]any{strip(p.Ingress), strip(p.Egress)})
+	b, err := json.Marshal([]any{work.Effect(p.Ingress), work.Effect(p.Egress)})
 	if err != nil {
 		panic("whatif: writing a program: " + err.Error())
 	}
