@@ -45,7 +45,7 @@ func (l *Lease) acquire(ctx context.Context) (*term, error) {
 
 // try tries once. Without an error and a term somebody else holds the lease.
 func (l *Lease) try(ctx context.Context, seen *sighting) (*term, error) {
-	value, err := json.Marshal(Holder{Name: l.o.Name, Since: time.Now().UTC()})
+	value, err := json.Marshal(holder{Name: l.o.Name, Since: time.Now().UTC()})
 	if err != nil {
 		return nil, fmt.Errorf("taking lease %s: %w", l.key, err)
 	}

@@ -20,7 +20,6 @@ package lease
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,8 +58,8 @@ type Lease struct {
 	log *slog.Logger
 }
 
-// Holder is who holds a lease.
-type Holder struct {
+// holder is the lease's value, for people who look at the bucket.
+type holder struct {
 	Name  string    `json:"name"`
 	Since time.Time `json:"since"` // by the holder's clock
 }
@@ -102,21 +101,6 @@ func (l *Lease) Run(ctx context.Context, fn func(ctx context.Context, epoch uint
 		l.log.Warn("lost the lead", "epoch", term.epoch)
 		l.mend(ctx) // a time to live that was shortened makes one lose it again and again
 	}
-}
-
-// Holder tells who holds the lease now; ok is false if nobody does.
-func (l *Lease) Holder(ctx context.Context) (h Holder, ok bool, err error) {
-	e, err := l.kv.Get(ctx, l.key)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Holder{}, false, nil
-	}
-	if err != nil {
-		return Holder{}, false, fmt.Errorf("asking who holds lease %s: %w", l.key, err)
-	}
-	if err := json.Unmarshal(e.Value(), &h); err != nil {
-		return Holder{}, false, fmt.Errorf("asking who holds lease %s: %w", l.key, err)
-	}
-	return h, true, nil
 }
 
 // term is the time for which this process holds the lease.

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/taskwall/taskwall/events/bus"
 	"github.com/taskwall/taskwall/events/bus/bustest"
 	"github.com/taskwall/taskwall/events/lease"
@@ -111,18 +113,22 @@ func TestLeaderThatFailsGivesUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	leases, err := c.JS.KeyValue(bustest.Context(t), "LEASES")
+	if err != nil {
+		t.Fatal(err)
+	}
 	boom := errors.New("boom")
 	err = l.Run(bustest.Context(t), func(ctx context.Context, _ uint64) error {
-		if h, ok, err := l.Holder(ctx); err != nil || !ok || h.Name != "a" {
-			t.Errorf("the holder is %+v, %v, %v", h, ok, err)
+		if e, err := leases.Get(ctx, "controller"); err != nil || !strings.Contains(string(e.Value()), `"name":"a"`) {
+			t.Errorf("while a leads: %v, %v", e, err)
 		}
 		return boom
 	})
 	if !errors.Is(err, boom) {
 		t.Errorf("Run returned %v", err)
 	}
-	if h, ok, err := l.Holder(bustest.Context(t)); err != nil || ok {
-		t.Errorf("the holder is %+v, %v", h, err)
+	if e, err := leases.Get(bustest.Context(t), "controller"); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("the lease is still held: %v, %v", e, err)
 	}
 }
 

@@ -31,14 +31,6 @@ type Moment struct {
 	Time time.Time
 }
 
-// String is the moment as Parse reads it.
-func (m Moment) String() string {
-	if m.Log {
-		return fmt.Sprintf("seq:%d", m.Seq)
-	}
-	return m.Time.Format(time.RFC3339Nano)
-}
-
 // Parse reads a moment: see Help. Times without a zone are those of loc; now is
 // what words such as "ago" count from. An error is ErrSyntax, and says what to
 // write.
