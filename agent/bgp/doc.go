@@ -39,8 +39,8 @@
 // A path with the host's own number in it is dropped before it takes the place
 // of the one that the peer sent before, which stays: the policies refuse such
 // paths instead (policy.go).
-// LOCAL_PREF, which no router sends to another AS, it takes out of a path while a
-// watcher may read it: a race.
+// LOCAL_PREF from another AS it takes out of a path that a watcher of what peers
+// send may be reading; so the speaker watches what comes out of the policies.
 // It marks paths as stale while a watcher may read them: a race of one bit that
 // the speaker never looks at (e2e/race.supp).
 package bgp

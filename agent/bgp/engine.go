@@ -65,10 +65,10 @@ func (e *engine) watch(ctx context.Context, s *Speaker) error {
 	ctx, e.unwatch = context.WithCancel(context.WithoutCancel(ctx))
 	err := e.srv.WatchEvent(ctx, server.WatchEventMessageCallbacks{
 		OnBestPath:   func(ps []*apiutil.Path, _ time.Time) { heard(func() { s.best(ps) }) },
-		OnPathUpdate: func(ps []*apiutil.Path, _ time.Time) { heard(func() { s.offered(ps, s.cfg.now()) }) },
+		OnPathUpdate: func(ps []*apiutil.Path, _ time.Time) { heard(func() { s.judged(ps, s.cfg.now()) }) },
 		OnPathEor:    func(p *apiutil.Path, _ time.Time) { heard(func() { s.eor(p.PeerAddress) }) },
 		OnPeerUpdate: func(p *apiutil.WatchEventMessage_PeerEvent, _ time.Time) { heard(func() { s.peerChanged(p) }) },
-	}, server.WatchBestPath(true), server.WatchUpdate(false, "", ""), server.WatchEor(false), server.WatchPeer())
+	}, server.WatchBestPath(true), server.WatchPostUpdate(false, "", ""), server.WatchEor(false), server.WatchPeer())
 	if err != nil {
 		return fmt.Errorf("watching BGP: %w", err)
 	}

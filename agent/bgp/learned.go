@@ -46,9 +46,10 @@ func (s *Speaker) best(paths []*apiutil.Path) {
 	clear(s.dirty)
 }
 
-// offered looks at what a peer announced, before any policy, for what will not
-// be taken. The caller holds mu.
-func (s *Speaker) offered(paths []*apiutil.Path, now time.Time) {
+// judged looks at what a peer announced, after the policies, for what was not
+// taken. The engine says so by a withdrawal that has attributes; that of a peer
+// has none. The caller holds mu.
+func (s *Speaker) judged(paths []*apiutil.Path, now time.Time) {
 	for _, path := range paths {
 		p, ok := prefixOf(path)
 		peer := s.peers[path.PeerAddress]
@@ -56,7 +57,7 @@ func (s *Speaker) offered(paths []*apiutil.Path, now time.Time) {
 			continue
 		}
 		reason := ""
-		if !path.Withdrawal && !loops(path, s.conf.ASN, int(peer.conf.AllowOwnASN)) {
+		if gone := path.Withdrawal && (path.Stale || len(path.Attrs) == 0); !gone && !loops(path, s.conf.ASN, int(peer.conf.AllowOwnASN)) {
 			reason = s.refuse(p)
 			if reason == "" {
 				if ok, by := decide(peer.conf.Import, p, true); !ok {
@@ -68,8 +69,11 @@ func (s *Speaker) offered(paths []*apiutil.Path, now time.Time) {
 			delete(peer.refused, p)
 			continue
 		}
-		peer.refused[p] = struct{}{}
-		s.refusals.add(peer.name, p, reason, now)
+		// It is also judged again as the peer goes, and when policies change.
+		if peer.refused[p] != reason {
+			peer.refused[p] = reason
+			s.refusals.add(peer.name, p, reason, now)
+		}
 	}
 }
 

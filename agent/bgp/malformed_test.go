@@ -30,7 +30,7 @@ func longPath(n int) []byte {
 
 // What is wrong with a route's attributes ends the route or the attribute, and
 // never the session (RFC 7606), and a path that cannot be taken ends the one
-// that it replaces (RFC 4271, 9.1). LOCAL_PREF is left out: see doc.go.
+// that it replaces (RFC 4271, 9.1).
 func TestMalformedUpdates(t *testing.T) {
 	noLeaks(t)
 	r := newRouter(t, 0)
@@ -68,6 +68,7 @@ func TestMalformedUpdates(t *testing.T) {
 		{"NEXT_HOP loopback", join(origin, path, attr(0x40, 3, 127, 0, 0, 1)), false},
 		{"NEXT_HOP ours", join(origin, path, attr(0x40, 3, 198, 51, 100, 1)), false},
 		{"MED of three bytes", join(origin, path, next, attr(0x80, 4, 0, 0, 1)), false},
+		{"LOCAL_PREF from another AS", join(origin, path, next, attr(0x40, 5, 0, 0, 0, 200)), true},
 		{"ATOMIC_AGGREGATE with a value", join(origin, path, next, attr(0x40, 6, 1)), true},
 		{"AGGREGATOR of 6 bytes", join(origin, path, next, attr(0xc0, 7, 0xfd, 0xe7, 1, 2, 3, 4)), true},
 		{"AGGREGATOR of 8 bytes", join(origin, path, next, attr(0xc0, 7, 0, 0, 0xfd, 0xe7, 1, 2, 3, 4)), true},

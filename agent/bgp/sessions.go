@@ -28,8 +28,8 @@ type session struct {
 	state   string
 	err     string
 	// refused are the prefixes that the peer offers now and that are not
-	// taken; the engine's limit bounds how many a peer can offer.
-	refused map[netip.Prefix]struct{}
+	// taken, with the reason; the engine's limit bounds how many a peer can offer.
+	refused map[netip.Prefix]string
 	counts  counts
 	ups     uint64 // how often it was established
 
@@ -47,7 +47,7 @@ type counts struct{ received, accepted, sent int }
 
 func newSession(name string, address netip.Addr, now time.Time) *session {
 	return &session{
-		name: name, address: address, state: "idle", refused: map[netip.Prefix]struct{}{},
+		name: name, address: address, state: "idle", refused: map[netip.Prefix]string{},
 		changed: true, due: now.Add(patience), gap: firstGap,
 	}
 }
