@@ -43,7 +43,7 @@ func dialRaw(t testing.TB, r *router, asn uint16, hold uint16) *raw {
 
 func (p *raw) open(asn, hold uint16) error {
 	caps := packet.NewOptionParameterCapability([]packet.ParameterCapabilityInterface{
-		packet.NewCapMultiProtocol(packet.RF_IPv4_UC), packet.NewCapFourOctetASNumber(uint32(asn)),
+		packet.NewCapRouteRefresh(), packet.NewCapMultiProtocol(packet.RF_IPv4_UC), packet.NewCapFourOctetASNumber(uint32(asn)),
 	})
 	m, err := packet.NewBGPOpenMessage(asn, hold, p.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(), []packet.OptionParameterInterface{caps})
 	if err != nil {
