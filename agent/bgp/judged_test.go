@@ -1,7 +1,10 @@
 package bgp
 
 import (
+	"encoding/hex"
+	"fmt"
 	"net/netip"
+	"regexp"
 	"testing"
 	"time"
 
@@ -46,4 +49,52 @@ func TestRefusedPathsAreToldApart(t *testing.T) {
 			t.Errorf("step %d: refused %v, %d counted", i, refused, s.refusals.total["r0"])
 		}
 	}
+}
+
+// FuzzUpdate reads an UPDATE's body as the engine does. What is made of its
+// paths here never fails, takes what lies in a network that may be learned only,
+// and finds the loops that the engine's policies find.
+func FuzzUpdate(f *testing.F) {
+	for _, body := range []string{
+		"0000" + "0014" + "40010100" + "40020602010000fde7" + "400304c6336402" + "18c0a807",
+		"0000" + "001e" + "40010100" + "4002100202" + "0000fc000000fde7" + "0101" + "0000fc00" + "400304c6336402" + "180a4001",
+		"0004" + "180a4001" + "0000",
+	} {
+		b, err := hex.DecodeString(body)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, uint8(0))
+	}
+	const own = 64512
+	router := netip.MustParseAddr("198.51.100.2")
+	f.Fuzz(func(t *testing.T, body []byte, allowed uint8) {
+		m, err := packet.ParseBGPBody(&packet.BGPHeader{Type: packet.BGP_MSG_UPDATE, Len: uint16(19 + len(body))}, body)
+		if m == nil || m.Body == nil || err != nil {
+			return
+		}
+		update, allow := m.Body.(*packet.BGPUpdate), allowed%11 // as many as numAllowedLocalASNumbers may say
+		p := &peer{session: newSession("r0", router, time.Unix(0, 0)), conf: work.BGPPeer{AllowOwnASN: allow}}
+		s := &Speaker{conf: &work.BGP{ASN: own}, admission: lab, peers: map[netip.Addr]*peer{router: p}, refusals: newRefusals()}
+		for _, n := range update.NLRI {
+			path := &apiutil.Path{Family: packet.RF_IPv4_UC, Nlri: n.NLRI, Attrs: update.PathAttributes, PeerAddress: router}
+			s.judged([]*apiutil.Path{path}, time.Unix(0, 0))
+			nextHop(path)
+			prefix, ok := prefixOf(path)
+			_, refused := p.refused[prefix]
+			looped := loops(path, own, int(allow))
+			if ok && !refused && !looped && lab.refuse(prefix) != "" {
+				t.Fatalf("%s is not refused", prefix)
+			}
+			for _, a := range path.Attrs {
+				if as, ok := a.(*packet.PathAttributeAsPath); ok {
+					text := packet.AsPathString(as)
+					if found := regexp.MustCompile(fmt.Sprintf(loop, own, allow+1)).MatchString(text); found != looped {
+						t.Fatalf("the path %q loops: %v, the policies say %v", text, looped, found)
+					}
+					break
+				}
+			}
+		}
+	})
 }

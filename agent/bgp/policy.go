@@ -72,6 +72,10 @@ func (a *admission) never() []span {
 	return all
 }
 
+// loop matches an AS path, as the engine writes it, with a number at least so
+// often as is given, or with 0.
+const loop = `\b0\b|(\b%d\b.*){%d}`
+
 type policyWriter struct {
 	req              *api.SetPoliciesRequest
 	imports, exports *api.Policy
@@ -79,7 +83,7 @@ type policyWriter struct {
 
 func (w *policyWriter) peer(b *work.BGP, p work.BGPPeer, drained *api.MatchSet) {
 	is := w.set(api.DefinedType_DEFINED_TYPE_NEIGHBOR, "peer "+p.Address.String(), p.Address.String()+"/32")
-	loop := w.set(api.DefinedType_DEFINED_TYPE_AS_PATH, "loop "+p.Address.String(), fmt.Sprintf(`\b0\b|(\b%d\b.*){%d}`, b.ASN, int(p.AllowOwnASN)+1))
+	loop := w.set(api.DefinedType_DEFINED_TYPE_AS_PATH, "loop "+p.Address.String(), fmt.Sprintf(loop, b.ASN, int(p.AllowOwnASN)+1))
 	w.imported(&api.Conditions{NeighborSet: is, AsPathSet: loop}, verdict(false))
 	if p.LocalPref != 0 {
 		w.imported(&api.Conditions{NeighborSet: is}, &api.Actions{LocalPref: &api.LocalPrefAction{Value: p.LocalPref}})

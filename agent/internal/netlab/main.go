@@ -14,7 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const inside = "TASKWALL_NETLAB"
+// inside is set within the namespaces: ready where they are prepared, as the
+// workers find them that a fuzzing process starts.
+const (
+	inside = "TASKWALL_NETLAB"
+	ready  = "ready"
+)
 
 // Main runs the package's tests inside new network and mount namespaces. Call
 // it from TestMain.
@@ -22,9 +27,11 @@ func Main(m *testing.M) {
 	if os.Getenv(inside) == "" {
 		os.Exit(reexec())
 	}
-	if err := prepare(); err != nil {
-		fmt.Fprintln(os.Stderr, "netlab:", err)
-		os.Exit(1)
+	if os.Getenv(inside) != ready {
+		if err := errors.Join(prepare(), os.Setenv(inside, ready)); err != nil {
+			fmt.Fprintln(os.Stderr, "netlab:", err)
+			os.Exit(1)
+		}
 	}
 	os.Exit(m.Run())
 }
