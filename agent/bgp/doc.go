@@ -41,6 +41,9 @@
 // paths instead (policy.go).
 // LOCAL_PREF from another AS it takes out of a path that a watcher of what peers
 // send may be reading; so the speaker watches what comes out of the policies.
-// It marks paths as stale while a watcher may read them: a race of one bit that
-// the speaker never looks at (e2e/race.supp).
+// It marks paths as stale, as their session ends, while a watcher may read them:
+// a race of one bit, by which the speaker may miss that a session which is over
+// had offered what is refused (e2e/race.supp).
+// A peer that has connected and says nothing keeps its other connections from
+// being taken for four minutes.
 package bgp
