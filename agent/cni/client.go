@@ -83,31 +83,34 @@ func version(raw []byte, stdout io.Writer) int {
 // restarting is waited for, also when it goes away with the call half done:
 // every command is idempotent.
 func call(socket string, req request) (response, error) {
-	started := time.Now()
-	limit := started.Add(callTimeout)
+	limit := time.Now().Add(callTimeout)
+	agent, file := time.Now(), time.Now() // when the agent was last there, and its socket
 	for {
-		resp, err := once(socket, req, limit)
+		resp, err := once(socket, req, limit, &agent)
 		if err == nil {
 			return resp, nil
 		}
-		wait := callTimeout
-		if req.Command == "DEL" {
-			wait = delTimeout
-		} else if errors.Is(err, os.ErrNotExist) {
-			wait = absentTimeout
+		now, absent := time.Now(), errors.Is(err, os.ErrNotExist)
+		if !absent {
+			file = now
 		}
-		if time.Since(started) > wait || errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), now.After(limit),
+			req.Command == "DEL" && now.Sub(agent) > delTimeout,
+			absent && now.Sub(file) > absentTimeout:
 			return response{}, err
 		}
 		time.Sleep(retry)
 	}
 }
 
-func once(socket string, req request, limit time.Time) (resp response, err error) {
+// once asks an agent, and says until when one was there.
+func once(socket string, req request, limit time.Time, there *time.Time) (resp response, err error) {
 	c, err := net.DialTimeout("unix", socket, time.Until(limit))
 	if err != nil {
 		return resp, err
 	}
+	defer func() { *there = time.Now() }()
 	defer c.Close()
 	if err := c.SetDeadline(limit); err != nil {
 		return resp, err

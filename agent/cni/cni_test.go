@@ -169,8 +169,21 @@ func TestDelWithoutAgent(t *testing.T) {
 }
 
 // An agent that goes away with the call half done is asked again when it is
-// back.
+// back; also if the call has waited longer than a plugin waits for an agent that
+// is not there.
 func TestAgentRestartsDuringCall(t *testing.T) {
+	for _, tc := range []struct {
+		command string
+		waited  time.Duration
+	}{{"ADD", 0}, {"ADD", 5500 * time.Millisecond}, {"DEL", 2500 * time.Millisecond}} {
+		t.Run(fmt.Sprint(tc.command, " after ", tc.waited), func(t *testing.T) {
+			t.Parallel()
+			restart(t, tc.command, tc.waited)
+		})
+	}
+}
+
+func restart(t *testing.T, command string, waited time.Duration) {
 	socket := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -178,27 +191,35 @@ func TestAgentRestartsDuringCall(t *testing.T) {
 	}
 	answer := make(chan string, 1)
 	go func() {
-		out, _, _ := plugin(env("ADD"), conf(socket, ""))
-		answer <- out
+		out, errs, _ := plugin(env(command), conf(socket, ""))
+		answer <- out + errs
 	}()
 	c, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close() // the old agent is killed
+	time.Sleep(waited)
+	l.Close() // the old agent ends
 	c.Close()
+	time.Sleep(200 * time.Millisecond) // it is missed
 	again, err := cni.Listen(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := &handler{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
-		done <- (&cni.Server{Handler: &handler{}, Log: slog.New(slog.DiscardHandler)}).Serve(ctx, again)
+		done <- (&cni.Server{Handler: h, Log: slog.New(slog.DiscardHandler)}).Serve(ctx, again)
 	}()
-	if out := <-answer; !strings.Contains(out, "10.0.0.1/32") {
+	if out := <-answer; command == "ADD" && !strings.Contains(out, "10.0.0.1/32") {
 		t.Errorf("ADD: %s", out)
 	}
+	h.mu.Lock()
+	if len(h.calls) != 1 || !strings.HasPrefix(h.calls[0], command) {
+		t.Errorf("the next agent was asked %q", h.calls)
+	}
+	h.mu.Unlock()
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
