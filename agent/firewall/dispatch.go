@@ -53,27 +53,30 @@ func (p *postures) hand(from, to string) {
 }
 
 // leaf is what a tree's rule for one posture looks like when read back.
-var leaf = regexp.MustCompile(`^-m mark --mark 0x([0-9a-f]+)/0x3fff .*-g tw-e-([a-z0-9]+)$`)
+var leaf = regexp.MustCompile(`^-m mark --mark 0x([0-9a-f]+)/0x[0-9a-f]+ .*-g tw-[ei]-([a-z0-9]+)$`)
 
-// adopt takes over the numbers that the kernel's egress tree uses, so that a
-// restart need not rewrite it.
+// adopt takes over the numbers that the kernel's trees use: a restart need not
+// rewrite them, and while it writes what one of them lost, no endpoint meets another
+// posture by its old number.
 func (p *postures) adopt(have chains) {
-	for _, name := range slices.Sorted(maps.Keys(have)) {
-		if name != egress.name && !strings.HasPrefix(name, egress.name+"-") {
-			continue
-		}
-		for _, r := range have[name] {
-			m := leaf.FindStringSubmatch(r)
-			if m == nil {
+	for _, d := range []direction{egress, ingress} {
+		for _, name := range slices.Sorted(maps.Keys(have)) {
+			if name != d.name && !strings.HasPrefix(name, d.name+"-") {
 				continue
 			}
-			n, err := strconv.ParseUint(m[1], 16, 16)
-			if err != nil || n == 0 || n > indexMask {
-				continue
-			}
-			_, known := p.index[m[2]]
-			if _, taken := p.used[uint16(n)]; !known && !taken {
-				p.index[m[2]], p.used[uint16(n)] = uint16(n), m[2]
+			for _, r := range have[name] {
+				m := leaf.FindStringSubmatch(r)
+				if m == nil {
+					continue
+				}
+				n, err := strconv.ParseUint(m[1], 16, 32)
+				if n >>= d.shift; err != nil || n == 0 || n > indexMask {
+					continue
+				}
+				_, known := p.index[m[2]]
+				if _, taken := p.used[uint16(n)]; !known && !taken {
+					p.index[m[2]], p.used[uint16(n)] = uint16(n), m[2]
+				}
 			}
 		}
 	}
