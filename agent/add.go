@@ -187,26 +187,38 @@ func (a *Agent) open() error {
 // until release.
 func (a *Agent) claim(ctx context.Context, id string) (release func(), err error) {
 	for {
-		a.mu.Lock()
-		other, taken := a.busy[id]
-		if !taken {
-			done := make(chan struct{})
-			a.busy[id] = done
-			a.mu.Unlock()
-			return func() {
-				a.mu.Lock()
-				delete(a.busy, id)
-				a.mu.Unlock()
-				close(done)
-			}, nil
+		release, other := a.tryClaim(id)
+		if release != nil {
+			return release, nil
 		}
-		a.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("waiting for another attach or detach of %s: %w", id, ctx.Err())
 		case <-other:
 		}
 	}
+}
+
+// tryClaim is claim that does not wait; when another has the endpoint, it returns
+// what is closed when that one releases it.
+func (a *Agent) tryClaim(id string) (release func(), other chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if other, taken := a.busy[id]; taken {
+		return nil, other
+	}
+	done := make(chan struct{})
+	a.busy[id] = done
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if _, is := a.endpoints[id]; a.owed[id] && !is && a.attachments[id] == nil {
+			a.report.wiring(events.Wiring{Endpoint: id, State: events.Detached})
+		}
+		delete(a.owed, id)
+		delete(a.busy, id)
+		close(done)
+	}, nil
 }
 
 // attaching says what to attach: what the plugin was called with, or a process.

@@ -25,8 +25,8 @@ func (a *Agent) adopt() {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, at := range a.attachments {
-		if !at.Wired && !at.leaving {
+	for id, at := range a.attachments {
+		if _, working := a.busy[id]; !working && !at.Wired && !at.shut && !at.leaving { // else it is being made, or taken away
 			at.Wired = slices.Contains(names, at.Veth)
 		}
 	}
@@ -71,20 +71,19 @@ func (a *Agent) adopted(ctx context.Context, c cni.Attachment) *attachment {
 	defer a.mu.Unlock()
 	for _, at := range a.attachments {
 		if work.ExecutorOf(at.Endpoint) == l.Endpoint() && at.Network == c.Network && at.Container == "" {
-			at.Container, at.Iface = c.Container, c.Iface
 			return at
 		}
 	}
 	return nil
 }
 
-// stale finds interfaces of ours that no attachment has, twice in a row: an
-// attach under way has its record first.
-func (a *Agent) stale() (twice []string) {
+// removeStale removes interfaces of ours that no attachment has, twice in a row.
+// An attach has its record first, and waits for the end of this.
+func (a *Agent) removeStale() {
 	names, err := a.host.Interfaces()
 	if err != nil {
 		a.log.Error("the host's interfaces cannot be listed", "error", err)
-		return nil
+		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,10 +91,13 @@ func (a *Agent) stale() (twice []string) {
 		names = slices.DeleteFunc(names, func(n string) bool { return n == at.Veth })
 	}
 	for _, n := range names {
-		if slices.Contains(a.strays, n) {
-			twice = append(twice, n)
+		if !slices.Contains(a.strays, n) {
+			continue
+		}
+		a.log.Info("removing an interface that no task has", "iface", n)
+		if err := a.host.Detach(n); err != nil {
+			a.log.Error("an interface that no task has could not be removed", "iface", n, "error", err)
 		}
 	}
 	a.strays = names
-	return twice
 }

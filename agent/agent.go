@@ -64,6 +64,7 @@ type Agent struct {
 	changed     chan struct{}            // closed and replaced when endpoints change
 	attachments map[string]*attachment   // by endpoint
 	busy        map[string]chan struct{} // endpoints that an attach or detach works on
+	owed        map[string]bool          // those of them that ended meanwhile, with nothing attached
 	strays      []string                 // interfaces that had no attachment at the last sweep
 	inForce     bool                     // the rules are in the kernel: this process has seen to it
 	notInForce  error                    // why not, as last tried
@@ -91,7 +92,7 @@ func New(cfg Config, inbox Inbox, outbox Outbox) (*Agent, error) {
 		cfg: cfg, log: cfg.Logger, inbox: inbox,
 		state:     work.NewState(),
 		endpoints: map[string]work.Endpoint{}, changed: make(chan struct{}),
-		attachments: map[string]*attachment{}, busy: map[string]chan struct{}{},
+		attachments: map[string]*attachment{}, busy: map[string]chan struct{}{}, owed: map[string]bool{},
 		leaving:  departures{wake: make(chan struct{}, 1)},
 		cuts:     cuts{wake: make(chan struct{}, 1)},
 		checkNow: make(chan struct{}, 1), users: users{}, parked: map[netip.Prefix]struct{}{},

@@ -277,15 +277,19 @@ func (a *Agent) wire(at *attachment) firewall.Wire {
 }
 
 // ended answers for endpoints that are no more: those of which nothing is on
-// the host are said to be detached at once, the others when they are.
+// the host are said to be detached at once, or by whoever has just claimed them,
+// the others when they are.
 func (a *Agent) ended(ids []string) {
 	for _, id := range ids {
 		a.mu.Lock()
 		_, attached := a.attachments[id]
 		_, working := a.busy[id]
+		if working {
+			a.owed[id] = true
+		}
 		a.mu.Unlock()
 		if !attached && !working {
-			a.report.wiring(events.Wiring{Host: a.cfg.Host, Endpoint: id, State: events.Detached})
+			a.report.wiring(events.Wiring{Endpoint: id, State: events.Detached})
 		}
 	}
 }

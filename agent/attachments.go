@@ -32,6 +32,9 @@ type attachment struct {
 	// for it. It is not kept: a later process looks at the interface.
 	Wired bool `json:"-"`
 
+	// shut says that this process took the firewall's word back.
+	shut bool
+
 	// leaving says that it was shut and its removal promised: no later process
 	// wires it again. The file's name keeps it. Whoever changes it has claimed the
 	// endpoint and holds the agent's mu.

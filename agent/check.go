@@ -247,16 +247,35 @@ func (a *Agent) mendAttachments() (drift []string) {
 		if err == nil {
 			continue
 		}
-		if !a.synced {
-			a.log.Warn("mending what was not right when the agent started", "task", at.Endpoint, "because", err)
+		if a.mend(at, spec, err) {
+			drift = append(drift, err.Error())
 		}
-		if mend := a.host.Mend(spec); mend != nil {
-			a.log.Error("a task's interface cannot be mended", "task", at.Endpoint, "error", mend)
-			continue
-		}
-		drift = append(drift, err.Error())
 	}
 	return drift
+}
+
+// mend repairs what is wrong with an attachment, unless it was detached meanwhile
+// or just is: another may have its interface's name by then, or its address.
+func (a *Agent) mend(at *attachment, spec attach.Spec, wrong error) bool {
+	release, _ := a.tryClaim(at.Endpoint)
+	if release == nil {
+		return false
+	}
+	defer release()
+	a.mu.Lock()
+	current := a.attachments[at.Endpoint] == at && at.Wired
+	a.mu.Unlock()
+	if !current {
+		return false
+	}
+	if !a.synced {
+		a.log.Warn("mending what was not right when the agent started", "task", at.Endpoint, "because", wrong)
+	}
+	if err := a.host.Mend(spec); err != nil {
+		a.log.Error("a task's interface cannot be mended", "task", at.Endpoint, "error", err)
+		return false
+	}
+	return true
 }
 
 // sweeps looks from time to time for what belongs to containers that are no
@@ -367,10 +386,5 @@ func (a *Agent) sweep(ctx context.Context) {
 	if !synced {
 		return // an interface may be one to adopt
 	}
-	for _, veth := range a.stale() {
-		a.log.Info("removing an interface that no task has", "iface", veth)
-		if err := a.host.Detach(veth); err != nil {
-			a.log.Error("an interface that no task has could not be removed", "iface", veth, "error", err)
-		}
-	}
+	a.removeStale()
 }

@@ -54,7 +54,8 @@ type lab struct {
 	alive   work.Alive // the last sign of life
 	deaf    error      // the answer to it
 
-	prepare func(*agent.Agent) // before it runs
+	prepare func(*agent.Agent)  // before it runs
+	hear    func(r work.Report) // hears each report
 
 	stop func()
 	kill func() // as stop, without a chance to tidy up; only with process
@@ -158,6 +159,9 @@ func (l *lab) Report(_ context.Context, r work.Report) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.reports = append(l.reports, r)
+	if l.hear != nil {
+		l.hear(r)
+	}
 	close(l.news)
 	l.news = make(chan struct{})
 	return nil

@@ -97,12 +97,10 @@ func (a *Agent) shut(at *attachment) error {
 	// put into the sets then, nobody would take out.
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	was := at.Wired
-	at.Wired = false
 	if err := a.fw.Unwire(firewall.Wire{Address: at.Address, Iface: at.Veth}); err != nil {
-		at.Wired = was
 		return err
 	}
+	at.Wired, at.shut = false, true
 	return nil
 }
 

@@ -63,12 +63,13 @@ func often(ctx context.Context, look func()) error {
 	}
 }
 
-// ofProcesses are the attachments that were made by a process, in a fixed order.
+// ofProcesses are the attachments that were made by a process, in a fixed order. Those
+// that could not be removed are the sweep's, which tries less often.
 func (a *Agent) ofProcesses() (all []*attachment) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, id := range slices.Sorted(maps.Keys(a.attachments)) {
-		if at := a.attachments[id]; at.PID != 0 {
+		if at := a.attachments[id]; at.PID != 0 && !at.shut && !at.leaving {
 			all = append(all, at)
 		}
 	}
