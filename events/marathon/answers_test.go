@@ -49,12 +49,12 @@ func TestAnswersThatAreNoneTakeNoAppAway(t *testing.T) {
 				<-f.opened
 				f.drop()
 			}
-			if c := l.folded(); !appIs("/shop/web", v1)(c) || len(c.Apps) != 1 {
+			if c := l.Folded(); !appIs("/shop/web", v1)(c) || len(c.Apps) != 1 {
 				t.Errorf("the app was taken for deleted, or another taken in: %v", c.Apps)
 			}
 			f.set("/v2/groups", group("", ""))
 			f.drop()
-			l.until(t, "the app is gone, once Marathon says so", func(c *events.Cluster) bool { return len(c.Apps) == 0 })
+			l.Until(t, "the app is gone, once Marathon says so", func(c *events.Cluster) bool { return len(c.Apps) == 0 })
 		})
 	}
 }
@@ -63,7 +63,7 @@ func TestDeploymentsThatAreNoListHaveNotEnded(t *testing.T) {
 	f, l, s := shop(t)
 	f.set("/v2/deployments", `[{"id":"d1","version":"`+v2+`","affectedApps":["/shop/web"]}]`)
 	f.drop()
-	l.until(t, "the deployment is known", func(c *events.Cluster) bool { return len(c.Deployments) == 1 })
+	l.Until(t, "the deployment is known", func(c *events.Cluster) bool { return len(c.Deployments) == 1 })
 	f.set("/v2/deployments", `{"message":"no"}`)
 	was := s.Status().Counters.Failures
 	f.drop()
@@ -91,18 +91,18 @@ func TestOnlyMarathonsOwn404IsBelieved(t *testing.T) {
 	}
 	f.set("/v2/groups", group(app("/shop/web", v1, ""), ""))
 	start(t, Config{Members: []string{serve(t, f).URL}}, l, nil)
-	l.until(t, "the app is known", appIs("/shop/web", v1))
+	l.Until(t, "the app is known", appIs("/shop/web", v1))
 	between.Store(true)
 	f.send("app_terminated_event", `{"eventType":"app_terminated_event","appId":"/shop/web"}`)
-	l.until(t, "the app is read anew", appIs("/shop/web", v2))
-	for _, e := range l.events() {
+	l.Until(t, "the app is read anew", appIs("/shop/web", v2))
+	for _, e := range l.Events() {
 		if e.Kind == events.AppGone {
 			t.Error("the app was taken for deleted")
 		}
 	}
 	f.set("/v2/groups/shop", shopGroup("", ""))
 	f.send("app_terminated_event", `{"eventType":"app_terminated_event","appId":"/shop/web"}`)
-	l.until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 })
+	l.Until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 })
 }
 
 // A balancer in front of two Marathons, or a leader that changes in the middle
@@ -120,7 +120,7 @@ func TestASnapshotIsOfTheStreamsLeader(t *testing.T) {
 	}
 	f.set("/v2/groups", group(app("/shop/web", v1, ""), ""))
 	s := start(t, Config{Members: []string{serve(t, f).URL}}, l, nil)
-	l.until(t, "the app is known", appIs("/shop/web", v1))
+	l.Until(t, "the app is known", appIs("/shop/web", v1))
 	f.set("/v2/groups", group("", ""))
 	other.Store(true)
 	was := s.Status().Counters.Failures
@@ -128,14 +128,14 @@ func TestASnapshotIsOfTheStreamsLeader(t *testing.T) {
 	for s.Status().Counters.Failures < was+3 {
 		<-f.opened
 	}
-	if !appIs("/shop/web", v1)(l.folded()) {
+	if !appIs("/shop/web", v1)(l.Folded()) {
 		t.Error("another leader's answer took the app away")
 	}
 	if st := s.Status(); !strings.Contains(st.LastError, "it is of the leader http://m2:8080, the stream is of http://m1:8080") {
 		t.Errorf("the status says %q", st.LastError)
 	}
 	other.Store(false)
-	l.until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 })
+	l.Until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 })
 }
 
 // Members that are another Marathon's, by a slip of the configuration or of
@@ -147,7 +147,7 @@ func TestAnotherMarathonIsBelievedWhenTheKnownOneIsNoLongerActive(t *testing.T) 
 	var ended atomic.Bool
 	active := func(framework string) bool { return framework == "fw-1" && !ended.Load() }
 	s := start(t, Config{Members: []string{serve(t, f).URL}, Active: active}, l, nil)
-	l.until(t, "the app is known", appIs("/shop/web", v1))
+	l.Until(t, "the app is known", appIs("/shop/web", v1))
 
 	f.set("/v2/info", `{"name":"marathon","version":"1.11.0","frameworkId":"fw-2","leader":"m9:8080"}`)
 	f.set("/v2/groups", group(app("/shop/other", v1, ""), ""))
@@ -156,7 +156,7 @@ func TestAnotherMarathonIsBelievedWhenTheKnownOneIsNoLongerActive(t *testing.T) 
 	for s.Status().Counters.Failures < was+3 {
 		<-f.opened
 	}
-	if c := l.folded(); c.Marathon.Framework != "fw-1" || len(c.Apps) != 1 || c.Apps["/shop/web"].ID == "" {
+	if c := l.Folded(); c.Marathon.Framework != "fw-1" || len(c.Apps) != 1 || c.Apps["/shop/web"].ID == "" {
 		t.Errorf("another Marathon was believed: %+v, %v", c.Marathon, c.Apps)
 	}
 	st := s.Status()
@@ -174,14 +174,14 @@ func TestAnotherMarathonIsBelievedWhenTheKnownOneIsNoLongerActive(t *testing.T) 
 	for s.Status().Counters.Failures < was+3 {
 		<-f.opened
 	}
-	if c := l.folded(); c.Marathon.Framework != "fw-1" || c.Apps["/shop/web"].ID == "" {
+	if c := l.Folded(); c.Marathon.Framework != "fw-1" || c.Apps["/shop/web"].ID == "" {
 		t.Errorf("a Marathon without a framework was believed: %+v, %v", c.Marathon, c.Apps)
 	}
 
 	f.set("/v2/groups", group(app("/shop/other", v1, ""), ""))
 	f.set("/v2/info", `{"name":"marathon","version":"1.11.0","frameworkId":"fw-2","leader":"m9:8080"}`)
 	ended.Store(true)
-	l.until(t, "the new Marathon is known", func(c *events.Cluster) bool {
+	l.Until(t, "the new Marathon is known", func(c *events.Cluster) bool {
 		return c.Marathon.Framework == "fw-2" && len(c.Apps) == 1 && c.Apps["/shop/other"].ID != ""
 	})
 }
@@ -199,8 +199,8 @@ func TestAnAnswerAboutAnotherAppHasEverythingRead(t *testing.T) {
 			f.set("/v2/apps/shop/web", answer)
 			f.set("/v2/groups", group(app("/shop/web", v2, ""), ""))
 			f.send("api_post_event", `{"eventType":"api_post_event","appDefinition":{"id":"/shop/web","version":"`+v2+`"}}`)
-			l.until(t, "the change is known", appIs("/shop/web", v2))
-			for _, e := range l.events() {
+			l.Until(t, "the change is known", appIs("/shop/web", v2))
+			for _, e := range l.Events() {
 				if e.App != nil && e.App.ID == "/shop/foreign" {
 					t.Error("an app that was not asked for was taken")
 				}

@@ -192,7 +192,7 @@ func eventFacts(t *testing.T, data []byte) []string {
 	for p, client := range s.clients {
 		out = append(out, fmt.Sprintf("posted %s@%s by %s", p.app, p.version.Format("2006-01-02T15:04:05.000"), client))
 	}
-	for _, e := range l.evs {
+	for _, e := range l.Taken {
 		out = append(out, fmt.Sprintf("deployment %+v", *e.Deployment))
 	}
 	return append(out, idFacts(t, data)...)

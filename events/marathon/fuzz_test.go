@@ -32,13 +32,13 @@ func check(t *testing.T, s *session, l *log) {
 	if err := s.mirror.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	for _, e := range l.evs {
+	for _, e := range l.Taken {
 		b, err := json.Marshal(e)
 		if err != nil || len(b) > maxMessageSize || !utf8.Valid(b) {
 			t.Fatalf("an event of %d bytes, %v: %.200s", len(b), err, b)
 		}
 	}
-	if d := cmp.Diff(s.mirror.Picture(), l.cluster); d != "" {
+	if d := cmp.Diff(s.mirror.Picture(), l.Cluster); d != "" {
 		t.Fatalf("the log says otherwise than the picture: (-picture +log)\n%s", d)
 	}
 }
@@ -69,8 +69,8 @@ func FuzzEvent(f *testing.F) {
 			s.hint(&w, &ws)
 		}
 		check(t, s, l)
-		if c := l.cluster.Apps["/shop/web"]; c.Version != v1 || len(l.cluster.Apps) != 1 {
-			t.Fatalf("an event changed an app: %v", l.cluster.Apps)
+		if c := l.Cluster.Apps["/shop/web"]; c.Version != v1 || len(l.Cluster.Apps) != 1 {
+			t.Fatalf("an event changed an app: %v", l.Cluster.Apps)
 		}
 	})
 }
@@ -90,23 +90,23 @@ func FuzzAnswer(f *testing.F) {
 			return
 		}
 		for i := range 2 {
-			n := len(l.evs)
+			n := len(l.Taken)
 			found := map[string]bool{}
 			s.putGroup(&w, found)
 			if w.whole() {
 				s.gone("/", found)
 			}
 			check(t, s, l)
-			if i > 0 && distinct(&w) && len(l.evs) != n {
-				t.Fatalf("the same answer again made %d events of %s", len(l.evs)-n, fmt.Sprint(l.evs[n:]))
+			if i > 0 && distinct(&w) && len(l.Taken) != n {
+				t.Fatalf("the same answer again made %d events of %s", len(l.Taken)-n, fmt.Sprint(l.Taken[n:]))
 			}
-			for id := range l.cluster.Apps {
+			for id := range l.Cluster.Apps {
 				if !found[id] {
 					t.Fatalf("the app %q was not named", id)
 				}
 			}
-			if n := len(found); n != len(l.cluster.Apps) {
-				t.Fatalf("%d apps were named, %d are known", n, len(l.cluster.Apps))
+			if n := len(found); n != len(l.Cluster.Apps) {
+				t.Fatalf("%d apps were named, %d are known", n, len(l.Cluster.Apps))
 			}
 		}
 	})

@@ -2,8 +2,6 @@ package marathon
 
 import (
 	"cmp"
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,77 +12,12 @@ import (
 	"time"
 
 	"github.com/taskwall/taskwall/events"
+	"github.com/taskwall/taskwall/events/mirror/mirrortest"
 )
 
-// log is a Sink in memory that folds what it takes, once per id.
-type log struct {
-	mu      sync.Mutex
-	seen    map[string]bool
-	evs     []events.Event
-	cluster *events.Cluster
-	changed chan struct{}
-	// patience is how long until waits; in a synctest bubble it costs nothing.
-	patience time.Duration
-}
+type log = mirrortest.Log
 
-func newLog() *log {
-	return &log{seen: map[string]bool{}, cluster: events.NewCluster(), changed: make(chan struct{}), patience: 20 * time.Second}
-}
-
-func (l *log) Append(_ context.Context, evs ...events.Event) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range evs {
-		if l.seen[e.ID] {
-			continue
-		}
-		l.seen[e.ID] = true
-		b, err := json.Marshal(e) // as the real log does
-		if err != nil {
-			return err
-		}
-		var back events.Event
-		if err := json.Unmarshal(b, &back); err != nil {
-			return err
-		}
-		l.evs = append(l.evs, back)
-		l.cluster.Apply(back)
-	}
-	close(l.changed)
-	l.changed = make(chan struct{})
-	return nil
-}
-
-func (l *log) folded() *events.Cluster {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.cluster.Clone()
-}
-
-func (l *log) events() []events.Event {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return append([]events.Event(nil), l.evs...)
-}
-
-// until waits for the folded picture to satisfy ok.
-func (l *log) until(t testing.TB, what string, ok func(*events.Cluster) bool) {
-	t.Helper()
-	deadline := time.After(l.patience)
-	for {
-		l.mu.Lock()
-		done, changed := ok(l.cluster), l.changed
-		l.mu.Unlock()
-		if done {
-			return
-		}
-		select {
-		case <-changed:
-		case <-deadline:
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
+var newLog = mirrortest.NewLog
 
 // fake is a Marathon that does what the test says.
 type fake struct {
@@ -231,16 +164,6 @@ func start(t testing.TB, cfg Config, sink Sink, known *events.Cluster) *Source {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		select {
-		case <-done:
-		case <-time.After(10 * time.Second):
-			t.Error("Run did not return when its context ended")
-		}
-	})
+	mirrortest.Run(t, s.Run)
 	return s
 }

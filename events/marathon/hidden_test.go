@@ -38,7 +38,7 @@ func TestAppsThatRunAndAreNotShownAreWarnedOf(t *testing.T) {
 				t.Errorf("%s: %d hidden, %v", when, st.Hidden, st.HiddenApps)
 			}
 		}
-		l.until(t, "the app is known", appIs("/shop/web", v1))
+		l.Until(t, "the app is known", appIs("/shop/web", v1))
 		time.Sleep(time.Hour)
 		hidden("while all is shown", 0)
 		shows("")(f)
@@ -80,7 +80,7 @@ func TestWhatMayNotBeViewedCostsNoSession(t *testing.T) {
 		return false
 	}
 	bubble(t, f, Config{Logger: slog.New(slog.NewTextHandler(&out, nil)), Silence: time.Hour, Resync: 24 * time.Hour}, func(t *testing.T, l *log, s *Source) {
-		l.until(t, "both are known", func(c *events.Cluster) bool { return len(c.Apps) == 2 })
+		l.Until(t, "both are known", func(c *events.Cluster) bool { return len(c.Apps) == 2 })
 		closed.Store(true)
 		for range 20 {
 			changed(f)
@@ -91,13 +91,13 @@ func TestWhatMayNotBeViewedCostsNoSession(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		st := s.Status()
-		if !st.Connected || st.Counters.Failures != 0 || st.Counters.Forbidden == 0 || len(l.folded().Apps) != 2 {
-			t.Errorf("%+v, apps %v", st, l.folded().Apps)
+		if !st.Connected || st.Counters.Failures != 0 || st.Counters.Forbidden == 0 || len(l.Folded().Apps) != 2 {
+			t.Errorf("%+v, apps %v", st, l.Folded().Apps)
 		}
 		closed.Store(false)
 		shows(v3)(f)
 		changed(f)
-		l.until(t, "it can be viewed again", appIs("/shop/web", v3))
+		l.Until(t, "it can be viewed again", appIs("/shop/web", v3))
 	})
 	if n := strings.Count(out.String(), "may not view"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, out.String())
@@ -113,7 +113,7 @@ func TestA404MayBeOfWhatIsHidden(t *testing.T) {
 	f.set("/v2/groups", group(app("/shop/web", v1, ""), podStatus("/shop/db", v1)))
 	both := func(c *events.Cluster) bool { return len(c.Apps) == 2 }
 	bubble(t, f, Config{Silence: time.Hour, Resync: 24 * time.Hour}, func(t *testing.T, l *log, s *Source) {
-		l.until(t, "both are known", both)
+		l.Until(t, "both are known", both)
 		hidden := `{"id":"/","apps":[],"pods":[],"groups":[],"dependencies":[]}`
 		f.mu.Lock()
 		f.answers["/v2/groups"] = hidden
@@ -126,7 +126,7 @@ func TestA404MayBeOfWhatIsHidden(t *testing.T) {
 			sends("pod_deleted_event", `"uri":"/v2/pods/shop/db"`)(f)
 			time.Sleep(time.Minute)
 		}
-		if c := l.folded(); !both(c) || s.Status().Counters.Failures != 0 {
+		if c := l.Folded(); !both(c) || s.Status().Counters.Failures != 0 {
 			t.Errorf("apps %v, %+v", c.Apps, s.Status())
 		}
 		reads := s.Status().Counters.Reads
@@ -135,6 +135,6 @@ func TestA404MayBeOfWhatIsHidden(t *testing.T) {
 		}
 		f.set("/v2/groups", group("", podStatus("/shop/db", v1)))
 		sends("app_terminated_event", `"appId":"/shop/web"`)(f)
-		l.until(t, "the app is gone, once the root says so", func(c *events.Cluster) bool { return len(c.Apps) == 1 && c.Apps["/shop/db"].Pod })
+		l.Until(t, "the app is gone, once the root says so", func(c *events.Cluster) bool { return len(c.Apps) == 1 && c.Apps["/shop/db"].Pod })
 	})
 }

@@ -42,7 +42,7 @@ func TestAStandbyLeadsToTheLeader(t *testing.T) {
 	var seen []string
 	sb := serve(t, standby(func() string { return leader.URL }, &seen))
 	s := start(t, Config{Members: []string{sb.URL, leader.URL}, User: "taskwall", Password: "secret"}, l, nil)
-	l.until(t, "the leader is followed", known)
+	l.Until(t, "the leader is followed", known)
 	<-f.opened
 	for !s.Status().Connected {
 		time.Sleep(time.Millisecond)
@@ -90,7 +90,7 @@ func TestTheAcceptHeaderIsExact(t *testing.T) {
 		return false
 	}
 	start(t, Config{Members: []string{serve(t, f).URL}}, l, nil)
-	l.until(t, "Marathon is known", known)
+	l.Until(t, "Marathon is known", known)
 	if a := <-got; len(a) != 1 || a[0] != "text/event-stream" {
 		t.Errorf("Accept: %q", a)
 	}
@@ -109,7 +109,7 @@ func TestOnlyWhatIsUsedIsAskedFor(t *testing.T) {
 		return false
 	}
 	start(t, Config{Members: []string{serve(t, f).URL}}, l, nil)
-	l.until(t, "Marathon is known", known)
+	l.Until(t, "Marathon is known", known)
 	types := <-query
 	if !contains(types, "event_stream_attached") || !contains(types, "group_change_success") {
 		t.Errorf("asked for %v", types)
@@ -128,12 +128,12 @@ func TestALeaderChangeIsFollowed(t *testing.T) {
 	second.set("/v2/info", `{"name":"marathon","frameworkId":"fw-1","leader":"m2:8080"}`)
 	leaders := []*httptest.Server{serve(t, first), serve(t, second)}
 	start(t, Config{Members: []string{leaders[0].URL, leaders[1].URL}}, l, nil)
-	l.until(t, "the first is followed", appIs("/shop/web", v1))
+	l.Until(t, "the first is followed", appIs("/shop/web", v1))
 	first.mu.Lock()
 	first.attach = false // it goes on to answer 200, and nothing more
 	first.mu.Unlock()
 	first.drop()
-	l.until(t, "the second is followed", func(c *events.Cluster) bool {
+	l.Until(t, "the second is followed", func(c *events.Cluster) bool {
 		return c.Apps["/shop/web"].Version == v2 && c.Marathon.Leader == "m2:8080"
 	})
 }
@@ -149,7 +149,7 @@ func TestTLSMembers(t *testing.T) {
 		Members: []string{strings.TrimPrefix(srv.URL, "https://")}, TLS: &tls.Config{RootCAs: roots},
 		User: "taskwall", Password: "secret",
 	}, l, nil)
-	l.until(t, "Marathon is known", known)
+	l.Until(t, "Marathon is known", known)
 }
 
 // pipes serves one host in memory, so that a test can run in a synctest bubble.
@@ -185,7 +185,7 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 func bubble(t *testing.T, h http.Handler, cfg Config, run func(t *testing.T, l *log, s *Source)) {
 	synctest.Test(t, func(t *testing.T) {
 		p, l := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}, newLog()
-		l.patience = 24 * time.Hour
+		l.Patience = 24 * time.Hour
 		srv := &http.Server{Handler: h}
 		done := make(chan struct{})
 		go func() { defer close(done); _ = srv.Serve(p) }()
@@ -201,7 +201,7 @@ func TestASilentStreamIsLeft(t *testing.T) {
 	for _, quiet := range []bool{false, true} {
 		f := newFake()
 		bubble(t, f, Config{Resync: 1000 * time.Hour, RetryMin: time.Second, RetryMax: time.Second}, func(t *testing.T, l *log, s *Source) {
-			l.until(t, "Marathon is known", known)
+			l.Until(t, "Marathon is known", known)
 			began := time.Now()
 			for !quiet && time.Since(began) < 10*time.Minute {
 				time.Sleep(5 * time.Second)
@@ -259,7 +259,7 @@ func TestAStreamThatNeverLastsIsOpenedEverMoreRarely(t *testing.T) {
 		}
 		cfg := Config{RetryMin: 500 * time.Millisecond, RetryMax: 15 * time.Second, Rand: func() float64 { return 0.5 }}
 		bubble(t, f, cfg, func(t *testing.T, l *log, s *Source) {
-			l.until(t, "Marathon is known", known)
+			l.Until(t, "Marathon is known", known)
 			time.Sleep(time.Hour)
 			if n := s.Status().Counters.Connects; n < c.fewest || n > c.most {
 				t.Errorf("streams that last %v were opened %d times in an hour", c.lasts, n)
@@ -273,17 +273,17 @@ func TestADeploymentThatVanishesHasEnded(t *testing.T) {
 	f := newFake()
 	f.set("/v2/deployments", `[{"id":"d1","version":"`+v1+`","steps":[]}]`)
 	bubble(t, f, Config{Resync: time.Minute, Silence: time.Hour}, func(t *testing.T, l *log, s *Source) {
-		l.until(t, "it is known", func(c *events.Cluster) bool { return len(c.Deployments) == 1 })
+		l.Until(t, "it is known", func(c *events.Cluster) bool { return len(c.Deployments) == 1 })
 		f.set("/v2/deployments", `[]`)
-		l.until(t, "it is over", func(c *events.Cluster) bool { return len(c.Deployments) == 0 })
-		evs := l.events()
+		l.Until(t, "it is over", func(c *events.Cluster) bool { return len(c.Deployments) == 0 })
+		evs := l.Events()
 		if last := evs[len(evs)-1]; last.Deployment.State != "ended" {
 			t.Errorf("it %s", last.Deployment.State)
 		}
 		// An answer that is older than that does not bring it back.
 		f.set("/v2/deployments", `[{"id":"d1","version":"`+v1+`","steps":[]}]`)
 		time.Sleep(5 * time.Minute)
-		if n := len(l.folded().Deployments); n != 0 {
+		if n := len(l.Folded().Deployments); n != 0 {
 			t.Errorf("it is back")
 		}
 	})
@@ -293,12 +293,12 @@ func TestADeploymentsEndThatIsOnItsWayIsWaitedFor(t *testing.T) {
 	f := newFake()
 	f.set("/v2/deployments", `[{"id":"d1","version":"`+v1+`","steps":[]}]`)
 	bubble(t, f, Config{Resync: time.Minute, Silence: time.Hour}, func(t *testing.T, l *log, s *Source) {
-		l.until(t, "it is known", func(c *events.Cluster) bool { return len(c.Deployments) == 1 })
+		l.Until(t, "it is known", func(c *events.Cluster) bool { return len(c.Deployments) == 1 })
 		f.set("/v2/deployments", `[]`)
 		time.Sleep(time.Minute + 8*time.Second) // it is missing
 		f.send("deployment_success", `{"eventType":"deployment_success","id":"d1"}`)
 		time.Sleep(time.Hour)
-		evs := l.events()
+		evs := l.Events()
 		if last := evs[len(evs)-1]; last.Deployment == nil || last.Deployment.State != "succeeded" {
 			t.Errorf("the last event is %+v", last)
 		}
@@ -360,8 +360,8 @@ func TestTroubleIsSaidOnceAndCostsFewAttempts(t *testing.T) {
 			cfg := Config{Logger: slog.New(slog.NewTextHandler(&out, nil)), RetryMin: 500 * time.Millisecond, RetryMax: 15 * time.Second, MaxAnswer: 1 << 20}
 			bubble(t, counted, cfg, func(t *testing.T, l *log, s *Source) {
 				time.Sleep(10 * time.Minute)
-				if st := s.Status(); st.Connected || st.LastError == "" || len(l.events()) != 0 {
-					t.Errorf("%+v, %d events", st, len(l.events()))
+				if st := s.Status(); st.Connected || st.LastError == "" || len(l.Events()) != 0 {
+					t.Errorf("%+v, %d events", st, len(l.Events()))
 				}
 				if tries < 20 || tries > 100*4 {
 					t.Errorf("%d attempts in ten minutes", tries)
@@ -377,7 +377,7 @@ func TestTroubleIsSaidOnceAndCostsFewAttempts(t *testing.T) {
 func TestHostileEventsAreCountedAndCostReads(t *testing.T) {
 	f := newFake()
 	bubble(t, f, Config{MaxEvent: 4096, Silence: time.Hour, Settle: time.Second}, func(t *testing.T, l *log, s *Source) {
-		l.until(t, "Marathon is known", known)
+		l.Until(t, "Marathon is known", known)
 		f.write("event: group_change_success\r\ndata: " + strings.Repeat("x", 1<<20) + "\r\n\r\n")
 		f.send("group_change_success", `{"groupId":7,"timestamp":[]}`)
 		f.send("deployment_info", `{"plan":{"steps":7}}`)

@@ -41,7 +41,7 @@ func TestALargeAnswerThatArrivesSlowlyIsTaken(t *testing.T) {
 		return true
 	}
 	bubble(t, f, Config{Silence: time.Hour}, func(t *testing.T, l *log, s *Source) {
-		l.until(t, "all apps are known", func(c *events.Cluster) bool { return len(c.Apps) == apps })
+		l.Until(t, "all apps are known", func(c *events.Cluster) bool { return len(c.Apps) == apps })
 		if st := s.Status().Counters; st.Failures != 0 || st.Malformed != 0 {
 			t.Errorf("%+v", st)
 		}
@@ -81,7 +81,7 @@ func TestAnAnswerThatStopsIsGivenUp(t *testing.T) {
 					t.Errorf("after %v: %+v", tt.most, st)
 				}
 				healed.Store(true)
-				l.until(t, "the app is known", appIs("/shop/web", v1))
+				l.Until(t, "the app is known", appIs("/shop/web", v1))
 			})
 		})
 	}
@@ -104,7 +104,7 @@ func TestAStormDoesNotMakeEverythingBeReadWithoutEnd(t *testing.T) {
 				return false
 			}
 			bubble(t, f, Config{Silence: time.Hour, Settle: 200 * time.Millisecond}, func(t *testing.T, l *log, s *Source) {
-				l.until(t, "the app is known", appIs("/shop/web", v1))
+				l.Until(t, "the app is known", appIs("/shop/web", v1))
 				before := s.Status().Counters
 				for range 100 {
 					for i := range 100 {
@@ -118,7 +118,7 @@ func TestAStormDoesNotMakeEverythingBeReadWithoutEnd(t *testing.T) {
 				if n := s.Status().Counters.Snapshots - before.Snapshots; n < 2 || n > 5 {
 					t.Errorf("everything was read %d times", n)
 				}
-				l.until(t, "what changed last is known", appIs("/shop/web", v2))
+				l.Until(t, "what changed last is known", appIs("/shop/web", v2))
 				if st := s.Status().Counters; st.Failures != 0 || st.Reads > 200 {
 					t.Errorf("%+v", st)
 				}

@@ -64,7 +64,7 @@ func shop(t *testing.T) (*fake, *log, *Source) {
 	f, l := newFake(), newLog()
 	f.set("/v2/groups", group(app("/shop/web", v1, ""), ""))
 	s := start(t, Config{Members: []string{serve(t, f).URL}}, l, nil)
-	l.until(t, "the app is known", appIs("/shop/web", v1))
+	l.Until(t, "the app is known", appIs("/shop/web", v1))
 	return f, l, s
 }
 
@@ -74,7 +74,7 @@ func TestTheSnapshotBecomesEvents(t *testing.T) {
 	f.set("/v2/deployments", `[{"id":"d1","version":"`+v2+`","affectedApps":["/shop/web"],"affectedPods":["/shop/db"],
 		"steps":[{"actions":[{"action":"ScaleApplication","app":"/shop/web"}]},{"actions":[{"action":"ScalePod","pod":"/shop/db"}]}]}]`)
 	start(t, Config{Members: []string{serve(t, f).URL}}, l, nil)
-	l.until(t, "all is known", func(c *events.Cluster) bool { return len(c.Apps) == 2 && c.Marathon != nil && len(c.Deployments) == 1 })
+	l.Until(t, "all is known", func(c *events.Cluster) bool { return len(c.Apps) == 2 && c.Marathon != nil && len(c.Deployments) == 1 })
 	want := events.NewCluster()
 	want.Marathon = &events.Marathon{Framework: "fw-1", Name: "shop", Version: "1.11.0", Leader: "m1:8080"}
 	want.Apps["/shop/web"] = wantWeb(v1)
@@ -86,10 +86,10 @@ func TestTheSnapshotBecomesEvents(t *testing.T) {
 		ID: "d1", Version: v2, State: "running", Apps: []string{"/shop/db", "/shop/web"},
 		Actions: []string{"ScaleApplication /shop/web", "ScalePod /shop/db"},
 	}
-	if d := cmp.Diff(want, l.folded()); d != "" {
+	if d := cmp.Diff(want, l.Folded()); d != "" {
 		t.Errorf("(-want +got)\n%s", d)
 	}
-	for _, e := range l.events() {
+	for _, e := range l.Events() {
 		if e.Kind == events.AppPut && e.App.ID == "/shop/web" && !e.Time.Equal(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)) {
 			t.Errorf("the version's time is not the event's: %v", e.Time)
 		}
@@ -100,8 +100,8 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 	f, l, s := shop(t)
 	f.set("/v2/apps/shop/web", `{"app":`+app("/shop/web", v2, "")+`}`)
 	f.send("api_post_event", `{"eventType":"api_post_event","uri":"/v2/apps/shop/web","clientIp":"10.0.0.1","appDefinition":`+app("/shop/web", v2, "")+`}`)
-	l.until(t, "the new version is known", appIs("/shop/web", v2))
-	b, err := json.Marshal(l.events())
+	l.Until(t, "the new version is known", appIs("/shop/web", v2))
+	b, err := json.Marshal(l.Events())
 	if err != nil || strings.Contains(string(b), "hunter2") {
 		t.Errorf("%v, the log says %s", err, b)
 	}
@@ -188,7 +188,7 @@ func TestEventsSayWhatToReadAnew(t *testing.T) {
 			}
 			data := strings.Replace(tt.data, "{", `{"eventType":"`+tt.event+`","timestamp":"`+v2+`",`, 1)
 			f.send(tt.event, data)
-			l.until(t, name, tt.want)
+			l.Until(t, name, tt.want)
 			if n := s.Status().Counters.Failures; n > 0 {
 				t.Errorf("it cost the stream: %s", s.Status().LastError)
 			}
@@ -210,7 +210,7 @@ func TestWhatHappensWhileTheSnapshotIsReadIsNotLost(t *testing.T) {
 		return false
 	}
 	start(t, Config{Members: []string{serve(t, f).URL}}, l, nil)
-	l.until(t, "the change is known", appIs("/shop/web", v2))
+	l.Until(t, "the change is known", appIs("/shop/web", v2))
 }
 
 // TestNothingIsReadBeforeTheStreamIsAttached: else what happens in between
@@ -231,14 +231,14 @@ func TestNothingIsReadBeforeTheStreamIsAttached(t *testing.T) {
 	f.mu.Lock()
 	f.attach = true
 	f.mu.Unlock()
-	l.until(t, "Marathon is known", func(c *events.Cluster) bool { return c.Marathon != nil })
+	l.Until(t, "Marathon is known", func(c *events.Cluster) bool { return c.Marathon != nil })
 }
 
 func TestACutStreamIsOpenedAgainAndWhatWasMissedIsRead(t *testing.T) {
 	f, l, s := shop(t)
 	f.set("/v2/groups", group(app("/shop/web", v2, ""), ""))
 	f.drop() // as when a slow consumer is cut off, or the leader changes
-	l.until(t, "the missed change is known", appIs("/shop/web", v2))
+	l.Until(t, "the missed change is known", appIs("/shop/web", v2))
 	if st := s.Status().Counters; st.Connects < 1 || st.Failures == 0 {
 		t.Errorf("%+v", st)
 	}
@@ -252,7 +252,7 @@ func TestDeployments(t *testing.T) {
 		At            string
 	}
 	history := func(l *log) (h []told) {
-		for _, e := range l.events() {
+		for _, e := range l.Events() {
 			if e.Kind == events.DeploymentPut {
 				h = append(h, told{e.Deployment.State, e.Deployment.Reason, e.Time.Format(time.RFC3339)})
 			}
@@ -264,12 +264,12 @@ func TestDeployments(t *testing.T) {
 		f.send("deployment_info", info)
 		f.send("deployment_step_success", strings.Replace(info, "deployment_info", "deployment_step_success", 1))
 		f.send("deployment_success", `{"eventType":"deployment_success","timestamp":"2026-01-02T00:00:09.000Z","id":"d1","plan":`+plan+`}`)
-		l.until(t, "it has ended", func(c *events.Cluster) bool { return len(history0(l)) == 2 })
+		l.Until(t, "it has ended", func(c *events.Cluster) bool { return len(history0(l)) == 2 })
 		want := []told{{"running", "", "2026-01-02T00:00:01Z"}, {"succeeded", "", "2026-01-02T00:00:09Z"}}
 		if d := cmp.Diff(want, history(l)); d != "" {
 			t.Errorf("(-want +got)\n%s", d)
 		}
-		for _, e := range l.events() {
+		for _, e := range l.Events() {
 			if e.Kind == events.DeploymentPut && (len(e.Deployment.Actions) != 2 || e.Deployment.Actions[0] != "StartApplication /shop/web") {
 				t.Errorf("actions %v", e.Deployment.Actions)
 			}
@@ -286,14 +286,14 @@ func TestDeployments(t *testing.T) {
 			for _, typ := range order {
 				f.send(typ, map[string]string{"api_post_event": post, "deployment_info": info}[typ])
 			}
-			l.until(t, "it is known who asked", func(c *events.Cluster) bool { return c.Deployments["d1"].Client == "10.0.0.7" })
+			l.Until(t, "it is known who asked", func(c *events.Cluster) bool { return c.Deployments["d1"].Client == "10.0.0.7" })
 			f.set("/v2/deployments", `[`+plan+`]`)
 			f.send("deployment_step_success", strings.Replace(info, "deployment_info", "deployment_step_success", 1))
 			f.drop() // a snapshot, which does not say it, follows
 			<-f.opened
 			<-f.opened
 			f.send("deployment_success", `{"eventType":"deployment_success","timestamp":"2026-01-02T00:00:09.000Z","id":"d1","plan":`+plan+`}`)
-			l.until(t, "it has ended", func(c *events.Cluster) bool { return len(c.Deployments) == 0 })
+			l.Until(t, "it has ended", func(c *events.Cluster) bool { return len(c.Deployments) == 0 })
 			evs := history0(l)
 			if last := evs[len(evs)-1].Deployment; last.State != "succeeded" || last.Client != "10.0.0.7" {
 				t.Errorf("%v: it ended as %+v", order, last)
@@ -306,7 +306,7 @@ func TestDeployments(t *testing.T) {
 	t.Run("that fail, their beginning unseen", func(t *testing.T) {
 		f, l, _ := shop(t)
 		f.send("deployment_failed", `{"eventType":"deployment_failed","timestamp":"2026-01-02T00:00:09.000Z","id":"d1","reason":"cancelled","plan":`+plan+`}`)
-		l.until(t, "it has ended", func(c *events.Cluster) bool { return len(history0(l)) == 2 })
+		l.Until(t, "it has ended", func(c *events.Cluster) bool { return len(history0(l)) == 2 })
 		want := []told{{"running", "", "2026-01-02T00:00:09Z"}, {"failed", "cancelled", "2026-01-02T00:00:09Z"}}
 		if d := cmp.Diff(want, history(l)); d != "" {
 			t.Errorf("(-want +got)\n%s", d)
@@ -316,60 +316,60 @@ func TestDeployments(t *testing.T) {
 		f, l, _ := shop(t)
 		f.set("/v2/apps/shop/web/versions/"+v2, app("/shop/web", v2, ""))
 		f.send("deployment_info", info)
-		l.until(t, "the new version is known", appIs("/shop/web", v2))
+		l.Until(t, "the new version is known", appIs("/shop/web", v2))
 		// Meanwhile the group still shows the former one, and that is no way back.
 		f.set("/v2/groups/shop", shopGroup(app("/shop/web", v1, ""), ""))
 		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
 		f.set("/v2/info", `{"name":"later","frameworkId":"fw-1"}`)
 		f.send("scheduler_reregistered_event", `{"eventType":"scheduler_reregistered_event"}`)
-		l.until(t, "the group was read", func(c *events.Cluster) bool { return c.Marathon.Name == "later" })
-		if v := l.folded().Apps["/shop/web"].Version; v != v2 {
+		l.Until(t, "the group was read", func(c *events.Cluster) bool { return c.Marathon.Name == "later" })
+		if v := l.Folded().Apps["/shop/web"].Version; v != v2 {
 			t.Errorf("the version is %s", v)
 		}
 		// The deployment fails: what is current counts.
 		f.set("/v2/apps/shop/web", `{"app":`+app("/shop/web", v1, "")+`}`)
 		f.send("deployment_failed", `{"eventType":"deployment_failed","id":"d1"}`)
-		l.until(t, "the former version is back", appIs("/shop/web", v1))
+		l.Until(t, "the former version is back", appIs("/shop/web", v1))
 	})
 	t.Run("that delete an app and do not come to an end", func(t *testing.T) {
 		f, l, _ := shop(t)
 		f.send("deployment_info", strings.ReplaceAll(info, "StartApplication", "StopApplication"))
 		f.set("/v2/groups/shop", shopGroup("", ""))
 		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
-		l.until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 && len(c.Deployments) == 1 })
+		l.Until(t, "the app is gone", func(c *events.Cluster) bool { return len(c.Apps) == 0 && len(c.Deployments) == 1 })
 	})
 	t.Run("that bring an app, which another deletes before it was seen", func(t *testing.T) {
 		f, l, _ := shop(t)
 		f.set("/v2/apps/shop/new/versions/"+v2, app("/shop/new", v2, ""))
 		f.send("deployment_info", strings.ReplaceAll(info, "/shop/web", "/shop/new"))
-		l.until(t, "the new app is known", appIs("/shop/new", v2))
+		l.Until(t, "the new app is known", appIs("/shop/new", v2))
 		f.send("deployment_success", `{"eventType":"deployment_success","id":"d1"}`)
 		f.send("deployment_info", strings.NewReplacer("/shop/web", "/shop/new", `"d1"`, `"d2"`, v2, v3).Replace(info))
 		f.set("/v2/groups/shop", shopGroup(app("/shop/web", v1, ""), ""))
 		f.send("group_change_success", `{"eventType":"group_change_success","groupId":"/shop"}`)
-		l.until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Apps) == 1 && c.Deployments["d2"].ID != "" })
+		l.Until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Apps) == 1 && c.Deployments["d2"].ID != "" })
 	})
 	t.Run("of apps that cannot be seen yet", func(t *testing.T) {
 		f, l, _ := shop(t)
 		fresh := strings.ReplaceAll(info, "/shop/web", "/shop/new")
 		f.set("/v2/apps/shop/new/versions/"+v2, app("/shop/new", v2, ""))
 		f.send("deployment_info", fresh)
-		l.until(t, "the new app is known", appIs("/shop/new", v2))
+		l.Until(t, "the new app is known", appIs("/shop/new", v2))
 		f.set("/v2/deployments", `[`+strings.ReplaceAll(plan, "/shop/web", "/shop/new")+`]`)
 		f.drop() // and the snapshot does not have it yet, nor the deployment's end
 		<-f.opened
 		<-f.opened
 		f.set("/v2/info", `{"name":"later","frameworkId":"fw-1"}`)
 		f.send("scheduler_reregistered_event", `{"eventType":"scheduler_reregistered_event"}`)
-		l.until(t, "the snapshot was read", func(c *events.Cluster) bool { return c.Marathon.Name == "later" })
-		if _, has := l.folded().Apps["/shop/new"]; !has {
+		l.Until(t, "the snapshot was read", func(c *events.Cluster) bool { return c.Marathon.Name == "later" })
+		if _, has := l.Folded().Apps["/shop/new"]; !has {
 			t.Error("the app is gone while it is being deployed")
 		}
 	})
 }
 
 func history0(l *log) (n []events.Event) {
-	for _, e := range l.evs { // until holds the lock
+	for _, e := range l.Taken { // Until holds the lock
 		if e.Kind == events.DeploymentPut {
 			n = append(n, e)
 		}
@@ -380,12 +380,12 @@ func history0(l *log) (n []events.Event) {
 func TestWhatIsKnownIsNotAppendedAgain(t *testing.T) {
 	f, l, _ := shop(t)
 	again := newLog()
-	s := start(t, Config{Members: []string{serve(t, f).URL}, Resync: time.Millisecond}, again, l.folded())
+	s := start(t, Config{Members: []string{serve(t, f).URL}, Resync: time.Millisecond}, again, l.Folded())
 	for s.Status().Counters.Snapshots < 5 {
 		<-f.opened
 		f.drop()
 	}
-	if evs := again.events(); len(evs) != 0 {
+	if evs := again.Events(); len(evs) != 0 {
 		t.Errorf("appended %v", evs)
 	}
 }

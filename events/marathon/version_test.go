@@ -11,7 +11,7 @@ import (
 // versions are the versions of /shop/web in the log, in order.
 func versions(l *log) string {
 	var vs []string
-	for _, e := range l.events() {
+	for _, e := range l.Events() {
 		switch {
 		case e.Kind == events.AppPut && e.App.ID == "/shop/web":
 			vs = append(vs, map[string]string{v1: "v1", v2: "v2", v3: "v3"}[e.App.Version])
@@ -128,7 +128,7 @@ func TestTheNewestVersionOfAnAppStays(t *testing.T) {
 			f := newFake()
 			shows(v1)(f)
 			bubble(t, f, Config{Settle: time.Second, Silence: time.Hour}, func(t *testing.T, l *log, _ *Source) {
-				l.until(t, "the app is known", appIs("/shop/web", v1))
+				l.Until(t, "the app is known", appIs("/shop/web", v1))
 				for _, s := range tt.steps {
 					s.do(f)
 					time.Sleep(s.pause)

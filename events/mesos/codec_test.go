@@ -177,10 +177,10 @@ func take(t *testing.T, w wireEvent) {
 	if err := s.mirror.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(s.mirror.Picture(), l.folded(), cmpopts.EquateEmpty()); d != "" {
+	if d := cmp.Diff(s.mirror.Picture(), l.Folded(), cmpopts.EquateEmpty()); d != "" {
 		t.Fatalf("the log (+) adds up to something else than the mirror (-):\n%s", d)
 	}
-	for _, e := range l.events() {
+	for _, e := range l.Events() {
 		if n := len(encode(t, e)); n > 1_000_000 {
 			t.Fatalf("an event of %d bytes", n)
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,7 +35,7 @@ func TestTheLeaderIsFound(t *testing.T) {
 			Masters: []string{"m1:5050", "m2:5050", "m3:5050", "m4:5050", "m5:5050"}, Encoding: JSON, Dial: n.dial,
 			User: "taskwall", Password: "secret",
 		}, l, nil)
-		l.until(t, "the leader's task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the leader's task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		synctest.Wait()
 		if st := s.Status(); !st.Connected || st.Leader != "m5:5050" {
 			t.Errorf("status %+v", st)
@@ -54,7 +55,7 @@ func TestARedirectElsewhereGetsNoCredentials(t *testing.T) {
 		n.serve(t, "m1:5050", standby)
 		n.serve(t, "elsewhere:5050", elsewhere)
 		start(t, Config{Masters: []string{"m1:5050"}, Encoding: JSON, Dial: n.dial, Token: "secret"}, l, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		if standby.auths[0] != "token=secret" || elsewhere.auths[0] != "" {
 			t.Errorf("standby got %q, elsewhere %q", standby.auths, elsewhere.auths)
 		}
@@ -72,7 +73,7 @@ func TestAServerThatAnswersNonsenseDoesNotHideTheOthers(t *testing.T) {
 		}))
 		n.serve(t, "m2:5050", running(t))
 		start(t, Config{Masters: []string{"m1:5050", "m2:5050"}, Encoding: JSON, Dial: n.dial}, l, nil)
-		l.until(t, "the other is followed", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the other is followed", taskIs("fw/t1", "TASK_RUNNING"))
 	})
 }
 
@@ -108,7 +109,7 @@ func TestAFailoverIsSaidOnce(t *testing.T) {
 			Masters: []string{"m1:5050", "m2:5050"}, Encoding: JSON, Dial: n.dial,
 			Logger: slog.New(slog.NewTextHandler(&out, nil)),
 		}, l, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		stop()
 		time.Sleep(time.Hour)
 		if st := s.Status(); st.Connected || st.LastError == "" || st.Counters.Failures < 100 {
@@ -116,7 +117,7 @@ func TestAFailoverIsSaidOnce(t *testing.T) {
 		}
 		second.state.Tasks.Tasks = append(second.state.Tasks.Tasks, wTask("t2", "a1", "TASK_STAGING"))
 		n.serve(t, "m2:5050", second)
-		l.until(t, "the new leader's task is known", taskIs("fw/t2", "TASK_STAGING"))
+		l.Until(t, "the new leader's task is known", taskIs("fw/t2", "TASK_STAGING"))
 		synctest.Wait()
 		if got := strings.Count(out.String(), "\n"); got != 4 {
 			t.Errorf("%d lines, want connected, broken, refused, connected:\n%s", got, out.String())
@@ -140,12 +141,12 @@ func TestASilentStreamIsLeft(t *testing.T) {
 			m := running(t)
 			m.beats, m.mute = beats, true
 			s, l := one(t, Config{}, m, nil)
-			l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+			l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 			m.change(func(m *fakeMaster) {
 				m.state.Tasks.Tasks = append(m.state.Tasks.Tasks, wTask("t2", "a1", "TASK_STAGING"))
 			})
 			began := time.Now()
-			l.until(t, "what happened meanwhile is known", taskIs("fw/t2", "TASK_STAGING"))
+			l.Until(t, "what happened meanwhile is known", taskIs("fw/t2", "TASK_STAGING"))
 			if d := time.Since(began); d > longest {
 				t.Errorf("interval %v: took %v", beats, d)
 			}
@@ -173,7 +174,7 @@ func TestAStreamThatNeverLastsIsAskedForEverMoreRarely(t *testing.T) {
 			}
 		}()
 		_, l := one(t, Config{Rand: func() float64 { return 0.5 }}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		time.Sleep(time.Hour)
 		if n := m.count("SUBSCRIBE"); n < 400 || n > 500 {
 			t.Errorf("%d subscriptions in an hour", n)
@@ -182,7 +183,7 @@ func TestAStreamThatNeverLastsIsAskedForEverMoreRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
 		_, l := one(t, Config{}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		<-m.opened
 		for range 10 {
 			time.Sleep(time.Minute)
@@ -200,7 +201,7 @@ func TestHeartbeatsKeepAQuietStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
 		s, l := one(t, Config{Resync: 1000 * time.Hour}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		time.Sleep(10 * time.Hour)
 		if m.subs != 1 || s.Status().Counters.Failures != 0 {
 			t.Errorf("%d subscriptions, %+v", m.subs, s.Status())
@@ -238,8 +239,8 @@ func TestAHostileStreamCostsWaitsNotTheProcess(t *testing.T) {
 				if hits < 10 || hits > 80 {
 					t.Errorf("%d attempts in five minutes", hits)
 				}
-				if len(l.events()) != 0 {
-					t.Errorf("events %v", l.events())
+				if len(l.Events()) != 0 {
+					t.Errorf("events %v", l.Events())
 				}
 			})
 		})
@@ -254,16 +255,17 @@ func TestTLSMasters(t *testing.T) {
 	roots.AddCert(srv.Certificate())
 	l := newLog()
 	start(t, Config{Masters: []string{strings.TrimPrefix(srv.URL, "https://")}, Encoding: JSON, TLS: &tls.Config{RootCAs: roots}}, l, nil)
-	l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+	l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 }
 
 func TestALogThatIsDownDelaysEventsAndLosesNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
 		n, l := newNetwork(), newLog()
-		down := true
-		l.fail = func(int) error {
-			if down {
+		var down atomic.Bool
+		down.Store(true)
+		l.Fail = func() error {
+			if down.Load() {
 				return http.ErrServerClosed
 			}
 			return nil
@@ -279,10 +281,8 @@ func TestALogThatIsDownDelaysEventsAndLosesNone(t *testing.T) {
 		if st := s.Status(); st.Counters.Retries == 0 || st.Counters.Events != 0 {
 			t.Errorf("while the log is down: %+v", st)
 		}
-		l.mu.Lock()
-		down = false
-		l.mu.Unlock()
-		l.until(t, "the end is known", taskIs("fw/t1", "TASK_KILLED"))
+		down.Store(false)
+		l.Until(t, "the end is known", taskIs("fw/t1", "TASK_KILLED"))
 		if m.subs != 1 {
 			t.Errorf("%d subscriptions: the stream was given up though only we were slow", m.subs)
 		}
@@ -294,7 +294,7 @@ func TestRunEndsWithItsContextWhateverItIsDoing(t *testing.T) {
 		// start's cleanup checks that Run returns.
 		m := running(t)
 		_, l := one(t, Config{}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 	})
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork()
@@ -343,7 +343,7 @@ func TestACallWithoutAnAnswerIsGivenUp(t *testing.T) {
 				}
 				began := time.Now()
 				m.say(added(pod("p1.web", "pod1", "TASK_STAGING"))) // GET_EXECUTORS is asked first
-				l.until(t, "the task is told of", taskIs("fw/p1.web", "TASK_STAGING"))
+				l.Until(t, "the task is told of", taskIs("fw/p1.web", "TASK_STAGING"))
 				if d := time.Since(began); d > 20*time.Second {
 					t.Errorf("told of after %v", d)
 				}

@@ -234,7 +234,7 @@ func (l *listener) Addr() net.Addr { return &net.TCPAddr{} }
 // synctest bubble.
 func one(t testing.TB, cfg Config, m *fakeMaster, known *events.Cluster) (*Source, *log) {
 	n, l := newNetwork(), newLog()
-	l.patience = time.Hour
+	l.Patience = time.Hour
 	n.serve(t, "m1:5050", m)
 	cfg.Masters, cfg.Encoding, cfg.Dial = []string{"m1:5050"}, JSON, n.dial
 	return start(t, cfg, l, known), l

@@ -14,7 +14,7 @@ func asking(t *testing.T, tell func(m *fakeMaster, s *Source, l *log, answer fun
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
 		s, l := one(t, Config{PollAgents: time.Hour}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		held := make(chan struct{})
 		m.change(func(m *fakeMaster) {
 			m.held = held
@@ -45,17 +45,17 @@ func TestOtherTasksDoNotWaitForTheMastersAnswers(t *testing.T) {
 				m.say(added(wTask("t3", "a1", "TASK_STAGING")))
 				m.say(updated("t2", "TASK_RUNNING", 2002))
 				m.say(updated("t1", "TASK_KILLED", 2003))
-				l.until(t, "the others are told of", func(c *events.Cluster) bool {
+				l.Until(t, "the others are told of", func(c *events.Cluster) bool {
 					return c.Tasks["fw/t1"].State == "TASK_KILLED" && c.Tasks["fw/t3"].State == "TASK_STAGING"
 				})
 				if took := time.Since(began); took > time.Second {
 					t.Errorf("they waited for %v", took)
 				}
-				if c := l.folded(); c.Tasks["fw/t2"].ID != "" {
+				if c := l.Folded(); c.Tasks["fw/t2"].ID != "" {
 					t.Errorf("told of before the answer: %+v", c.Tasks["fw/t2"])
 				}
 				answer()
-				l.until(t, "it is told of", taskIs("fw/t2", "TASK_RUNNING"))
+				l.Until(t, "it is told of", taskIs("fw/t2", "TASK_RUNNING"))
 				if st := s.Status(); st.Counters.Doubts != 0 || m.count("SUBSCRIBE") != 1 {
 					t.Errorf("%+v", st)
 				}
@@ -78,20 +78,20 @@ func TestWhatEndsMeanwhileEndsTheTasksThatWait(t *testing.T) {
 				m.say(end)
 				synctest.Wait()
 				answer()
-				l.until(t, "it was told of", func(*events.Cluster) bool {
-					for _, e := range l.evs {
+				l.Until(t, "it was told of", func(*events.Cluster) bool {
+					for _, e := range l.Taken {
 						if e.Kind == events.TaskPut && e.Task.ID == "t2" {
 							return true
 						}
 					}
 					return false
 				})
-				l.until(t, "it has ended", func(c *events.Cluster) bool {
+				l.Until(t, "it has ended", func(c *events.Cluster) bool {
 					got, there := c.Tasks["fw/t2"]
 					return !there || events.Terminal(got.State)
 				})
 				synctest.Wait()
-				if got, there := l.folded().Tasks["fw/t2"]; there && !events.Terminal(got.State) {
+				if got, there := l.Folded().Tasks["fw/t2"]; there && !events.Terminal(got.State) {
 					t.Errorf("it is %+v", got)
 				}
 			})
@@ -110,7 +110,7 @@ func TestLookupsFollowOnEachOther(t *testing.T) {
 		m.say(added(pod("t4", "pod1", "TASK_STAGING")))
 		synctest.Wait()
 		answer()
-		l.until(t, "all are told of", func(c *events.Cluster) bool {
+		l.Until(t, "all are told of", func(c *events.Cluster) bool {
 			return c.Tasks["fw/t2"].ID != "" && c.Tasks["fw/t3"].ID != "" && c.Tasks["fw/t4"].ID != "" && c.Hosts["a3"].Address != ""
 		})
 		if a, x := m.count("GET_AGENTS"), m.count("GET_EXECUTORS"); a != 2 || x != 1 {
@@ -125,6 +125,6 @@ func TestLookupsFollowOnEachOther(t *testing.T) {
 		})
 		m.drop()
 		answer()
-		l.until(t, "it is told of", taskIs("fw/t2", "TASK_RUNNING"))
+		l.Until(t, "it is told of", taskIs("fw/t2", "TASK_RUNNING"))
 	})
 }

@@ -25,19 +25,19 @@ func TestATasksAgentIsPlacedBeforeTheTask(t *testing.T) {
 				m := running(t)
 				first(m)
 				_, l := one(t, Config{PollAgents: time.Hour}, m, nil)
-				l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+				l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 				m.change(func(m *fakeMaster) {
 					m.state.Agents.Agents, m.state.Agents.Recovered = append(m.state.Agents.Agents, wAgent("a2", "h2")), nil
 				})
 				began := time.Now()
 				m.say(added(wTask("t2", "a2", "TASK_STAGING")))
-				l.until(t, "the task is told of", taskIs("fw/t2", "TASK_STAGING"))
+				l.Until(t, "the task is told of", taskIs("fw/t2", "TASK_STAGING"))
 				m.say(added(wTask("t3", "a2", "TASK_STAGING")))
-				l.until(t, "another is told of", taskIs("fw/t3", "TASK_STAGING"))
+				l.Until(t, "another is told of", taskIs("fw/t3", "TASK_STAGING"))
 				if took := time.Since(began); took > time.Second || m.count("SUBSCRIBE") != 1 || m.count("GET_AGENTS") != 1 {
 					t.Errorf("took %v, %d subscriptions, %d GET_AGENTS", took, m.count("SUBSCRIBE"), m.count("GET_AGENTS"))
 				}
-				evs := l.events()
+				evs := l.Events()
 				placed := slices.IndexFunc(evs, func(e events.Event) bool {
 					return e.Kind == events.HostPut && e.Host.Agent == "a2" && e.Host.Address == "10.0.0.2"
 				})
@@ -51,7 +51,7 @@ func TestATasksAgentIsPlacedBeforeTheTask(t *testing.T) {
 					m.state.Tasks.Tasks = m.state.Tasks.Tasks[:1]
 				})
 				m.drop()
-				l.until(t, "the lost agent and its tasks are gone", func(c *events.Cluster) bool {
+				l.Until(t, "the lost agent and its tasks are gone", func(c *events.Cluster) bool {
 					return c.Hosts["a3"].Reachable && c.Hosts["a2"].Agent == "" && len(c.Tasks) == 1
 				})
 			})
@@ -66,12 +66,12 @@ func TestATaskOfAnAgentThatIsNotListedWaitsForIt(t *testing.T) {
 		m.say(added(wTask("t2", "a2", "TASK_STAGING")))
 		<-m.opened
 		<-m.opened // the whole state is compared soon
-		if l.folded().Tasks["fw/t2"].ID != "" || s.Status().Counters.Doubts == 0 {
+		if l.Folded().Tasks["fw/t2"].ID != "" || s.Status().Counters.Doubts == 0 {
 			t.Errorf("told of, or no doubt: %+v", s.Status())
 		}
 		m.say(agentAdded(wAgent("a2", "h2")))
 		m.say(added(wTask("t2", "a2", "TASK_RUNNING")))
-		l.until(t, "the task is told of", taskIs("fw/t2", "TASK_RUNNING"))
+		l.Until(t, "the task is told of", taskIs("fw/t2", "TASK_RUNNING"))
 	})
 }
 
@@ -82,20 +82,20 @@ func TestAFormerIdIsNoHost(t *testing.T) {
 		m := running(t)
 		m.state.Agents.Recovered = []wireAgentInfo{wAgent("a0", "h1").Info, wAgent("b0", "h2").Info, wAgent("c0", "h3").Info}
 		_, l := one(t, Config{PollAgents: 10 * time.Second}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
-		l.until(t, "ids of machines without an agent are hosts", func(c *events.Cluster) bool {
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "ids of machines without an agent are hosts", func(c *events.Cluster) bool {
 			return c.Hosts["b0"].Name == "h2" && c.Hosts["c0"].Name == "h3"
 		})
 		m.change(func(m *fakeMaster) { m.state.Agents.Agents = append(m.state.Agents.Agents, wAgent("b1", "h2")) })
 		m.say(agentAdded(wAgent("b1", "h2")))
-		l.until(t, "the former id of h2 is gone", func(c *events.Cluster) bool { return c.Hosts["b0"].Agent == "" })
+		l.Until(t, "the former id of h2 is gone", func(c *events.Cluster) bool { return c.Hosts["b0"].Agent == "" })
 		time.Sleep(time.Minute)
-		c := l.folded()
+		c := l.Folded()
 		if len(c.Hosts) != 3 || !c.Hosts["b1"].Reachable || c.Hosts["c0"].Agent == "" {
 			t.Errorf("hosts %v", c.Hosts)
 		}
 		puts := 0
-		for _, e := range l.events() {
+		for _, e := range l.Events() {
 			if e.Kind == events.HostPut && (e.Host.Agent == "a0" || e.Host.Agent == "b0") {
 				puts++
 			}
@@ -115,7 +115,7 @@ func TestReturningAgentsAreNotLookedForOneByOne(t *testing.T) {
 			m.state.Agents.Recovered = append(m.state.Agents.Recovered, wAgent(fmt.Sprint("r", n), fmt.Sprint("h", n+10)).Info)
 		}
 		_, l := one(t, Config{PollAgents: time.Hour}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		for n := range 50 {
 			id := fmt.Sprint("r", n)
 			m.say(added(wTask("t."+id, id, "TASK_RUNNING")))
@@ -123,7 +123,7 @@ func TestReturningAgentsAreNotLookedForOneByOne(t *testing.T) {
 			m.say(agentAdded(wAgent(id, fmt.Sprint("h", n+10))))
 			synctest.Wait()
 		}
-		c := l.folded()
+		c := l.Folded()
 		if len(c.Tasks) != 51 || !c.Hosts["r49"].Reachable || m.count("GET_AGENTS") != 1 {
 			t.Errorf("%d tasks, last agent %+v, asked %d times", len(c.Tasks), c.Hosts["r49"], m.count("GET_AGENTS"))
 		}

@@ -208,14 +208,14 @@ func TestAStatusBehindTheLatestState(t *testing.T) {
 		m.say(added(w))
 		behind := withStatus(wTask("t2", "a1", "TASK_RUNNING"), 2000, "10.1.0.2").Statuses[0]
 		m.say(wireEvent{Type: "TASK_UPDATED", TaskUpdated: &wireTaskUpdated{Framework: value{"fw"}, Status: behind, State: "TASK_KILLED"}})
-		l.until(t, "the task has ended", taskIs("fw/t2", "TASK_KILLED"))
-		if got := l.folded().Tasks["fw/t2"].Networks[0].Addresses; len(got) != 1 || got[0] != "10.1.0.2" {
+		l.Until(t, "the task has ended", taskIs("fw/t2", "TASK_KILLED"))
+		if got := l.Folded().Tasks["fw/t2"].Networks[0].Addresses; len(got) != 1 || got[0] != "10.1.0.2" {
 			t.Errorf("addresses %v", got)
 		}
 		// The same in a whole state.
 		ahead := withStatus(wTask("t3", "a1", "TASK_RUNNING"), 3000, "")
 		ahead.State = "TASK_FAILED"
 		m.say(added(ahead))
-		l.until(t, "a task that is added as ended", taskIs("fw/t3", "TASK_FAILED"))
+		l.Until(t, "a task that is added as ended", taskIs("fw/t3", "TASK_FAILED"))
 	})
 }

@@ -59,16 +59,16 @@ func replayed(t *testing.T, enc Encoding, name string, end func(*events.Cluster)
 		"GET_EXECUTORS": recording(t, "2-get/groups-GET_EXECUTORS."+ext+".body"),
 	}}
 	n, l := newNetwork(), newLog()
-	l.patience = 24 * time.Hour
+	l.Patience = 24 * time.Hour
 	if known != nil {
-		l.cluster = known.Clone()
+		l.Cluster = known.Clone()
 	}
 	n.serve(t, "m1:5050", r)
 	start(t, Config{
 		Masters: []string{"m1:5050"}, Encoding: enc, Dial: n.dial,
 		Linger: 1000 * time.Hour, Resync: 1000 * time.Hour, PollAgents: 1000 * time.Hour,
 	}, l, known)
-	l.until(t, "the end of "+name+" is folded", end)
+	l.Until(t, "the end of "+name+" is folded", end)
 	synctest.Wait()
 	return l
 }
@@ -124,7 +124,7 @@ func TestAMastersLifeIsFolded(t *testing.T) {
 		var known *events.Cluster
 		for i, tp := range tapes {
 			l := replayed(t, JSON, tp.json, tp.end, known, nil)
-			known = l.folded()
+			known = l.Folded()
 			if want[i] == nil {
 				continue
 			}
@@ -169,15 +169,15 @@ func TestARealMasterShowsAllThatIsAllocated(t *testing.T) {
 // on had no moment without its entry in the log.
 func TestRunningTasksAreNeverMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		known := replayed(t, JSON, tapes[1].json, tapes[1].end, nil, nil).folded()
+		known := replayed(t, JSON, tapes[1].json, tapes[1].end, nil, nil).Folded()
 		for _, tp := range tapes[2:4] { // the master restarts without the agent, then a new stream
 			l := replayed(t, JSON, tp.json, tp.end, known, nil)
-			for _, e := range l.events() {
+			for _, e := range l.Events() {
 				if e.Kind == events.TaskGone && e.Gone.Key == fw2+"/stay.3" || e.Kind == events.HostGone {
 					t.Errorf("%s: %s %s", tp.json, e.Kind, e.Gone.Key)
 				}
 			}
-			known = l.folded()
+			known = l.Folded()
 		}
 	})
 }
@@ -190,11 +190,11 @@ func TestBothEncodingsOfARecordingFoldAlike(t *testing.T) {
 		for _, tp := range tapes[:2] {
 			fromJSON := replayed(t, JSON, tp.json, tp.end, known, nil)
 			fromPB := replayed(t, Protobuf, tp.pb, tp.end, known, nil)
-			if d := cmp.Diff(fromJSON.folded(), fromPB.folded()); d != "" {
+			if d := cmp.Diff(fromJSON.Folded(), fromPB.Folded()); d != "" {
 				t.Errorf("%s (-) and %s (+) differ:\n%s", tp.json, tp.pb, d)
 			}
 			ids := func(l *log) (ids []string) {
-				for _, e := range l.events() {
+				for _, e := range l.Events() {
 					ids = append(ids, e.ID)
 				}
 				slices.Sort(ids) // what waits for the master's answers comes later, sooner or later
@@ -203,14 +203,14 @@ func TestBothEncodingsOfARecordingFoldAlike(t *testing.T) {
 			if d := cmp.Diff(ids(fromJSON), ids(fromPB)); d != "" {
 				t.Errorf("the ids of their events differ:\n%s", d)
 			}
-			known = fromJSON.folded()
+			known = fromJSON.Folded()
 		}
 	})
 }
 
 func TestATaskOfTheRecordingInFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := replayed(t, Protobuf, tapes[0].pb, tapes[0].end, nil, nil).folded()
+		c := replayed(t, Protobuf, tapes[0].pb, tapes[0].end, nil, nil).Folded()
 		const fw1, fw0 = "0577f926-9936-4274-9ab1-80644fb7e12d-0001", "0577f926-9936-4274-9ab1-80644fb7e12d-0000"
 		at := func(micro int64) time.Time { return time.UnixMicro(micro).UTC() }
 		for _, want := range []events.Task{
@@ -263,7 +263,7 @@ func TestATaskOfTheRecordingInFull(t *testing.T) {
 func TestARecordingIsReadHoweverItArrives(t *testing.T) {
 	for enc, name := range map[Encoding]string{JSON: tapes[0].json, Protobuf: tapes[0].pb} {
 		synctest.Test(t, func(t *testing.T) {
-			want := replayed(t, enc, name, tapes[0].end, nil, nil).folded()
+			want := replayed(t, enc, name, tapes[0].end, nil, nil).Folded()
 			bytewise := replayed(t, enc, name, tapes[0].end, nil, func(ctx context.Context, w io.Writer, b []byte) {
 				for i := range 1024 {
 					_, _ = w.Write(b[i : i+1])
@@ -271,7 +271,7 @@ func TestARecordingIsReadHoweverItArrives(t *testing.T) {
 				}
 				_, _ = w.Write(b[1024:])
 			})
-			if d := cmp.Diff(want, bytewise.folded()); d != "" {
+			if d := cmp.Diff(want, bytewise.Folded()); d != "" {
 				t.Errorf("%s byte by byte:\n%s", enc, d)
 			}
 			slowly := replayed(t, enc, name, tapes[0].end, nil, func(ctx context.Context, w io.Writer, b []byte) {
@@ -287,7 +287,7 @@ func TestARecordingIsReadHoweverItArrives(t *testing.T) {
 					}
 				}
 			})
-			if d := cmp.Diff(want, slowly.folded()); d != "" {
+			if d := cmp.Diff(want, slowly.Folded()); d != "" {
 				t.Errorf("%s slowly:\n%s", enc, d)
 			}
 		})

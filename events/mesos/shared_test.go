@@ -15,7 +15,7 @@ func TestAgentsThatShareAHostnameAreNamed(t *testing.T) {
 		other.Info.Hostname = "h1"
 		m.state.Agents.Agents = append(m.state.Agents.Agents, other, wAgent("a3", "h3"))
 		s, l := one(t, Config{PollAgents: 30 * time.Second}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		if got := s.Status().Shared; !slices.Equal(got, []string{"h1"}) {
 			t.Errorf("shared %v", got)
 		}

@@ -21,7 +21,7 @@ func reconnect(t *testing.T, before, after func(*fakeMaster), cfg Config, check 
 		}
 		cfg.Linger, cfg.PollAgents = 1000*time.Hour, 1000*time.Hour
 		_, l := one(t, cfg, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		m.change(after)
 		m.drop()
 		<-m.opened
@@ -32,7 +32,7 @@ func reconnect(t *testing.T, before, after func(*fakeMaster), cfg Config, check 
 }
 
 func gone(l *log, kind events.Kind, key string) (reason string, yes bool) {
-	for _, e := range l.events() {
+	for _, e := range l.Events() {
 		if e.Kind == kind && e.Gone.Key == key {
 			return e.Gone.Reason, true
 		}
@@ -228,7 +228,7 @@ func TestASnapshotEndsOnlyWhatTheMasterWouldList(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			reconnect(t, nil, tt.after, Config{}, func(t *testing.T, l *log) {
-				c := l.folded()
+				c := l.Folded()
 				task, has := c.Tasks["fw/t1"]
 				if has == tt.taskGone || task.State != tt.state {
 					t.Errorf("task: %+v", task)
@@ -247,17 +247,17 @@ func TestATaskThatWasHiddenGoesOnceAllIsShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
 		s, l := one(t, Config{Resync: time.Minute}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		m.change(func(m *fakeMaster) {
 			m.state.Tasks.Tasks = nil
 			m.state.Agents.Agents[0].Allocated = wResources(0.1, 32)
 		})
 		time.Sleep(time.Hour)
-		if c := l.folded(); len(c.Tasks) != 1 || s.Status().Hidden != 1 {
+		if c := l.Folded(); len(c.Tasks) != 1 || s.Status().Hidden != 1 {
 			t.Errorf("tasks %v, status %+v", c.Tasks, s.Status())
 		}
 		m.change(func(m *fakeMaster) { m.state.Agents.Agents[0].Allocated = nil })
-		l.until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Tasks) == 0 })
+		l.Until(t, "it is gone", func(c *events.Cluster) bool { return len(c.Tasks) == 0 })
 		if n := s.Status().Hidden; n != 0 {
 			t.Errorf("%d agents hide something", n)
 		}
@@ -270,7 +270,7 @@ func TestHowATaskEndedIsRecordedBeforeItIsGone(t *testing.T) {
 		m.state.Tasks.Completed = []wireTask{withStatus(wTask("t1", "a1", "TASK_FAILED"), 2000, "")}
 	}, Config{}, func(t *testing.T, l *log) {
 		var states []string
-		for _, e := range l.events() {
+		for _, e := range l.Events() {
 			switch e.Kind {
 			case events.TaskPut:
 				states = append(states, e.Task.State)
@@ -311,7 +311,7 @@ func TestATaskThatNobodySawIsRecorded(t *testing.T) {
 			t.Error("a task from after the log's last moment is not in it")
 		}
 		n := 0
-		for _, e := range l.events() {
+		for _, e := range l.Events() {
 			if e.Kind == events.TaskGone {
 				n++
 			}
@@ -327,7 +327,7 @@ func TestAnAgentsClockHidesNoTaskAndTellsNoneTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
 		_, l := one(t, Config{Resync: 10 * time.Minute}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		at := func(d time.Duration) float64 { return float64(time.Now().Add(d).UnixMicro()) / 1e6 }
 		end := at(time.Hour) // by a clock that is fast
 		m.change(func(m *fakeMaster) {
@@ -342,7 +342,7 @@ func TestAnAgentsClockHidesNoTaskAndTellsNoneTwice(t *testing.T) {
 		m.drop()
 		time.Sleep(time.Hour)
 		times := map[string]int{}
-		for _, e := range l.events() {
+		for _, e := range l.Events() {
 			if e.Kind == events.TaskGone {
 				times[e.Gone.Key]++
 			}
@@ -357,20 +357,20 @@ func TestWhatIsKnownIsNotAppendedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
 		_, l := one(t, Config{}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
-		n := len(l.events())
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		n := len(l.Events())
 
 		again := newLog() // another controller, which has read the first one's log
 		net := newNetwork()
 		net.serve(t, "m1:5050", m)
-		s := start(t, Config{Masters: []string{"m1:5050"}, Encoding: JSON, Dial: net.dial}, again, l.folded())
+		s := start(t, Config{Masters: []string{"m1:5050"}, Encoding: JSON, Dial: net.dial}, again, l.Folded())
 		for range 5 {
 			<-m.opened
 			m.drop()
 		}
 		time.Sleep(time.Hour)
-		if len(l.events()) != n || len(again.events()) != 0 {
-			t.Errorf("first: %d events, then %d; second: %v", n, len(l.events()), again.events())
+		if len(l.Events()) != n || len(again.Events()) != 0 {
+			t.Errorf("first: %d events, then %d; second: %v", n, len(l.Events()), again.Events())
 		}
 		if st := s.Status(); st.Counters.Snapshots < 5 || st.Counters.Polls == 0 {
 			t.Errorf("nothing was compared: %+v", st)
@@ -382,9 +382,9 @@ func TestTheWholeStateIsComparedOnATimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(t)
 		s, l := one(t, Config{Resync: time.Minute}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		m.change(func(m *fakeMaster) { m.state.Tasks.Tasks = nil }) // and says nothing
-		l.until(t, "the lost event's effect is seen", func(c *events.Cluster) bool { return len(c.Tasks) == 0 })
+		l.Until(t, "the lost event's effect is seen", func(c *events.Cluster) bool { return len(c.Tasks) == 0 })
 		if st := s.Status(); st.Counters.Failures != 0 || st.Counters.Resyncs != 1 || !st.Connected {
 			t.Errorf("status %+v", st)
 		}
@@ -400,7 +400,7 @@ func TestASnapshotOfManyMegabytes(t *testing.T) {
 			m.state.Tasks.Completed = append(m.state.Tasks.Completed, w)
 		}
 		s, l := one(t, Config{}, m, nil)
-		l.until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
+		l.Until(t, "the task is known", taskIs("fw/t1", "TASK_RUNNING"))
 		if n := s.Status().Counters.Bytes; n < 8<<20 {
 			t.Errorf("only %d bytes were read", n)
 		}
@@ -442,7 +442,7 @@ func readInPart(t *testing.T, left func(*wireState)) {
 		}))
 		s := start(t, Config{Masters: []string{"m1:5050"}, Encoding: JSON, Dial: n.dial}, l, nil)
 		time.Sleep(15 * time.Second)
-		if c := l.folded(); len(c.Tasks) != 2 || !c.Hosts["a1"].Reachable || len(c.Frameworks) != 1 {
+		if c := l.Folded(); len(c.Tasks) != 2 || !c.Hosts["a1"].Reachable || len(c.Frameworks) != 1 {
 			t.Errorf("tasks %v, hosts %v, frameworks %v", c.Tasks, c.Hosts, c.Frameworks)
 		}
 		if st := s.Status(); st.Counters.Malformed == 0 || st.Counters.Doubts == 0 || st.Counters.Resyncs == 0 {
@@ -456,14 +456,14 @@ func TestFrameworksComeAndGo(t *testing.T) {
 		m := running(t)
 		m.state.Frameworks.Frameworks = append(m.state.Frameworks.Frameworks, wFramework("idle"))
 		_, l := one(t, Config{Linger: time.Hour}, m, nil)
-		l.until(t, "the frameworks are known", func(c *events.Cluster) bool { return len(c.Frameworks) == 2 && len(c.Tasks) == 1 })
+		l.Until(t, "the frameworks are known", func(c *events.Cluster) bool { return len(c.Frameworks) == 2 && len(c.Tasks) == 1 })
 
 		away := wFramework("fw")
 		away.Active, away.Connected = false, false
 		m.say(wireEvent{Type: "FRAMEWORK_UPDATED", FrameworkUpdated: &wireFrameworkChange{away}})
-		l.until(t, "it is not connected", func(c *events.Cluster) bool { return !c.Frameworks["fw"].Connected })
+		l.Until(t, "it is not connected", func(c *events.Cluster) bool { return !c.Frameworks["fw"].Connected })
 		m.say(wireEvent{Type: "FRAMEWORK_UPDATED", FrameworkUpdated: &wireFrameworkChange{wFramework("fw")}})
-		l.until(t, "it is back", func(c *events.Cluster) bool { return c.Frameworks["fw"].Connected })
+		l.Until(t, "it is back", func(c *events.Cluster) bool { return c.Frameworks["fw"].Connected })
 
 		// A new master that has yet to hear from the agents knows neither.
 		m.change(func(m *fakeMaster) {
@@ -474,21 +474,21 @@ func TestFrameworksComeAndGo(t *testing.T) {
 		<-m.opened
 		<-m.opened
 		synctest.Wait()
-		if n := len(l.folded().Frameworks); n != 2 {
+		if n := len(l.Folded().Frameworks); n != 2 {
 			t.Errorf("%d frameworks while the agent is only recovered", n)
 		}
 
 		// Then the agent brings the one whose task it runs.
 		m.change(func(m *fakeMaster) { m.state = running(t).state })
 		m.drop()
-		l.until(t, "the idle framework is gone", func(c *events.Cluster) bool { return len(c.Frameworks) == 1 })
-		if _, has := l.folded().Tasks["fw/t1"]; !has {
+		l.Until(t, "the idle framework is gone", func(c *events.Cluster) bool { return len(c.Frameworks) == 1 })
+		if _, has := l.Folded().Tasks["fw/t1"]; !has {
 			t.Error("the task is gone")
 		}
 
 		removed := wireEvent{Type: "FRAMEWORK_REMOVED", FrameworkRemoved: &wireFrameworkRemoved{Info: wFramework("fw").Info}}
 		m.say(removed)
-		l.until(t, "it and its tasks are gone", func(c *events.Cluster) bool { return len(c.Frameworks) == 0 && len(c.Tasks) == 0 })
+		l.Until(t, "it and its tasks are gone", func(c *events.Cluster) bool { return len(c.Frameworks) == 0 && len(c.Tasks) == 0 })
 	})
 }
 
