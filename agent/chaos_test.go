@@ -103,29 +103,16 @@ func chaos(t *testing.T, backend string) {
 	var c calm
 	var open, fresh, denied count
 	mark := make(chan struct{}, 1)
-	server.Do(func() error {
-		pc, err := net.ListenPacket("udp4", "10.0.0.2:54")
-		if err != nil {
-			return err
+	answers(t, server.Namespace, "10.0.0.2:54", func(said string, _ net.IP) string {
+		switch {
+		case said == "mark":
+			mark <- struct{}{}
+		case c.harmed():
+			denied.byOthers.Add(1)
+		default:
+			denied.wrong.Add(1)
 		}
-		t.Cleanup(func() { pc.Close() })
-		go func() {
-			b := make([]byte, 10)
-			for {
-				n, _, err := pc.ReadFrom(b)
-				switch {
-				case err != nil:
-					return
-				case string(b[:n]) == "mark":
-					mark <- struct{}{}
-				case c.harmed():
-					denied.byOthers.Add(1)
-				default:
-					denied.wrong.Add(1)
-				}
-			}
-		}()
-		return nil
+		return ""
 	})
 	drain := func() { // until all that reached the server so far was counted
 		for {

@@ -61,15 +61,15 @@ func addressMoves(t *testing.T, away func(*lab) (back func())) {
 	}
 	var denied atomic.Int64
 	serve := func(tk *task, says string) {
-		answers(t, tk.Namespace, ":80", func(string) string { return says })
-		answers(t, tk.Namespace, ":81", func(string) string { denied.Add(1); return says })
+		answers(t, tk.Namespace, ":80", func(string, net.IP) string { return says })
+		answers(t, tk.Namespace, ":81", func(string, net.IP) string { denied.Add(1); return says })
 	}
 	before := one.run("old", moving, "svc")
 	neighbour := one.run("neighbour", "10.0.0.1", "svc")
 	mate := two.run("mate", "10.0.2.1", "svc")
 	serve(before, "old")
 	var heard sync.Map
-	answers(t, mate.Namespace, ":80", func(said string) string { heard.Store(said, true); return "mate" })
+	answers(t, mate.Namespace, ":80", func(said string, _ net.IP) string { heard.Store(said, true); return "mate" })
 
 	// The client asks from a new port each time.
 	var moved atomic.Bool
@@ -146,29 +146,6 @@ func within(t *testing.T, n *netlab.Namespace, script string) {
 			t.Errorf("%s: %s", script, out)
 		}
 		return err
-	})
-}
-
-// answers answers datagrams to a port until the test ends.
-func answers(t *testing.T, n *netlab.Namespace, addr string, says func(string) string) {
-	t.Helper()
-	n.Do(func() error {
-		pc, err := net.ListenPacket("udp4", addr)
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { pc.Close() })
-		go func() {
-			b := make([]byte, 100)
-			for {
-				n, from, err := pc.ReadFrom(b)
-				if err != nil {
-					return
-				}
-				pc.WriteTo([]byte(says(string(b[:n]))), from) //nolint:errcheck // its sender sees that
-			}
-		}()
-		return nil
 	})
 }
 

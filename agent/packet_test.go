@@ -110,23 +110,9 @@ func TestSpoofing(t *testing.T) {
 			l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
 			victim, thief, server := l.run("victim", "10.0.0.1", "open"), l.run("thief", "10.0.0.2", "open"), l.run("server", "10.0.0.3", "open")
 			seen := make(chan string, 100)
-			server.Do(func() error {
-				pc, err := net.ListenPacket("udp4", "10.0.0.3:9")
-				if err != nil {
-					return err
-				}
-				t.Cleanup(func() { pc.Close() })
-				go func() {
-					b := make([]byte, 100)
-					for {
-						n, from, err := pc.ReadFrom(b)
-						if err != nil {
-							return
-						}
-						seen <- string(b[:n]) + " " + from.(*net.UDPAddr).IP.String()
-					}
-				}()
-				return nil
+			answers(t, server.Namespace, "10.0.0.3:9", func(said string, from net.IP) string {
+				seen <- said + " " + from.String()
+				return ""
 			})
 			thief.Do(func() error {
 				eth0, err := netlink.LinkByName("eth0")

@@ -25,26 +25,12 @@ func TestVerdictsAreTheKernels(t *testing.T) {
 	server := l.run("s", "10.0.0.9", "in")
 	const first, ports = 7000, 4
 	arrived := make(chan string, 1000)
-	server.Do(func() error {
-		for i := range ports {
-			pc, err := net.ListenPacket("udp4", fmt.Sprintf("10.0.0.9:%d", first+i))
-			if err != nil {
-				return err
-			}
-			t.Cleanup(func() { pc.Close() })
-			go func() {
-				b := make([]byte, 50)
-				for {
-					n, from, err := pc.ReadFrom(b)
-					if err != nil {
-						return
-					}
-					arrived <- fmt.Sprintf("%s %s %d", b[:n], from.(*net.UDPAddr).IP, first+i)
-				}
-			}()
-		}
-		return nil
-	})
+	for port := first; port < first+ports; port++ {
+		answers(t, server.Namespace, fmt.Sprintf("10.0.0.9:%d", port), func(said string, from net.IP) string {
+			arrived <- fmt.Sprintf("%s %s %d", said, from, port)
+			return ""
+		})
+	}
 	pick := func(ids ...string) []string {
 		if rnd.IntN(2) == 0 {
 			return nil
