@@ -7,8 +7,10 @@ import (
 )
 
 // recent holds strings that were shared lately, each in the place that its hash
-// names: to look there costs a fraction of what package unique costs.
-var recent [2048]atomic.Pointer[string]
+// names: to look there costs a fraction of what package unique costs. There are
+// several times as many places as a large cluster has hosts: two strings that
+// share a place, and come in turns, are looked up in package unique each time.
+var recent [1 << 15]atomic.Pointer[string]
 
 // recentMaps holds maps that were read lately, in the same way.
 var recentMaps [2048]atomic.Pointer[readText]

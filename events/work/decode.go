@@ -21,13 +21,14 @@ func unmarshalItem(text []byte) (Item, error) {
 }
 
 // readKey reads what tells an item from others, if it is written at its
-// beginning as json.Marshal does. What follows is not looked at.
-func readKey(text []byte) (k Key, ok bool) {
+// beginning as json.Marshal does. What follows is not looked at. It should be
+// that of an item for a host.
+func readKey(host string, text []byte) (k Key, ok bool) {
 	const most = 512 // a host's name is shorter, and more need not be copied
 	r := canon.Read(text[:min(len(text), most)])
 	r.Begin()
 	r.Must("host")
-	k.Host = r.Shared()
+	k.Host = r.StringAs(host)
 	r.Must("rev")
 	k.Rev = r.Uint(64)
 	r.Must("cause")
@@ -163,9 +164,9 @@ func readDeletions(r *canon.Reader) *Deletions {
 }
 
 // unmarshalReport is unmarshalItem for a report.
-func unmarshalReport(text []byte) (Report, error) {
+func unmarshalReport(host string, text []byte) (Report, error) {
 	r := canon.Read(text)
-	if quick := readReport(r); r.Done() {
+	if quick := readReport(r, host); r.Done() {
 		return quick, nil
 	}
 	var rep Report
@@ -173,13 +174,14 @@ func unmarshalReport(text []byte) (Report, error) {
 	return rep, err
 }
 
-// readReport reads answers to items and words about endpoints.
-func readReport(r *canon.Reader) (rep Report) {
+// readReport reads answers to items and words about endpoints, as a host sends
+// them.
+func readReport(r *canon.Reader, host string) (rep Report) {
 	r.Object(func() {
 		r.Must("id")
 		rep.ID = r.String()
 		r.Must("host")
-		rep.Host = r.Shared()
+		rep.Host = r.StringAs(host)
 		r.Must("time")
 		rep.Time = r.Time()
 		switch {

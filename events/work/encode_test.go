@@ -88,7 +88,7 @@ func TestItemsAreWrittenAsJSONMarshalDoes(t *testing.T) {
 		if err == nil && string(got) != "before"+string(want) {
 			t.Fatalf("%s\nis to be\n%s", got, want)
 		}
-		if k, ok := readKey(want); err == nil && ok && k != (Key{it.Host, it.Rev, it.Cause}) {
+		if k, ok := readKey(it.Host, want); err == nil && ok && k != (Key{it.Host, it.Rev, it.Cause}) {
 			t.Fatalf("%s has the key %v", want, k)
 		}
 	})

@@ -50,7 +50,7 @@ func (s *Stored) Item() (*Item, error) {
 // readKey reads the first fields, and the whole when they are not written as
 // json.Marshal does.
 func (s *Stored) readKey() error {
-	k, ok := readKey(s.Data)
+	k, ok := readKey(s.Host, s.Data)
 	if !ok {
 		it, err := decodeItem(s.Host, s.Data)
 		if err != nil {

@@ -109,7 +109,7 @@ func decodeReport(subject string, h nats.Header, data []byte) (Report, error) {
 
 // DecodeReport reads a report as a host sent it, and writes the host into it.
 func DecodeReport(host string, data []byte) (Report, error) {
-	rep, err := unmarshalReport(data)
+	rep, err := unmarshalReport(host, data)
 	if err != nil {
 		return rep, fmt.Errorf("decoding a report: %w", err)
 	}
