@@ -303,16 +303,21 @@ func (b *batch) dropRoute(h *host, p netip.Prefix) {
 func (b *batch) items(next work.Item) []*work.Item {
 	slices.SortFunc(b.hosts, byName)
 	var items []*work.Item
-	for _, h := range b.hosts {
+	var room []work.Item // for those of the hosts that are left
+	for i, h := range b.hosts {
 		if !h.joined {
 			continue
 		}
-		it := next
+		if len(room) == 0 {
+			room = make([]work.Item, len(b.hosts)-i)
+		}
+		it := &room[0]
+		*it = next
 		it.Host = h.name
 		if c := h.change; c.snapshot {
 			it.Snapshot = true
-			b.whole(h, c, &it)
-		} else if !b.step(h, c, &it) {
+			b.whole(h, c, it)
+		} else if !b.step(h, c, it) {
 			continue
 		}
 		if items == nil {
@@ -320,7 +325,7 @@ func (b *batch) items(next work.Item) []*work.Item {
 		}
 		h.rev++
 		it.Rev = h.rev
-		items = append(items, &it)
+		items, room = append(items, it), room[1:]
 	}
 	return items
 }
@@ -338,10 +343,14 @@ func (b *batch) step(h *host, c *change, it *work.Item) bool {
 			del.Sets = append(del.Sets, u.id)
 		}
 	}
-	for i, e := range c.edits { // in order: edits come sorted from the resolver
+	edits := c.edits                            // in order: they come sorted from the resolver
+	if len(edits) > 0 && len(c.usedSets) == 0 { // all are of sets that the host had and has
+		it.Members, edits = slices.Clone(edits), nil
+	}
+	for i, e := range edits {
 		if _, told := slices.BinarySearch(fresh, e.ID); h.sets[e.ID] > 0 && !told {
 			if it.Members == nil {
-				it.Members = make([]work.SetEdit, 0, len(c.edits)-i)
+				it.Members = make([]work.SetEdit, 0, len(edits)-i)
 			}
 			it.Members = append(it.Members, e)
 		}
