@@ -169,7 +169,10 @@ func (x *index) removeItem(it *item) {
 
 // compact drops the items that no longer carry the label.
 func (p *posting) compact() {
-	p.items = slices.Clip(slices.DeleteFunc(p.items, func(at posted) bool { return at.term != at.it.term }))
+	p.items = slices.DeleteFunc(p.items, func(at posted) bool { return at.term != at.it.term })
+	if cap(p.items) > 4*len(p.items) {
+		p.items = slices.Clip(p.items) // the next one is put into a list of a size that fits
+	}
 }
 
 // cost estimates how often a query under this term would be a candidate in

@@ -153,7 +153,7 @@ func (s *shelf) all(ctx context.Context, from uint64) iter.Seq2[*line, error] {
 // asked for. While the lines of a place are used, the next place is read.
 func (s *shelf) from(ctx context.Context, places []place, from uint64) iter.Seq2[*line, error] {
 	return func(yield func(*line, error) bool) {
-		a := &ahead{lines: make(chan []read), used: make(chan []read, 1), stop: make(chan struct{})}
+		a := &ahead{lines: make(chan []read), used: make(chan []read, 2), stop: make(chan struct{})}
 		go func() {
 			defer close(a.lines)
 			for i := range places {

@@ -140,10 +140,14 @@ func (h *host) add(it *work.Item) bool {
 // report takes what a host reported.
 func (hs *hosts) report(r *work.StoredReport) {
 	hs.rep.Hosts.Reports++
-	if hs.all[r.Host] == nil && r.Applied == nil {
+	h := hs.all[r.Host]
+	switch {
+	case h != nil:
+	case r.Applied == nil:
 		return // it has no work yet
+	default:
+		h = hs.of(r.Host)
 	}
-	h := hs.of(r.Host)
 	hs.silence(h, r.Host, r.Stored, false)
 	h.Word = r.Stored
 	switch {
