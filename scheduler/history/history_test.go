@@ -101,14 +101,14 @@ func written(t *testing.T, n uint64) string {
 
 func TestAGeneratedHistoryIsWhatItSays(t *testing.T) {
 	t.Parallel()
-	dir := written(t, 3000)
+	dir := written(t, 6000)
 	h, err := history.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer h.Close() //nolint:errcheck // only read
 	rep, err := h.Verify(t.Context(), historytest.Trust)
-	if err != nil || !rep.OK() || rep.Records != 3000 || rep.Signed != 3000 {
+	if err != nil || !rep.OK() || rep.Records != 6000 || rep.Signed != 6000 {
 		t.Fatalf("%+v, %v", rep, err)
 	}
 	items := func(yield func(*work.Item, error) bool) {
@@ -127,10 +127,26 @@ func TestAGeneratedHistoryIsWhatItSays(t *testing.T) {
 		if err != nil || rep.Err != nil {
 			t.Fatal(err, rep.Err)
 		}
-		kinds[fmt.Sprint(rep.Join != nil, rep.Applied != nil, rep.Wiring != nil, rep.Drift != nil, rep.Logged != nil)] = true
+		kinds[fmt.Sprint(rep.Join != nil, rep.Applied != nil, rep.Wiring != nil, rep.Drift != nil, rep.Logged != nil, rep.Session != nil, rep.Refused != nil)] = true
 	}
-	if len(kinds) < 5 {
+	if len(kinds) < 7 {
 		t.Errorf("only reports of the kinds %v", kinds)
+	}
+	happened, pods := map[events.Kind]bool{}, false
+	for e, err := range h.Entries(t.Context(), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		happened[e.Event.Kind] = true
+		pods = pods || e.Event.Task != nil && e.Event.Task.ID != e.Event.Task.Executor
+	}
+	for _, kind := range []events.Kind{events.HostGone, events.HostDrain, events.BGPSession, events.BGPRefused, events.PolicyApply} {
+		if !happened[kind] {
+			t.Errorf("no %s among %v", kind, happened)
+		}
+	}
+	if !pods {
+		t.Error("no pods")
 	}
 }
 

@@ -13,9 +13,10 @@ import (
 
 // host is a machine with a Mesos agent.
 type host struct {
-	name, address string
-	agent         string // Mesos agent id; "" while it is away
-	generation    int
+	name, address, rack string
+	agent               string // Mesos agent id; "" while it is away
+	generation          int
+	drained             bool
 }
 
 // app is a Marathon app with its tasks.
@@ -24,19 +25,23 @@ type app struct {
 	version  time.Time
 	uses     []int // other apps
 	port     int
+	pod      bool
 	tasks    []*task
 	want     int
 }
 
+// task is a task, or the two of a pod, which share their executor.
 type task struct {
-	id    string
-	app   *app
-	host  *host
-	agent string
-	since time.Time
+	executor string
+	ids      []string
+	app      *app
+	host     *host
+	agent    string
+	since    time.Time
 }
 
-func (t *task) key() string { return framework + "/" + t.id }
+// endpoint is the id of its network identity.
+func (t *task) endpoint() string { return framework + "/" + t.executor }
 
 var authors = []string{"ann@shop.example", "bo@shop.example", "cy@security.example"}
 
@@ -63,7 +68,7 @@ func (p *past) begin() error {
 	}
 	for i := range p.o.Apps {
 		name := fmt.Sprintf("app-%d", i)
-		a := &app{id: "/" + groups[i%len(groups)] + "/" + name, name: name, port: 8000 + p.rnd.IntN(100)}
+		a := &app{id: "/" + groups[i%len(groups)] + "/" + name, name: name, port: 8000 + p.rnd.IntN(100), pod: i%4 == 3}
 		for range p.rnd.IntN(3) {
 			if u := p.rnd.IntN(p.o.Apps); u != i && !slices.Contains(a.uses, u) {
 				a.uses = append(a.uses, u)
@@ -72,7 +77,7 @@ func (p *past) begin() error {
 		p.apps = append(p.apps, a)
 	}
 	change := &events.PolicyChange{Author: authors[0], Commit: p.commit(), Message: "Begin"}
-	change.Put = append(change.Put, resource("IPPool", "tasks", map[string]any{"cidr": "10.0.0.0/9", "blockSize": 26}))
+	change.Put = append(routing(), resource("IPPool", "tasks", map[string]any{"cidr": "10.0.0.0/9", "blockSize": 26}))
 	for _, a := range p.apps {
 		change.Put = append(change.Put, p.policy(a))
 	}
@@ -82,7 +87,7 @@ func (p *past) begin() error {
 	base := netip.MustParseAddr("172.16.0.1").As4()
 	for i := range p.o.Hosts {
 		base[2], base[3] = byte(i/250), byte(i%250+1)
-		h := &host{name: fmt.Sprintf("node-%d.dc1.example", i), address: netip.AddrFrom4(base).String()}
+		h := &host{name: fmt.Sprintf("node-%d.dc1.example", i), address: netip.AddrFrom4(base).String(), rack: fmt.Sprint("r", i%3)}
 		p.hosts = append(p.hosts, h)
 		if err := p.register(h); err != nil {
 			return err
@@ -100,6 +105,16 @@ func (p *past) begin() error {
 func (p *past) commit() string {
 	p.commits++
 	return fmt.Sprintf("%040x", p.rnd.Uint64())
+}
+
+// annotate gives a resource annotations.
+func annotate(r *events.Resource, annotations map[string]any) {
+	var body map[string]any
+	if err := json.Unmarshal(r.Body, &body); err != nil {
+		panic(err) // resource made it
+	}
+	body["metadata"].(map[string]any)["annotations"] = annotations
+	r.Body, _ = json.Marshal(body) //nolint:errchkjson // of maps, strings and numbers
 }
 
 func resource(kind, name string, spec map[string]any) events.Resource {
@@ -134,11 +149,14 @@ func (p *past) register(h *host) error {
 	h.agent = fmt.Sprintf("agent-%s-%d", h.name, h.generation)
 	if err := p.say(events.Event{Kind: events.HostPut, Source: "mesos", Host: &events.Host{
 		Agent: h.agent, Name: h.name, Address: h.address, Port: 5051, Reachable: true, Since: p.now,
-		Attributes: map[string]string{"rack": fmt.Sprint("r", len(h.name)%3)},
+		Attributes: map[string]string{"rack": h.rack},
 	}}); err != nil {
 		return err
 	}
-	return p.join(h.name, h.address)
+	if err := p.join(h.name, h.address); err != nil {
+		return err
+	}
+	return p.session(h, "established", "")
 }
 
 // something happens.
@@ -157,8 +175,12 @@ func (p *past) something() error {
 		return p.flap(a)
 	case n < 900:
 		return p.change(a)
-	case n < 995:
+	case n < 945:
 		return p.see(a)
+	case n < 970:
+		return p.route(p.hosts[p.rnd.IntN(len(p.hosts))])
+	case n < 990:
+		return p.drain(p.hosts[p.rnd.IntN(len(p.hosts))])
 	default:
 		return p.lose(p.hosts[p.rnd.IntN(len(p.hosts))])
 	}
@@ -174,7 +196,7 @@ func (p *past) deploy(a *app, action string, restart bool) error {
 		return err
 	}
 	if err := p.say(events.Event{Kind: events.AppPut, Source: "marathon", App: &events.App{
-		ID: a.id, Version: d.Version, Instances: a.want, Labels: p.labels(a), Networks: []string{"taskwall"},
+		ID: a.id, Version: d.Version, Pod: a.pod, Instances: a.want, Labels: p.labels(a), Networks: []string{"taskwall"},
 		Ports: []events.Port{{Name: "http", Number: a.port, Protocol: "tcp"}},
 	}}); err != nil {
 		return err
@@ -212,18 +234,41 @@ func (p *past) labels(a *app) map[string]string {
 	return labels
 }
 
-// put says a task's state.
+// put says a task's state, and that of the other one of a pod.
 func (p *past) put(t *task, state string, healthy *bool, reason string) error {
-	ev := events.Task{
-		Framework: framework, ID: t.id, Name: t.app.name, Executor: t.id, Agent: t.agent, State: state, Role: "*",
-		Labels: p.labels(t.app), Containerizer: "mesos", Networks: []events.Network{{Name: "taskwall"}},
-		Ports:   []events.Port{{Name: "http", Number: t.app.port, Protocol: "tcp"}},
-		Healthy: healthy, Reason: reason, Since: p.now,
+	for i, id := range t.ids {
+		ev := events.Task{
+			Framework: framework, ID: id, Name: t.app.name, Executor: t.executor, Agent: t.agent, State: state, Role: "*",
+			Labels: p.labels(t.app), Containerizer: "mesos", Networks: []events.Network{{Name: "taskwall"}},
+			Healthy: healthy, Reason: reason, Since: p.now,
+		}
+		if i == 0 { // its other container is a helper
+			ev.Ports = []events.Port{{Name: "http", Number: t.app.port, Protocol: "tcp"}}
+		}
+		if t.app.pod {
+			ev.Labels, ev.ExecutorLabels = nil, ev.Labels
+		}
+		if state != "TASK_STAGING" {
+			ev.Container = "c-" + t.executor[len(t.executor)-12:]
+			if t.app.pod {
+				ev.Container += "." + fmt.Sprint(i)
+			}
+		}
+		if err := p.say(events.Event{Kind: events.TaskPut, Source: "mesos", Task: &ev}); err != nil {
+			return err
+		}
 	}
-	if state != "TASK_STAGING" {
-		ev.Container = "c-" + t.id[len(t.id)-24:]
+	return nil
+}
+
+// gone says that the master forgets a task.
+func (p *past) gone(t *task, reason string) error {
+	for _, id := range t.ids {
+		if err := p.say(events.Event{Kind: events.TaskGone, Source: "mesos", Gone: &events.Gone{Key: events.TaskKey(framework, id), Reason: reason}}); err != nil {
+			return err
+		}
 	}
-	return p.say(events.Event{Kind: events.TaskPut, Source: "mesos", Task: &ev})
+	return nil
 }
 
 var yes, no = true, false
@@ -233,9 +278,15 @@ func (p *past) start(a *app) error {
 	for h.agent == "" {
 		h = p.hosts[p.rnd.IntN(len(p.hosts))]
 	}
-	id := fmt.Sprintf("%s_%s.instance-%08x-%04x-11ef-%04x-%012x._app.1", a.id[1:len(a.id)-len(a.name)-1], a.name,
-		p.rnd.Uint32(), p.rnd.IntN(1<<16), p.rnd.IntN(1<<16), p.rnd.Uint64()>>16)
-	t := &task{id: id, app: a, host: h, agent: h.agent, since: p.now}
+	safe := a.id[1:len(a.id)-len(a.name)-1] + "_" + a.name
+	uuid := fmt.Sprintf("%08x-%04x-11ef-%04x-%012x", p.rnd.Uint32(), p.rnd.IntN(1<<16), p.rnd.IntN(1<<16), p.rnd.Uint64()>>16)
+	t := &task{app: a, host: h, agent: h.agent, since: p.now}
+	if a.pod { // CLUSTER-API 2.3
+		t.executor, t.ids = "instance-"+safe+"."+uuid, []string{safe + ".instance-" + uuid + ".main.1", safe + ".instance-" + uuid + ".helper.1"}
+	} else {
+		t.executor = safe + ".instance-" + uuid + "._app.1"
+		t.ids = []string{t.executor}
+	}
 	a.tasks = append(a.tasks, t)
 	for _, step := range []func() error{
 		func() error { return p.put(t, "TASK_STAGING", nil, "") },
@@ -263,9 +314,7 @@ func (p *past) stop(t *task, state, reason string) error {
 		},
 		func() error { return p.put(t, state, nil, reason) },
 		func() error { return p.wired(t, events.Detached) },
-		func() error {
-			return p.say(events.Event{Kind: events.TaskGone, Source: "mesos", Gone: &events.Gone{Key: t.key(), Reason: "completed"}})
-		},
+		func() error { return p.gone(t, "completed") },
 	} {
 		p.pass(2 * time.Second)
 		if err := step(); err != nil {
@@ -321,7 +370,7 @@ func (p *past) see(a *app) error {
 	if p.rnd.IntN(5) > 0 {
 		r = work.Report{Logged: &work.Logged{Action: work.Deny, Direction: "ingress", Policy: "GlobalNetworkPolicy " + a.name, Index: -1,
 			Source: netip.AddrFrom4([4]byte{10, 1, byte(p.rnd.IntN(200)), byte(p.rnd.IntN(200))}), Dest: netip.AddrFrom4([4]byte{10, 0, 0, 7}),
-			Protocol: 6, Port: 22, DestTask: t.key(), Count: 1 + p.rnd.IntN(9)}}
+			Protocol: 6, Port: 22, DestTask: t.endpoint(), Count: 1 + p.rnd.IntN(9)}}
 	}
 	_, err := p.report(t.host.name, r)
 	return err
@@ -336,7 +385,7 @@ func (p *past) lose(h *host) error {
 	h.agent = ""
 	if err := p.say(events.Event{Kind: events.HostPut, Source: "mesos", Host: &events.Host{
 		Agent: agent, Name: h.name, Address: h.address, Port: 5051, Reachable: false, Since: p.now,
-		Attributes: map[string]string{"rack": fmt.Sprint("r", len(h.name)%3)},
+		Attributes: map[string]string{"rack": h.rack},
 	}}); err != nil {
 		return err
 	}
@@ -350,7 +399,7 @@ func (p *past) lose(h *host) error {
 				continue
 			}
 			a.tasks = slices.DeleteFunc(a.tasks, func(x *task) bool { return x == t })
-			if err := p.say(events.Event{Kind: events.TaskGone, Source: "mesos", Gone: &events.Gone{Key: t.key(), Reason: "its agent is gone"}}); err != nil {
+			if err := p.gone(t, "its agent is gone"); err != nil {
 				return err
 			}
 			if err := p.start(a); err != nil {

@@ -1,6 +1,6 @@
 // Package historytest writes long histories as a cluster makes them, for tests
-// and benchmarks: deployments, scalings, failures, changes of policy, lost
-// hosts, and what the hosts report. Equal options give equal histories.
+// and benchmarks: deployments, scalings, failures, changes of policy, lost and
+// drained hosts, sessions of BGP, and what the hosts report. Some apps are pods. Equal options give equal histories.
 package historytest
 
 import (
@@ -265,7 +265,7 @@ func (p *past) join(host, address string) error {
 }
 
 func (p *past) wired(t *task, state events.WiringState) error {
-	w := events.Wiring{Host: t.host.name, Endpoint: t.key(), State: state, Took: time.Duration(p.rnd.IntN(8_000_000))}
+	w := events.Wiring{Host: t.host.name, Endpoint: t.endpoint(), State: state, Took: time.Duration(p.rnd.IntN(8_000_000))}
 	said := w
 	said.Report = p.reports + 1
 	return p.heard(t.host.name, work.Report{Wiring: &w}, events.Event{Kind: events.EndpointState, Wiring: &said})
