@@ -48,6 +48,9 @@ func (a asOf) unknown(err error, w *explain.World, names ...string) error {
 		if i := strings.LastIndexByte(name, ':'); near == "" && i > 0 {
 			near = meant(name[:i], w.Names()) // without its port
 		}
+		if near == "" && strings.ContainsRune(name, '=') {
+			near = "; a label is asked for as label:" + name
+		}
 		if near == "" {
 			near = "; 'taskwall audit timeline' tells when there was an app or a task"
 		}

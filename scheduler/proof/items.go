@@ -215,10 +215,11 @@ func (i *items) unexpected() error {
 	return i.pass(it)
 }
 
-// end takes what is left. When the fold stopped early, the rest is only read.
-func (i *items) end(folded bool) error {
+// end takes what is left. What records after the last that was folded made is only
+// read, and broken, all of it.
+func (i *items) end(folded uint64, broken bool) error {
 	for i.head != nil {
-		if folded {
+		if !broken && i.head.Cause <= folded {
 			if err := i.unexpected(); err != nil {
 				return err
 			}
@@ -226,7 +227,7 @@ func (i *items) end(folded bool) error {
 			return err
 		}
 	}
-	if !folded {
+	if broken {
 		i.Unsent = nil // what was published for them may lie behind the break
 	}
 	return nil

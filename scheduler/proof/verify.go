@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ type Verification struct {
 
 	read   uint64    // the last record read
 	broken bool      // records are missing: the fold ended before
+	ended  bool      // the fold ended with the period
 	latest time.Time // when anything that was read was stored
 
 	report     work.StoredReport // the next report
@@ -127,8 +129,8 @@ func (v *Verification) record(ctx context.Context, r *eventlog.Record) error {
 	if v.o.Progress != nil && v.rep.Log.Records%progressEvery == 0 {
 		v.o.Progress(Progress{Records: v.rep.Log.Records, Last: r.Seq, Time: v.state.Now()})
 	}
-	if v.broken || r.Seq <= v.state.Seq() {
-		return nil
+	if v.broken || v.ended || r.Seq <= v.state.Seq() {
+		return nil // the chain alone goes on to the log's end
 	}
 	e, err := r.Read()
 	if want := v.state.Seq() + 1; err != nil || r.Seq != want {
@@ -138,7 +140,8 @@ func (v *Verification) record(ctx context.Context, r *eventlog.Record) error {
 		return nil
 	}
 	if !v.o.To.IsZero() && e.Event.Received.After(v.o.To) {
-		return nil // the chain alone goes on to the log's end
+		v.ended = true
+		return nil
 	}
 	if v.rep.Log.Begin.IsZero() {
 		v.rep.Log.Begin = e.Event.Received
@@ -235,7 +238,11 @@ func (v *Verification) end(ctx context.Context) (*Report, error) {
 	if v.state == nil {
 		v.state = scheduler.NewState()
 	}
-	if err := v.items.end(!v.broken); err != nil {
+	folded := uint64(math.MaxUint64)
+	if v.broken || v.ended {
+		folded = v.state.Seq()
+	}
+	if err := v.items.end(folded, v.broken); err != nil {
 		return nil, err
 	}
 	if err := v.reportsUntil(time.Time{}); err != nil {
@@ -298,6 +305,7 @@ type atRest struct {
 	Read    uint64                    `json:"read"`
 	Reports uint64                    `json:"reports"`
 	Broken  bool                      `json:"broken"`
+	Ended   bool                      `json:"ended"`
 	Latest  time.Time                 `json:"latest"`
 	Report  *Report                   `json:"report"`
 	Kept    map[Kind]int              `json:"kept"`
@@ -319,7 +327,7 @@ func (v *Verification) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(atRest{
 		Version: restVersion, From: v.o.From, To: v.o.To, Late: v.o.Late,
-		Read: v.read, Reports: v.reportSeq, Broken: v.broken, Latest: v.latest,
+		Read: v.read, Reports: v.reportSeq, Broken: v.broken, Ended: v.ended, Latest: v.latest,
 		Report: &rep, Kept: rep.kept, Chain: v.chain, Marks: v.marks, State: v.state,
 		Items: v.items.atRest(), Hosts: v.hosts.all, Words: v.words.wordsAtRest,
 	})
@@ -338,7 +346,7 @@ func (v *Verification) UnmarshalJSON(data []byte) error {
 	if a.Version != restVersion || !a.From.Equal(v.o.From) || !a.To.Equal(v.o.To) || a.Late != v.o.Late || a.Report == nil {
 		return fmt.Errorf("going on with a verification: %w", errOther)
 	}
-	v.read, v.reportSeq, v.broken, v.latest, v.state = a.Read, a.Reports, a.Broken, a.Latest, a.State
+	v.read, v.reportSeq, v.broken, v.ended, v.latest, v.state = a.Read, a.Reports, a.Broken, a.Ended, a.Latest, a.State
 	*v.rep = *a.Report
 	v.rep.kept = a.Kept
 	v.items.itemsAtRest, v.hosts.all, v.words.wordsAtRest = a.Items, a.Hosts, a.Words

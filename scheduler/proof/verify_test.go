@@ -467,3 +467,29 @@ func TestItemsThatAreNoLongerKeptAreNotMissed(t *testing.T) {
 		t.Error("so few items cannot be what retention leaves")
 	}
 }
+
+// Wherever a period ends, what comes after it raises no alarm, also when records
+// lie not quite in the order of their times; and what is wrong before is found.
+func TestAPeriodMayEndAnywhere(t *testing.T) {
+	t.Parallel()
+	p := pasttest.New(t)
+	p.Policy("ann", pasttest.Pool, pasttest.WebToDB, pasttest.DBFromWeb)
+	p.Host("h1", "192.168.50.1")
+	p.Task("db.1", "db", "h1", "TASK_RUNNING", map[string]string{"app": "db"})
+	p.Now = p.Now.Add(10 * time.Second)
+	p.Task("web.1", "web", "h1", "TASK_RUNNING", map[string]string{"app": "web"})
+	p.Now = p.Now.Add(-5 * time.Second)
+	p.Task("web.2", "web", "h1", "TASK_RUNNING", map[string]string{"app": "web"})
+	p.Now = p.Now.Add(10 * time.Second)
+	p.Task("web.1", "web", "h1", "TASK_FINISHED", map[string]string{"app": "web"})
+	p.Checkpoint()
+	for at := pasttest.Begin; at.Before(p.Now); at = at.Add(500 * time.Millisecond) {
+		if rep := verify(t, p, Options{To: at, Now: p.Now.Add(time.Hour)}); !rep.OK() {
+			t.Errorf("to %s: %+v", at.Format(time.TimeOnly), rep.Findings)
+		}
+	}
+	p.Sent = slices.Delete(p.Sent, 1, 2)
+	if rep := verify(t, p, Options{To: p.Now.Add(-2 * time.Second), Now: p.Now.Add(time.Hour)}); rep.OK() {
+		t.Error("an item that was not published is not found")
+	}
+}
