@@ -36,10 +36,10 @@ type Place struct {
 func Holdings(s *scheduler.State, a netip.Addr, at uint64, log iter.Seq2[events.Entry, error]) ([]Holding, error) {
 	var list []Holding
 	var now *Holding
-	look := func(known bool) {
+	look := func(received time.Time, known bool) {
 		id, held := s.Holder(a)
 		if now != nil && (!held || id != now.Holder.ID) {
-			now.Until = &Place{s.Seq(), s.Now()}
+			now.Until = &Place{s.Seq(), received}
 			list = append(list, *now)
 			now = nil
 		}
@@ -48,19 +48,19 @@ func Holdings(s *scheduler.State, a netip.Addr, at uint64, log iter.Seq2[events.
 		}
 		fresh := now == nil
 		if fresh {
-			now = &Holding{Address: a, Holder: scheduler.EndpointView{ID: id, Task: taskOf(id), Address: a}, From: Place{s.Seq(), s.Now()}, Known: known}
+			now = &Holding{Address: a, Holder: scheduler.EndpointView{ID: id, Task: taskOf(id), Address: a}, From: Place{s.Seq(), received}, Known: known}
 		}
 		if e, live := s.Endpoint(id); live && (fresh || s.Seq() <= at) {
 			now.Holder = e
 		}
 	}
-	look(false)
+	look(s.Now(), false)
 	for e, err := range log {
 		if err != nil {
 			return nil, err
 		}
 		s.Apply(e)
-		look(true)
+		look(e.Event.Received, true)
 		if n := len(list); n > 0 && list[n-1].Until.Seq > at {
 			return list, nil
 		}
