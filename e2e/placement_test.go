@@ -327,23 +327,38 @@ func TestAgentsThatMesosRemovedAreNoHosts(t *testing.T) {
 	})
 }
 
-// TestARebootedHostGetsItsAgentSoon: the master says nothing of a task that was
-// unreachable and did not come back with its agent.
+// TestARebootedHostGetsItsAgentSoon: a master says nothing of a task that did not
+// come back with its agent, whether it was unreachable, or another master knew it.
 func TestARebootedHostGetsItsAgentSoon(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPlaced(t, nil)
-		pl, stop := p.place("taskwall agent")
-		defer stop()
-		p.until("an agent on each host", p.on("h1 h2 h3"))
-		p.c.Host("h3").Agent.Reboot()
-		p.until("its task is unreachable", func() bool { return pl.Status().Hosts == 2 })
-		if err := p.c.Host("h3").Agent.Start(); err != nil {
-			t.Fatal(err)
-		}
-		back := time.Now()
-		p.until("an agent on the rebooted host", p.on("h1 h2 h3"))
-		if took := time.Since(back); took > 30*time.Second {
-			t.Errorf("it came after %s", took)
-		}
-	})
+	for name, meanwhile := range map[string]func(*placed, *placement.Placement){
+		"long": func(p *placed, pl *placement.Placement) {
+			p.until("its task is unreachable", func() bool { return pl.Status().Hosts == 2 })
+		},
+		"while another master is elected": func(p *placed, pl *placement.Placement) {
+			was := pl.Status().Leader
+			if err := p.c.RestartMaster(); err != nil {
+				p.t.Fatal(err)
+			}
+			p.until("the new master", func() bool { now := pl.Status().Leader; return now != "" && now != was })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPlaced(t, nil)
+				pl, stop := p.place("taskwall agent")
+				defer stop()
+				p.until("an agent on each host", p.on("h1 h2 h3"))
+				p.c.Host("h3").Agent.Reboot()
+				meanwhile(p, pl)
+				if err := p.c.Host("h3").Agent.Start(); err != nil {
+					t.Fatal(err)
+				}
+				back := time.Now()
+				p.until("an agent on the rebooted host", p.on("h1 h2 h3"))
+				if took := time.Since(back); took > 30*time.Second {
+					t.Errorf("it came after %s", took)
+				}
+			})
+		})
+	}
 }

@@ -107,10 +107,10 @@ func (f *fleet) offers(offers []mesos.Offer) (made []*scheduler.Call) {
 		h.name = o.Hostname
 		refuse := func(d time.Duration) { refused[d] = append(refused[d], o.ID) }
 		switch {
-		case h.state == mesos.TASK_UNREACHABLE:
-			// Its agent is back. Of a task that did not come with it the master says
-			// nothing unless it is asked.
-			back[h] = true
+		case h.state == mesos.TASK_UNREACHABLE, h.task != "" && !h.sure:
+			// Its agent is back, or has come to this master, which answered nothing
+			// before. Of a task that did not come along it says nothing unless asked.
+			h.sure, back[h] = true, true
 			refuse(refuseSoon)
 		case h.task != "":
 			refuse(refuseCovered)

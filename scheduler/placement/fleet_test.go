@@ -93,6 +93,8 @@ func TestAHostIsAskedAboutBeforeItGetsATask(t *testing.T) {
 	c.want("then", c.offers([]mesos.Offer{offer("S1", 1, 1024), offer("S2", 1, 1024)}),
 		"ACCEPT "+idPrefix+c.spec+".S1.1; DECLINE 1 for 3600s")
 	c.want("in a new session", c.begin(), "RECONCILE 2")
+	c.want("offered by the new master", c.offers([]mesos.Offer{offer("S1", 1, 1024)}), "RECONCILE 1; DECLINE 1 for 5s")
+	c.want("and again", c.offers([]mesos.Offer{offer("S1", 1, 1024)}), "DECLINE 1 for 3600s")
 	c.update(status(there, "", mesos.TASK_UNKNOWN)) // the master does not say where
 	c.want("offered", c.offers([]mesos.Offer{offer("S2", 1, 1024)}), "RECONCILE 0; DECLINE 1 for 5s")
 }
