@@ -12,7 +12,9 @@
 // whose answer is tied to no place in the stream: a task added or ended between
 // the two would be taken away or brought back for a moment.
 //
-// What the stream does not tell (CLUSTER-API 3.4) is asked for: agents that
+// What the stream does not tell (CLUSTER-API 3.4) is asked for: what became of
+// tasks that were unreachable and did not come back with their agent, by
+// subscribing anew, for a master forgets them; agents that
 // vanish, by GET_AGENTS on a timer; where an agent is that the log has not heard
 // of, by the same call before a task of it is told of; the labels and networks of
 // pods, which are their executors', by GET_EXECUTORS before that.
