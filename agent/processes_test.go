@@ -344,6 +344,35 @@ func TestDockerTaskWithoutRecords(t *testing.T) {
 	l.await("detached", detached("fw/img"))
 }
 
+// The agent is killed when a Docker task has its interface and no way out yet, and
+// its records are lost: the next one leads it out.
+func TestDockerTaskWithoutAWayOut(t *testing.T) {
+	for _, lost := range []string{"attachments", "."} {
+		t.Run(lost, func(t *testing.T) {
+			d := newDockerDaemon(t)
+			l := newLab(t, inProcess, func(c *agent.Config) { c.Backend, c.DockerSocket = "nft", d.socket })
+			l.must(work.Item{Programs: []work.Program{open("open")}})
+			web := l.run("web", "10.0.0.1", "open")
+			web.Serve("tcp", "10.0.0.1:80")
+			img := l.dockerRun(d, "img", "none")
+			l.ends("wired", func() {
+				l.post(work.Item{Endpoints: []work.Endpoint{dockerEndpoint("img", "10.0.0.7", "open")}})
+			})
+			if err := os.RemoveAll(filepath.Clean(filepath.Join(l.cfg.StateDir, lost))); err != nil {
+				t.Fatal(err)
+			}
+			l.start()
+			l.post(*l.wanted.Item(l.cfg.Host))
+			l.await("attached", attached("fw/img"))
+			img.reaches("tcp", "10.0.0.1:80")
+			img.Serve("tcp", "10.0.0.7:80")
+			web.reaches("tcp", "10.0.0.7:80")
+			img.end()
+			l.await("detached", detached("fw/img"))
+		})
+	}
+}
+
 // The Docker daemon hangs while tasks wait for it: one that ends is detached all
 // the same.
 func TestDockerTaskEndsWhileTheDaemonHangs(t *testing.T) {

@@ -24,6 +24,13 @@ const dieAt = "die-at"
 // and starts another, whose controller is not there yet.
 func (l *lab) dies(where string, do func()) {
 	l.t.Helper()
+	l.ends(where, do)
+	l.start()
+}
+
+// ends is dies without the start.
+func (l *lab) ends(where string, do func()) {
+	l.t.Helper()
 	file := filepath.Join(filepath.Dir(l.cfg.Socket), dieAt)
 	if err := os.WriteFile(file, []byte(where), 0o600); err != nil {
 		l.t.Fatal(err)
@@ -37,7 +44,6 @@ func (l *lab) dies(where string, do func()) {
 		l.t.Fatal(err)
 	}
 	l.kill()
-	l.start()
 }
 
 // The agent is killed between any two changes of the disk and the kernel that
