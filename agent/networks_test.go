@@ -12,6 +12,7 @@ import (
 
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/cni"
+	"github.com/taskwall/taskwall/agent/internal/netlab"
 	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 )
@@ -114,6 +115,48 @@ func TestSeveralNetworks(t *testing.T) {
 	peer.gone()
 	l.must(work.Item{Delete: &work.Deletions{Programs: []string{"open"}}})
 	nothingLeft(t, l, backend)
+}
+
+// Many systems turn the strict check of the way back on (net.ipv4.conf.*.rp_filter
+// is 1), and a task on several networks inherits it: it is reached on each all the
+// same, and reaches others from each.
+func TestSeveralNetworksWithStrictReversePath(t *testing.T) {
+	networks := []string{"taskwall", "dmz", "audit"}
+	l := newLab(t, func(c *agent.Config) { c.Backend, c.Networks = "nft", networks })
+	it := work.Item{Programs: []work.Program{open("open")}}
+	for i, n := range networks {
+		ep := endpoint("multi", fmt.Sprintf("10.0.%d.1", i), "open")
+		ep.ID, ep.Network = work.EndpointID("fw/multi", n, i), n
+		it.Endpoints = append(it.Endpoints, ep)
+	}
+	l.must(it)
+	peer, tk := l.run("peer", "10.0.0.9", "open"), l.container("multi")
+	peer.Serve("tcp", "10.0.0.9:80")
+	const strict = "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 >$f; done"
+	within(t, tk.Namespace, strict) // what its interfaces will have
+	for i := len(networks) - 1; i >= 0; i-- {
+		if out, exit := tk.call("ADD", networks[i], fmt.Sprintf("eth%d", i)); exit != 0 {
+			t.Fatalf("ADD on %s: %s", networks[i], out)
+		}
+	}
+	within(t, tk.Namespace, `[ "$(cat /proc/sys/net/ipv4/conf/eth*/rp_filter | tr -d '\n')" = 111 ]`)
+	for i := range networks {
+		addr := fmt.Sprintf("10.0.%d.1", i)
+		tk.Serve("tcp", addr+":80")
+		peer.reaches("tcp", addr+":80")
+		peer.reaches("icmp", addr)
+		if err := netlab.ReachHere("tcp", addr+":80"); err != nil {
+			t.Errorf("the host cannot reach %s: %v", addr, err)
+		}
+		c, err := tk.DialFrom("tcp", addr, "10.0.0.9:80")
+		if err == nil {
+			err = netlab.Echo(c, netlab.Wait)
+			c.Close()
+		}
+		if err != nil {
+			t.Errorf("from %s: %v", addr, err)
+		}
+	}
 }
 
 // An executor whose id another host's has, too, is told of by a name that holds
