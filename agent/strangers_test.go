@@ -260,3 +260,40 @@ func bridged(t *testing.T, n *netlab.Namespace, veth, addr string) {
 	sh("ip addr flush dev " + veth + "; ip link set " + veth + " master docker0")
 	n.Do(func() error { return sh("ip route add default via 172.17.0.1") })
 }
+
+// A firewall with a table of its own, as firewalld has, is asked besides ours: what it
+// refuses is refused, and nothing that it accepts is for that. Open connections go on,
+// and nothing of it is touched or counts as drift.
+func TestAnotherFirewallBesidesOurs(t *testing.T) {
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, func(c *agent.Config) { c.Backend, c.CheckEvery = backend, 100*time.Millisecond })
+			l.must(work.Item{Programs: []work.Program{open("open"), posture("db", tier(allow(6, "", 80)), nil)}})
+			a, db := l.run("a", "10.0.0.1", "open"), l.run("db", "10.0.0.2", "db")
+			db.Serve("tcp", "10.0.0.2:80")
+			db.Serve("tcp", "10.0.0.2:81")
+			conn := a.hold("tcp", "10.0.0.2:80")
+			// Its chain comes after ours, as that of firewalld.
+			rules := func(script string) {
+				t.Helper()
+				run(t, "sh", "-ec", strings.ReplaceAll(script, "-B", "-"+backend+" -t security"))
+			}
+			t.Cleanup(func() { rules("iptables-B -F; iptables-B -X") })
+			rules(`iptables-B -N trusted; iptables-B -A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT
+				iptables-B -A FORWARD -j trusted; iptables-B -A FORWARD -j DROP`)
+			a.blocked("tcp", "10.0.0.2:80")
+			if err := netlab.Echo(conn, netlab.Wait); err != nil {
+				t.Errorf("an open connection broke: %v", err)
+			}
+			rules("iptables-B -A trusted -s 10.0.0.0/24 -j ACCEPT") // as the docs say
+			a.reaches("tcp", "10.0.0.2:80")
+			a.blocked("tcp", "10.0.0.2:81")
+			run(t, "ipset", "flush", "tw-own") // what a check finds
+			if r := l.await("drift", func(r work.Report) bool { return r.Drift != nil }); !strings.Contains(r.Drift.What, "tw-own") {
+				t.Errorf("taken for drift: %s", r.Drift.What)
+			}
+			a.reaches("tcp", "10.0.0.2:80")
+			rules("iptables-B -D FORWARD -j DROP") // it is there as it was
+		})
+	}
+}

@@ -253,6 +253,9 @@ func TestOnlyRootIsAnswered(t *testing.T) {
 	}
 	h := &handler{}
 	socket := serve(t, h)
+	if st, err := os.Stat(socket); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("the socket is %v, %v", st.Mode(), err)
+	}
 	for dir := socket; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
 		if err := os.Chmod(dir, 0o777); err != nil {
 			t.Fatal(err)
@@ -343,6 +346,30 @@ func TestDelCallsAddOff(t *testing.T) {
 	}
 	if want := []string{"ADD c1 is over", "DEL c1", "ADD c2 is over"}; !slices.Equal(h.calls, want) {
 		t.Errorf("calls %q, want %q", h.calls, want)
+	}
+}
+
+// The server is over when its calls are: what they work with is closed then.
+func TestServeWaitsForItsCalls(t *testing.T) {
+	h := &slow{begun: make(chan string, 1)}
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := cni.Listen(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- (&cni.Server{Handler: h, Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l) }()
+	c, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, `{"command":"ADD","container":"c1","namespace":"/ns","iface":"eth0","config":%s}`, conf(socket, ""))
+	<-h.begun
+	cancel()
+	if err := <-done; err != nil || !slices.Equal(h.calls, []string{"ADD c1 is over"}) {
+		t.Errorf("it ended with %v, after the calls %q", err, h.calls)
 	}
 }
 
