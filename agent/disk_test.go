@@ -15,13 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// small gives the state directory a file system of a few pages.
-func small(t *testing.T) func(*agent.Config) {
+// disk gives the state directory a file system of its own.
+func disk(t *testing.T, size string) func(*agent.Config) {
 	return func(c *agent.Config) {
 		if err := os.MkdirAll(c.StateDir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Mount("none", c.StateDir, "tmpfs", 0, "size=256k,mode=700"); err != nil {
+		if err := unix.Mount("none", c.StateDir, "tmpfs", 0, "mode=700,size="+size); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { unix.Unmount(c.StateDir, unix.MNT_DETACH) })
@@ -60,7 +60,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 // never has a later process go back to what is older than the kernel. When there
 // is room again all is as ever.
 func TestDiskFull(t *testing.T) {
-	l := newLab(t, inProcess, small(t), func(c *agent.Config) { c.Backend, c.CheckEvery = "nft", 100*time.Millisecond })
+	l := newLab(t, inProcess, disk(t, "256k"), func(c *agent.Config) { c.Backend, c.CheckEvery = "nft", 100*time.Millisecond })
 	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
 	a, b := l.run("a", "10.0.0.1", "open"), l.run("b", "10.0.0.2", "open")
 	old := l.run("old", "10.0.0.3", "open")
@@ -211,5 +211,46 @@ func cutShort(t *testing.T, name string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The items on disk are taken into the picture before they grow without bound, and
+// the picture with the items since is the whole of it; one that was cut short at the
+// end never came to the kernel.
+func TestItemsOnDiskAreBounded(t *testing.T) {
+	l := newLab(t, func(c *agent.Config) { c.Backend = "nft" })
+	many := make([]string, 3000)
+	for i := range many {
+		many[i] = "10.9." + strconv.Itoa(i/250) + "." + strconv.Itoa(i%250)
+	}
+	written := 0
+	for i := range 60 {
+		set := nets("many", many[i:]...)
+		if a := l.send(work.Item{Sets: []work.Set{set}}); len(a.Failed) > 0 {
+			t.Fatalf("not applied: %v", a.Failed)
+		}
+		written += 10 * len(set.Members)
+		if st, err := os.Stat(filepath.Join(l.cfg.StateDir, "items.jsonl")); err != nil || st.Size() > 3<<19 {
+			t.Fatalf("after %d items: %d bytes, %v", i+1, st.Size(), err)
+		}
+	}
+	if written < 3<<19 {
+		t.Fatal("too little was written to show anything")
+	}
+	before := kernel(t, "nft")
+	l.stop()
+	items, err := os.OpenFile(filepath.Join(l.cfg.StateDir, "items.jsonl"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer items.Close()
+	if _, err := items.WriteString(`{"host":"h1","rev":`); err != nil { // one that was being written in the end
+		t.Fatal(err)
+	}
+	run(t, "ipset", "flush", "tw-s-many")
+	l.start() // no controller
+	l.sign("of the state on disk", func(a work.Alive) bool { return a.Rev == l.rev })
+	if d := cmp.Diff(before, kernel(t, "nft")); d != "" {
+		t.Errorf("the picture on disk is another:\n%s", d)
 	}
 }

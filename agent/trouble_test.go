@@ -23,7 +23,7 @@ func (l *lab) troubled(words string, is bool) {
 // What is wrong on the host is reported when it becomes so, with each answer
 // while it is, and when it is over.
 func TestTroubleIsReported(t *testing.T) {
-	l := newLab(t, small(t), func(c *agent.Config) { c.CheckEvery = 100 * time.Millisecond })
+	l := newLab(t, disk(t, "256k"), func(c *agent.Config) { c.CheckEvery = 100 * time.Millisecond })
 	l.must(work.Item{Programs: []work.Program{posture("open", tier(allow(0, "")), tier(allow(0, "")))}})
 	free := fill(t, l.cfg.StateDir)
 	const disk = "the picture is not on disk"
