@@ -82,9 +82,6 @@ func PublishPipelined(ctx context.Context, js jetstream.JetStream, msgs []*nats.
 	return failed
 }
 
-// codeWrongLastSequence is the server's code for an expectation that failed.
-const codeWrongLastSequence = 10071
-
 func publishError(err error) error {
 	if errors.Is(err, nats.ErrReconnectBufExceeded) {
 		return fmt.Errorf("%w: %w", ErrDisconnected, err)
@@ -92,7 +89,7 @@ func publishError(err error) error {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		switch api.ErrorCode {
-		case codeWrongLastSequence:
+		case jetstream.JSErrCodeStreamWrongLastSequence:
 			return fmt.Errorf("%w (%s)", ErrFenced, api.Description)
 		case jetstreamext.JSErrCodeBatchPublishDuplicateMsgID:
 			return ErrDuplicate

@@ -20,8 +20,7 @@ const (
 // NATS' own default, 1 MiB, is too small for a change of ten thousand policies.
 const maxPayload = 8 << 20
 
-// ServerOptions configure a server. Its text form (Config) serves a stand-alone
-// nats-server too.
+// ServerOptions configure a server. A stand-alone nats-server takes Accounts.
 type ServerOptions struct {
 	// Name is the server's; it must be unique in a cluster. Default "taskwall".
 	Name string
@@ -59,8 +58,8 @@ type ClusterOptions struct {
 	TLS    *TLSFiles
 }
 
-// Config is the configuration of a nats-server that does what the options say.
-func Config(o ServerOptions) (string, error) {
+// config is the configuration of a nats-server that does what the options say.
+func config(o ServerOptions) (string, error) {
 	var b strings.Builder
 	name := o.Name
 	if name == "" {

@@ -85,7 +85,7 @@ func nativeOptions(o ServerOptions) (*server.Options, error) {
 	if o.Dir == "" {
 		return nil, errors.New("setting up the message bus: no directory for its streams")
 	}
-	text, err := Config(o)
+	text, err := config(o)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Retention bounds what the streams keep. What is older, or the oldest beyond
-// the size, is removed by the server; Log.Usage warns before.
+// the size, is removed by the server; Usage.Warnings says so before.
 type Retention struct {
 	MaxAge   time.Duration // zero: DefaultMaxAge
 	MaxBytes int64         // of each of EVENTS, WORK and REPORTS; zero: no limit

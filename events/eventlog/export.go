@@ -138,8 +138,8 @@ const maxLine = bus.MaxUnpacked + 1<<20
 // errBadCopy means that a file is not an exported copy.
 var errBadCopy = errors.New("not an exported copy of the event log")
 
-// ImportReader reads the beginning of a copy. The records are then read once:
-// by Entries, by Records or by Verify.
+// ImportReader reads the beginning of a copy. The records are then read once,
+// by Records.
 func ImportReader(r io.Reader) (*Export, error) {
 	x := &Export{lines: bufio.NewScanner(r)}
 	x.lines.Buffer(make([]byte, 0, 1<<16), maxLine)

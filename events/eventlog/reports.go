@@ -154,7 +154,7 @@ func (l *Log) lastTrusted(ctx context.Context, wanted func(*Checkpoint) bool) (*
 			}
 		}
 		for _, c := range slices.Backward(some) {
-			if c.check(l.o.Trust) == nil {
+			if c.Check(l.o.Trust...) == nil {
 				return c, nil
 			}
 		}

@@ -69,7 +69,7 @@ func (s *States) At(seq uint64) []Checkpoint {
 	var all []Checkpoint
 	for _, c := range s.bySeq[seq] {
 		same := func(o Checkpoint) bool { return *o.State == *c.State }
-		if !slices.ContainsFunc(all, same) && c.check(s.trust) == nil {
+		if !slices.ContainsFunc(all, same) && c.Check(s.trust...) == nil {
 			all = append(all, c)
 		}
 	}

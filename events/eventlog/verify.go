@@ -113,7 +113,7 @@ func NewVerifier(checkpoints []Checkpoint, trust ...ed25519.PublicKey) *Verifier
 			places[text] = c.Place
 		}
 		place, signed = c.Place+1, c.Seq
-		switch err := c.check(trust); {
+		switch err := c.Check(trust...); {
 		case err == nil:
 			v.checkpoints, v.signed = append(v.checkpoints, c), true
 		case errors.Is(err, errUntrusted):

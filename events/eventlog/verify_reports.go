@@ -61,7 +61,7 @@ func NewReportsVerifier(checkpoints []Checkpoint, trust ...ed25519.PublicKey) *R
 	v := new(ReportsVerifier)
 	byFirst := map[uint64]*reportsChain{}
 	for _, c := range checkpoints {
-		if c.Reports == nil || c.check(trust) != nil { // told by the Verifier of the log
+		if c.Reports == nil || c.Check(trust...) != nil { // told by the Verifier of the log
 			continue
 		}
 		m := *c.Reports

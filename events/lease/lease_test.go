@@ -149,7 +149,7 @@ func lead(url string) {
 	_ = l.Run(ctx, func(_ context.Context, epoch uint64) error { //nolint:errcheck // it never returns
 		p, err := work.NewPublisher(ctx, c.JS, epoch)
 		fmt.Println("leading", epoch)
-		for rev := p.LastRev("host") + 1; err == nil; rev++ { // regardless of its term's end
+		for rev := p.Sent()["host"] + 1; err == nil; rev++ { // regardless of its term's end
 			err = p.Publish(ctx, &work.Item{Host: "host", Rev: rev})
 		}
 		fmt.Println("ended", errors.Is(err, work.ErrFenced), err)
@@ -193,7 +193,7 @@ func takesOver(t *testing.T, c *bus.Conn, strike func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Publish(bustest.Context(t), &work.Item{Host: "host", Rev: p.LastRev("host") + 1}); err != nil {
+	if err := p.Publish(bustest.Context(t), &work.Item{Host: "host", Rev: p.Sent()["host"] + 1}); err != nil {
 		t.Fatal(err)
 	}
 	took := time.Since(start)

@@ -55,14 +55,8 @@ func NewPublisher(ctx context.Context, js jetstream.JetStream, epoch uint64) (*P
 // block.
 func (p *Publisher) Doubt() { p.doubt.Store(true) }
 
-// LastRev is the revision that a host was last sent, 0 if none is stored.
-func (p *Publisher) LastRev(host string) uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.last[bus.WorkSubject(host)]
-}
-
-// Sent are the revisions that the hosts were last sent.
+// Sent are the revisions that the hosts were last sent, of those to which any is
+// stored.
 func (p *Publisher) Sent() map[string]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -157,7 +157,7 @@ func TestPublishSkipsWhatWasPublished(t *testing.T) {
 	publish(t, p, item("a", 1), item("a", 2), item("b", 1))
 	publish(t, p, item("a", 2), item("b", 1), item("b", 2))
 	p = publisher(t, c, 2)
-	if got := p.LastRev("a"); got != 2 {
+	if got := p.Sent()["a"]; got != 2 {
 		t.Errorf("the last revision of a is %d", got)
 	}
 	publish(t, p, item("a", 1), item("a", 2), item("a", 3))

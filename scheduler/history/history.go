@@ -279,7 +279,7 @@ func (h *History) Checkpoints(ctx context.Context) ([]eventlog.Checkpoint, error
 }
 
 // Verify checks each link of the log's chain and each checkpoint against the
-// keys to trust; see eventlog.Log.Verify.
+// keys to trust.
 func (h *History) Verify(ctx context.Context, trust ...ed25519.PublicKey) (*eventlog.Report, error) {
 	// Checkpoints first: those written meanwhile are beyond the end that we read to.
 	checkpoints, err := h.src.checkpoints(ctx)
