@@ -24,7 +24,7 @@ func (r *run) impossible(p *resource.Policy) {
 	for _, d := range directions(p) {
 		for i := range d.rules {
 			rule := &d.rules[i]
-			if rule.NotICMP != nil && rule.ICMP != nil && sameICMP(rule.NotICMP, rule.ICMP) {
+			if coversICMP(rule.NotICMP, rule.ICMP) {
 				r.warn("impossible", p.Key(), []any{"spec", d.name, i, "notICMP"}, "the rule can match nothing: its icmp is excluded", "remove icmp or notICMP")
 			}
 			for _, side := range []struct {

@@ -178,17 +178,16 @@ func (r *run) covers(a, b placed) bool {
 	if a.Protocol != 0 && a.Protocol != b.Protocol || a.NotProtocol != 0 && a.NotProtocol != b.NotProtocol && (b.Protocol == 0 || b.Protocol == a.NotProtocol) {
 		return false
 	}
-	if !sameICMP(a.ICMP, b.ICMP) && a.ICMP != nil || !sameICMP(a.NotICMP, b.NotICMP) && a.NotICMP != nil || a.IPVersion == 6 {
+	if a.ICMP != nil && !coversICMP(a.ICMP, b.ICMP) || a.NotICMP != nil && !coversICMP(b.NotICMP, a.NotICMP) || a.IPVersion == 6 {
 		return false
 	}
 	return r.coversSide(a, b, &a.Source, &b.Source) && r.coversSide(a, b, &a.Destination, &b.Destination)
 }
 
-func sameICMP(a, b *resource.ICMP) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a.Type == *b.Type && (a.Code == nil || b.Code != nil && *a.Code == *b.Code)
+// coversICMP reports whether a is given and stands for all that b, given too,
+// stands for: one without a code stands for every code.
+func coversICMP(a, b *resource.ICMP) bool {
+	return a != nil && b != nil && *a.Type == *b.Type && (a.Code == nil || b.Code != nil && *a.Code == *b.Code)
 }
 
 // coversSide is covers for one side of the packet. Selectors are compared only

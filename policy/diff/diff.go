@@ -21,6 +21,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/taskwall/taskwall/events"
 	"github.com/taskwall/taskwall/events/work"
 	"github.com/taskwall/taskwall/policy"
 	"github.com/taskwall/taskwall/policy/explain"
@@ -94,12 +95,7 @@ func newSide(w *explain.World) side {
 			ids[id] = true
 		}
 	}
-	sorted := make([]string, 0, len(ids))
-	for id := range ids {
-		sorted = append(sorted, id)
-	}
-	slices.Sort(sorted)
-	for _, id := range sorted {
+	for _, id := range events.SortedKeys(ids) {
 		set, _ := w.Resolver.Set(id)
 		for _, m := range set.Members {
 			address, port, _ := strings.Cut(m, ",")
