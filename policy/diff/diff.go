@@ -41,7 +41,7 @@ type Report struct {
 type Flow struct {
 	From  Group  `json:"from"`
 	To    Group  `json:"to"`
-	Ports string `json:"ports"` // e.g. "tcp 443, 8000-8080; icmp 8"
+	Ports string `json:"ports"` // e.g. "tcp 443, 8000-8080; icmp 8, 3/4"
 	Why   string `json:"why"`   // the deciding rules, for one pair of the groups
 }
 

@@ -96,12 +96,15 @@ func add(names map[netip.Prefix][]string, nets []string, name string) {
 }
 
 // interest is what rules look at: the protocols that they name, the ports at
-// which ranges begin and end, and the ICMP types.
+// which ranges begin and end, and the ICMP types and codes.
 type interest struct {
 	protocols []int
 	starts    []int // first ports of ranges, and the ports after their last
 	types     []int
+	codes     []int // each the type times codesOfType plus the code
 }
+
+const codesOfType = 256
 
 func (in *interest) note(tiers []work.Tier) {
 	for _, t := range tiers {
@@ -120,6 +123,9 @@ func (in *interest) note(tiers []work.Tier) {
 			for _, icmp := range []*work.ICMP{r.ICMP, r.NotICMP} {
 				if icmp != nil {
 					in.types = append(in.types, icmp.Type)
+					if icmp.Code != nil {
+						in.codes = append(in.codes, icmp.Type*codesOfType+*icmp.Code)
+					}
 				}
 			}
 		}

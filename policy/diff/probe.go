@@ -10,7 +10,8 @@ import (
 	"github.com/taskwall/taskwall/policy/resource"
 )
 
-// probe is a port to try, which stands for all from first to last.
+// probe is a port to try, which stands for all from first to last; of ICMP these
+// are a type's codes, as in interest.
 type probe struct {
 	explain.Port
 	first, last int
@@ -38,6 +39,7 @@ func probes(from, to *class) []probe {
 	types := append([]int{anyType}, from.egress.types...)
 	types = append(types, to.ingress.types...)
 	slices.Sort(types)
+	codes := slices.Concat(from.egress.codes, to.ingress.codes)
 	var list []probe
 	for _, p := range slices.Compact(protocols) {
 		protocol := resource.Protocol(p)
@@ -54,11 +56,30 @@ func probes(from, to *class) []probe {
 			}
 		case protocol == resource.ICMPv4:
 			for _, t := range slices.Compact(types) {
-				list = append(list, probe{explain.Port{Protocol: protocol, Type: t}, t, t})
+				list = append(list, icmpProbes(t, codes)...)
 			}
 		default:
 			list = append(list, probe{explain.Port{Protocol: protocol}, 0, 0})
 		}
+	}
+	return list
+}
+
+// icmpProbes are what to try of an ICMP type, at the codes of it that rules name
+// and between them.
+func icmpProbes(icmpType int, codes []int) []probe {
+	first, end := icmpType*codesOfType, (icmpType+1)*codesOfType
+	starts := []int{first, end}
+	for _, c := range codes {
+		if first <= c && c < end {
+			starts = append(starts, c, c+1)
+		}
+	}
+	slices.Sort(starts)
+	starts = slices.Compact(starts)
+	var list []probe
+	for i, s := range starts[:len(starts)-1] {
+		list = append(list, probe{explain.Port{Protocol: resource.ICMPv4, Type: icmpType, Code: s - first}, s, starts[i+1] - 1})
 	}
 	return list
 }
@@ -127,7 +148,7 @@ func describe(list []probe, whole bool) string {
 		for len(list) > 0 && list[0].Protocol == protocol {
 			p := list[0]
 			list = list[1:]
-			if n := len(runs); n > 0 && runs[n-1].last+1 == p.first && protocol.HasPorts() {
+			if n := len(runs); n > 0 && runs[n-1].last+1 == p.first && (protocol.HasPorts() || p.Code > 0) {
 				runs[n-1].last = p.last
 			} else {
 				runs = append(runs, run{p.first, p.last})
@@ -141,11 +162,11 @@ func describe(list []probe, whole bool) string {
 		for _, r := range runs {
 			switch {
 			case protocol.HasPorts() && r.first == 0 && r.last == 65535:
+			case protocol == resource.ICMPv4:
+				texts = append(texts, describeICMP(r.first, r.last))
 			case r.first != r.last:
 				texts = append(texts, fmt.Sprintf("%d-%d", r.first, r.last))
-			case protocol == resource.ICMPv4 && r.first == anyType:
-				texts = append(texts, "other types")
-			case protocol.HasPorts() || protocol == resource.ICMPv4:
+			case protocol.HasPorts():
 				texts = append(texts, strconv.Itoa(r.first))
 			}
 		}
@@ -155,4 +176,18 @@ func describe(list []probe, whole bool) string {
 		parts = append(parts, name)
 	}
 	return strings.Join(parts, "; ")
+}
+
+// describeICMP writes codes of one type: "3", "3/4" or "3/5-255".
+func describeICMP(first, last int) string {
+	icmpType, from, to := first/codesOfType, first%codesOfType, last%codesOfType
+	switch {
+	case icmpType == anyType:
+		return "other types"
+	case from == 0 && to == codesOfType-1:
+		return strconv.Itoa(icmpType)
+	case from == to:
+		return fmt.Sprintf("%d/%d", icmpType, from)
+	}
+	return fmt.Sprintf("%d/%d-%d", icmpType, from, to)
 }
