@@ -20,13 +20,13 @@ func colonText(a ast.Node) (string, bool) {
 		return "", false
 	}
 	key, value := kv.Key.GetToken(), kv.Value.GetToken()
-	if !bare(key) {
+	if !bare(key) || strings.HasSuffix(key.Origin, " ") {
 		return "", false
 	}
 	if rest, ok := colonText(kv.Value); ok {
 		return key.Value + ":" + rest, true
 	}
-	if !bare(value) || strings.Contains(key.Origin+value.Origin, "\t") {
+	if !bare(value) || strings.Contains(key.Origin+value.Origin, "\t") || strings.Contains(value.Value, ": ") {
 		return "", false
 	}
 	return key.Value + ":" + value.Value, adjacent(kv)

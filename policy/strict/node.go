@@ -354,7 +354,11 @@ func (b *builder) build(a ast.Node, depth int) *Node {
 				n.list = append(n.list, one)
 				continue
 			}
-			n.list = append(n.list, b.build(item, depth+1))
+			one := b.build(item, depth+1)
+			if one.isMap && !v.IsFlowStyle && one.column <= n.column { // goccy/go-yaml v1.19.2 takes it for an entry
+				b.fail(item.GetToken(), "it is indented like the - before it", "indent it further, or remove the -")
+			}
+			n.list = append(n.list, one)
 		}
 		return n
 	case *ast.StringNode:
