@@ -6,6 +6,7 @@ const (
 	noServices      = "there are no Kubernetes services; remove it"
 	noWorkloadPeers = "hosts do not peer with their own tasks; remove it"
 	besideSource    = "write it under source or destination"
+	bySelector      = "write selector: the labels as key == 'value', joined by &&"
 	onlyIPv4        = "endpoints have IPv4 addresses only, IPv6 is closed to them; remove it"
 )
 
@@ -40,12 +41,13 @@ var refused = strict.Refusals{
 		"preDNAT":                "it is for host endpoints, which there are none of; remove it",
 		"doNotTrack":             "it is for host endpoints, which there are none of; remove it",
 		"performanceHints":       "they tune Calico's own agent; remove it",
-		"podSelector":            "write selector: the labels as key == 'value', joined by &&",
+		"podSelector":            bySelector,
 		"policyTypes":            "write types",
 	},
 	"Rule": {
 		"from":        "write source",
 		"to":          "write destination",
+		"port":        besideSource,
 		"ports":       besideSource,
 		"notPorts":    besideSource,
 		"nets":        besideSource,
@@ -56,8 +58,13 @@ var refused = strict.Refusals{
 	},
 	"Entity": {
 		"cidr":            "write nets, a list",
+		"cidrs":           "write nets",
+		"labels":          bySelector,
+		"matchLabels":     bySelector,
+		"namespace":       "write namespaceSelector: projectcalico.org/name == 'value'",
+		"protocol":        "write it in the rule, beside its action",
 		"ipBlock":         "write nets, and notNets for its exceptions",
-		"podSelector":     "write selector: the labels as key == 'value', joined by &&",
+		"podSelector":     bySelector,
 		"serviceAccounts": "Mesos tasks have no service accounts; select by labels such as taskwall/app or taskwall/role",
 		"services":        "there are no Kubernetes services; select the endpoints by label",
 		"domains":         "names are not resolved; write nets, or a GlobalNetworkSet and its selector",
