@@ -79,7 +79,7 @@ type Controller struct {
 	settled uint64            // the last entry of which everything is published
 	said    uint64            // the last entry of which some leader says so
 	sent    map[string]uint64 // the last revision of each host of what is settled
-	again   chan struct{}     // asks for the fold to begin again
+	again   chan error        // asks for the fold to begin again, and says why
 	last    uint64            // the log's end, as last seen
 	broken  error             // why the log could not be folded to its end; nil since it was
 	term    *term             // nil: another leads, or nobody
@@ -114,7 +114,7 @@ func New(cfg Config) *Controller {
 	return &Controller{
 		cfg: cfg, id: nuid.Next(), log: cfg.Logger, started: time.Now().UTC(), metrics: newMetrics(cfg.Version, cfg.NATS.IsConnected),
 		state: scheduler.NewState(), agents: map[string]AgentStatus{}, others: map[string]Peer{},
-		sent: map[string]uint64{}, again: make(chan struct{}, 1), changed: make(chan struct{}),
+		sent: map[string]uint64{}, again: make(chan error, 1), changed: make(chan struct{}),
 	}
 }
 

@@ -102,6 +102,9 @@ func (p *place) newTerm(epoch uint64) Term {
 // lead lets a controller lead, and returns when it does.
 func (p *place) lead(c *Controller, term Term) (stop func()) {
 	p.t.Helper()
+	if err := c.CanLead(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
 	stop = p.background(func(ctx context.Context) error { return c.Lead(ctx, term) }, nil)
 	p.untilLeads(term.Epoch)
 	return stop

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -85,12 +86,13 @@ func (c *Controller) foldAlong(ctx context.Context) error {
 	steps := make(chan step, maxSteps)
 	snapshots := make(chan step, 1)
 	group.Go(func() error { return c.fold(ctx, steps) })
+	group.Go(func() error { return c.awaitEnd(ctx) })
 	group.Go(func() error { return c.settle(ctx, steps, snapshots) })
 	group.Go(func() error { return c.save(ctx, snapshots) })
 	group.Go(func() error {
 		select {
-		case <-c.again:
-			return errItemsLost
+		case err := <-c.again:
+			return err
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -162,10 +164,37 @@ func behind(state *scheduler.State, stored map[string]uint64) string {
 	return ""
 }
 
+// awaitEnd waits until all is folded that the log had when it began, or what is left
+// of that: it may have lost its end since, or have none.
+func (c *Controller) awaitEnd(ctx context.Context) error {
+	for end := uint64(math.MaxUint64); ; {
+		if last, err := c.cfg.Log.Last(ctx); err == nil { // else it is asked again
+			end = min(end, last)
+		}
+		c.mu.Lock()
+		there := c.state.Seq() >= end
+		if there {
+			c.folds()
+		}
+		c.mu.Unlock()
+		if there {
+			return nil
+		}
+		select {
+		case <-time.After(awaitEndEvery):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// awaitEndEvery is how often awaitEnd looks.
+const awaitEndEvery = 200 * time.Millisecond
+
 // fold follows the log.
 func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 	c.mu.Lock()
-	saved, savedAt, every, end := c.state.Seq(), time.Now(), c.cfg.SnapshotEvery, c.last
+	saved, savedAt, every := c.state.Seq(), time.Now(), c.cfg.SnapshotEvery
 	c.mu.Unlock()
 	foreign := false
 	err := c.cfg.Log.Follow(ctx, saved+1, func(e events.Entry) error {
@@ -181,9 +210,6 @@ func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 			c.log.Error("times in the log go back: the clock of a controller was ahead", "seq", e.Seq, "from", before, "to", now)
 		}
 		leads := c.term != nil
-		if e.Seq >= end {
-			c.folds()
-		}
 		c.mu.Unlock()
 		if leads && (e.Seq-saved >= every || time.Since(savedAt) >= snapshotAfter) {
 			saved, savedAt = e.Seq, time.Now()
@@ -214,6 +240,16 @@ func (c *Controller) fold(ctx context.Context, steps chan<- step) error {
 		c.mu.Unlock()
 	}
 	return err
+}
+
+// foldAgain has the fold begin again, before this controller may lead. The lock is
+// held.
+func (c *Controller) foldAgain(err error) {
+	c.broken = err
+	select {
+	case c.again <- err:
+	default:
+	}
 }
 
 // folds notes that the log can be folded. The lock is held.

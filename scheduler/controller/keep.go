@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/taskwall/taskwall/events/bus"
@@ -95,7 +96,7 @@ func (c *Controller) lookAtLog(ctx context.Context, t *term, wrong string) {
 		c.log.Warn("could not look at the last checkpoint of the event log", "error", err)
 	}
 	if wrong != "" {
-		k.Warnings = append(k.Warnings, wrong)
+		k.Warnings = append(k.Warnings, strings.Split(wrong, "\n")...) // of each stream
 	}
 	for _, u := range k.Streams {
 		k.Warnings = append(k.Warnings, u.Warnings(time.Now())...)

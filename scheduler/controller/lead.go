@@ -68,7 +68,7 @@ type term struct {
 // that record it lets the sources, the hosts and the people add to the log.
 func (c *Controller) Lead(ctx context.Context, t Term) error {
 	c.mu.Lock()
-	broken := c.broken
+	broken, folded := c.broken, c.state.Seq()
 	c.mu.Unlock()
 	if broken != nil {
 		return fmt.Errorf("not leading, since the log can't be folded: %w", broken)
@@ -86,6 +86,13 @@ func (c *Controller) Lead(ctx context.Context, t Term) error {
 	})
 	if err != nil {
 		return fmt.Errorf("beginning the term in the log: %w", err)
+	}
+	if seq <= folded {
+		err := fmt.Errorf("record %d was folded, and the term begins with record %d: %w", folded, seq, errReplaced)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.foldAgain(err)
+		return err
 	}
 	lead := &term{Term: t, ctx: ctx, end: end, since: now}
 	c.mu.Lock()
@@ -207,6 +214,10 @@ func (c *Controller) finish(t *term, err error) {
 // that writes them behind was killed, or its disk was full.
 var errItemsLost = errors.New("the message bus has lost work items that it had acknowledged; they are made again")
 
+// errReplaced means that NATS has an older log than this controller knew: its
+// store was put back while the controller ran.
+var errReplaced = errors.New("the event log was replaced by an older one; it is folded again")
+
 // checkSent has the fold begin again when less is stored than was published.
 func (c *Controller) checkSent(stored map[string]uint64) error {
 	c.mu.Lock()
@@ -215,11 +226,9 @@ func (c *Controller) checkSent(stored map[string]uint64) error {
 		if stored[host] >= rev || stored[host] == 0 { // all may have been too old to be kept
 			continue
 		}
-		select {
-		case c.again <- struct{}{}:
-		default:
-		}
-		return fmt.Errorf("host %s was sent item %d, and has %d stored: %w", host, rev, stored[host], errItemsLost)
+		err := fmt.Errorf("host %s was sent item %d, and has %d stored: %w", host, rev, stored[host], errItemsLost)
+		c.foldAgain(err)
+		return err
 	}
 	return nil
 }

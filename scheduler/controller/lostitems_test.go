@@ -68,7 +68,7 @@ func TestItemsThatTheServerLostAreMadeAgain(t *testing.T) {
 				p.until("the fold to begin again", func() bool {
 					next.mu.Lock()
 					defer next.mu.Unlock()
-					return len(next.sent) == 0 && next.state.Seq() == next.last
+					return len(next.sent) == 0 && next.state.Seq() == next.last && next.broken == nil
 				})
 				epoch++
 				term = p.newTerm(epoch)
@@ -89,7 +89,7 @@ func TestItemsThatTheServerLostAreMadeAgain(t *testing.T) {
 			p.until("the fold to begin again", func() bool {
 				next.mu.Lock()
 				defer next.mu.Unlock()
-				return len(next.sent) == 0 && next.state.Seq() == next.last
+				return len(next.sent) == 0 && next.state.Seq() == next.last && next.broken == nil
 			})
 			defer p.lead(next, p.newTerm(epoch+1))()
 			p.until("all again", func() bool { return len(p.items()) == published+1 })

@@ -83,9 +83,14 @@ func (c *Controller) watchEnd(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
+		c.mu.Lock()
+		state := c.state
+		c.mu.Unlock()
 		if last, err := c.cfg.Log.Last(ctx); err == nil { // else it is asked again soon
 			c.mu.Lock()
-			c.last = max(c.last, last)
+			if c.state == state { // else this may be of a log that was longer
+				c.last = max(c.last, last)
+			}
 			c.mu.Unlock()
 		}
 		select {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -223,4 +224,71 @@ func TestTheLogIsOfAnotherCluster(t *testing.T) {
 	if st := p.status(); len(st.Hosts) != 1 || st.Settings.Cluster != "east" {
 		t.Errorf("then the log has %d hosts, and is of %q", len(st.Hosts), st.Settings.Cluster)
 	}
+}
+
+// shortened is a log that seems to end early: NATS was started with an older store.
+type shortened struct {
+	TermLog
+	at uint64
+}
+
+func (s shortened) Append(context.Context, ...events.Event) (uint64, error) { return s.at, nil }
+
+// TestTheStoreIsPutBackUnderAController: what it begins its term with has the place
+// of a record that it has folded. It must not lead with what it knew.
+func TestTheStoreIsPutBackUnderAController(t *testing.T) {
+	p := newPlace(t)
+	c, stop := p.start("c", 1000)
+	defer stop()
+	resign := p.lead(c, p.newTerm(1))
+	p.populate(c)
+	last := p.status().Log.Last
+	p.until("all published", func() bool { return settled(c) == last })
+	resign()
+	c.mu.Lock()
+	state := c.state
+	c.mu.Unlock()
+	term := p.newTerm(2)
+	term.Log = shortened{term.Log, last}
+	if err := c.Lead(t.Context(), term); !errors.Is(err, errReplaced) {
+		t.Fatalf("the term ended with %v", err)
+	}
+	if err := c.CanLead(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	if c.state == state || c.state.Seq() != last {
+		t.Errorf("the log was not folded again, or to %d instead of %d", c.state.Seq(), last)
+	}
+	c.mu.Unlock()
+	p.lead(c, p.newTerm(3))()
+}
+
+// TestTheLogIsMadeAnewUnderAController: then there is nothing to fold, and a
+// controller may lead.
+func TestTheLogIsMadeAnewUnderAController(t *testing.T) {
+	p := newPlace(t)
+	c, stop := p.start("c", 1000)
+	defer stop()
+	resign := p.lead(c, p.newTerm(1))
+	p.populate(c)
+	last := p.status().Log.Last
+	p.until("all published", func() bool { return settled(c) == last })
+	resign()
+	p.restore(bus.EventsStream, 0)
+	p.until("the follower to begin anew", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.state.Seq() == 0
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.CanLead(ctx); err != nil {
+		t.Fatal(err)
+	}
+	term, err := p.newTermOf(2, last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.lead(c, term)()
 }
