@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// ErrNoLeader: no server of the list is, or leads to, the leader.
+// ErrNoLeader means that no server of the list is, or leads to, the leader.
 var ErrNoLeader = errors.New("no leader found")
 
 // Config says where the servers are and how to speak to them. Only Servers must

@@ -106,7 +106,7 @@ func Run(t testing.TB, run func(context.Context) error) {
 	t.Cleanup(func() {
 		cancel()
 		select {
-		case <-done:
+		case <-done: //nolint:errcheck // why it ended is the source's own test
 		case <-time.After(10 * time.Second):
 			t.Error("Run did not return when its context ended")
 		}
