@@ -3,9 +3,22 @@ package oracle
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 var token = regexp.MustCompile(`'[^']*'|"[^"]*"|==|!=|&&|\|\||[!(){},]|[a-zA-Z0-9_./-]+`)
+
+// read holds the tokens of each selector: tests evaluate one thousands of times.
+var read sync.Map
+
+func tokens(text string) []string {
+	if known, ok := read.Load(text); ok {
+		return known.([]string)
+	}
+	list := token.FindAllString(text, -1)
+	read.Store(text, list)
+	return list
+}
 
 // matches evaluates a selector while reading it. It takes correct selectors
 // only: what is wrong is refused long before.
@@ -13,7 +26,7 @@ func matches(text string, labels map[string]string, namespace string) bool {
 	if strings.TrimSpace(text) == "" {
 		return true
 	}
-	r := reader{tokens: token.FindAllString(text, -1), get: func(key string) (string, bool) {
+	r := reader{tokens: tokens(text), get: func(key string) (string, bool) {
 		if key == "projectcalico.org/namespace" {
 			return namespace, namespace != ""
 		}
@@ -26,7 +39,7 @@ func matches(text string, labels map[string]string, namespace string) bool {
 // namespaceMatches evaluates a namespaceSelector: the label is the namespace's
 // name, all() means any namespace and global() none.
 func namespaceMatches(text, namespace string) bool {
-	r := reader{tokens: token.FindAllString(text, -1), get: func(string) (string, bool) {
+	r := reader{tokens: tokens(text), get: func(string) (string, bool) {
 		return namespace, namespace != ""
 	}, all: namespace != "", global: namespace == ""}
 	return r.or()
