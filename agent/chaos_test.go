@@ -78,7 +78,9 @@ func TestChaos(t *testing.T) {
 
 func chaos(t *testing.T, backend string) {
 	rnd := rand.New(rand.NewPCG(*chaosSeed, 0))
-	l := newLab(t, inProcess, func(c *agent.Config) { c.Backend, c.CheckEvery = backend, time.Second })
+	l := newLab(t, inProcess, disk(t, "8m"), func(c *agent.Config) {
+		c.Backend, c.CheckEvery, c.SweepEvery = backend, time.Second, 500*time.Millisecond
+	})
 	db := func(extra int) work.Program { // what it allows stays, how it says so changes
 		rules := []work.Rule{allow(6, "web", 80), allow(17, "web", 53)}
 		for i := range extra {
@@ -96,23 +98,36 @@ func chaos(t *testing.T, backend string) {
 	web, server, thief := l.run("web", "10.0.0.1", "out"), l.run("db", "10.0.0.2", "db"), l.run("thief", "10.0.0.3", "out")
 	server.Serve("udp", "10.0.0.2:53")
 	server.Serve("tcp", "10.0.0.2:80")
-	conn, flow := web.hold("tcp", "10.0.0.2:80"), web.hold("udp", "10.0.0.2:53")
+	conn, idle, flow := web.hold("tcp", "10.0.0.2:80"), web.hold("tcp", "10.0.0.2:80"), web.hold("udp", "10.0.0.2:53")
 
 	// The thief sends to a port that only the host may reach, and from ports
 	// that are new each time, so that each packet meets the rules.
 	var c calm
 	var open, fresh, denied count
 	mark := make(chan struct{}, 1)
-	answers(t, server.Namespace, "10.0.0.2:54", func(said string, _ net.IP) string {
-		switch {
-		case said == "mark":
-			mark <- struct{}{}
-		case c.harmed():
-			denied.byOthers.Add(1)
-		default:
-			denied.wrong.Add(1)
+	server.Do(func() error {
+		pc, err := net.ListenPacket("udp4", "10.0.0.2:54")
+		if err != nil {
+			return err
 		}
-		return ""
+		t.Cleanup(func() { pc.Close() })
+		go func() {
+			b := make([]byte, 10)
+			for {
+				n, _, err := pc.ReadFrom(b)
+				switch {
+				case err != nil:
+					return
+				case string(b[:n]) == "mark":
+					mark <- struct{}{}
+				case c.harmed():
+					denied.byOthers.Add(1)
+				default:
+					denied.wrong.Add(1)
+				}
+			}
+		}()
+		return nil
 	})
 	drain := func() { // until all that reached the server so far was counted
 		for {
@@ -156,10 +171,26 @@ func chaos(t *testing.T, backend string) {
 	})
 
 	extras := map[int]*task{}
-	steps := map[string]int{}
+	var steps []string
+	lives := func(conn net.Conn) {
+		t.Helper()
+		if err := netlab.Echo(conn, 5*time.Second); err != nil {
+			t.Errorf("an allowed connection, %s, broke: %v", conn.LocalAddr(), err)
+			_, port, _ := net.SplitHostPort(conn.LocalAddr().String())
+			look := "conntrack -L -p tcp --orig-port-src " + port + "; ss -tinoe | grep -A1 :" + port
+			for _, where := range []string{"", "nsenter --net=" + web.Path + " ", "nsenter --net=" + server.Path + " "} {
+				out, _ := exec.Command("sh", "-c", where+"sh -c '"+look+"'").CombinedOutput()
+				t.Logf("%s:\n%s", where, out)
+			}
+		}
+	}
 	step := func(name string, f func()) {
-		steps[name]++
+		t.Helper()
+		steps = append(steps, name)
 		f()
+		if lives(conn); t.Failed() {
+			t.Errorf("after the steps %q", steps)
+		}
 	}
 	detach := func(i int) {
 		l.must(work.Item{Delete: &work.Deletions{Endpoints: []string{"fw/" + extras[i].executor}}})
@@ -168,6 +199,106 @@ func chaos(t *testing.T, backend string) {
 		extras[i].Remove()
 		delete(extras, i)
 	}
+	policy := func() work.Item { return work.Item{Programs: []work.Program{db(rnd.IntN(20))}} }
+	// harm is somebody's, in the midst of something else, until the kernel is as
+	// wanted.
+	harm := func(want string, kills bool, meanwhile func()) {
+		// Without any dispatch left a new process numbers the postures anew.
+		command := strings.ReplaceAll(harms[rnd.IntN(len(harms))], "-B", "-"+backend)
+		for kills && command == "iptables-"+backend+" -F" {
+			command = strings.ReplaceAll(harms[rnd.IntN(len(harms))], "-B", "-"+backend)
+		}
+		steps = append(steps, command)
+		c.turns.Add(1)
+		l.harm(command)
+		meanwhile()
+		awaitKernel(t, backend, want)
+		drain()
+		c.turns.Add(1)
+	}
+	together := map[string]func(){
+		"harm, kill while it is mended": func() {
+			harm(kernel(t, backend), true, func() {
+				time.Sleep(time.Duration(rnd.IntN(1500)) * time.Millisecond) // it is mended after a second or so
+				l.kill()
+				l.start()
+				if rnd.IntN(2) == 0 {
+					awaitSynced(t, l, web)
+				}
+				l.snapshot()
+			})
+		},
+		"harm, policy lost": func() {
+			next := policy()
+			l.must(next)
+			want := kernel(t, backend)
+			l.must(policy())
+			harm(want, false, func() { l.lose(next) })
+		},
+		"harm, policy, the xtables lock held": func() {
+			next := policy()
+			l.must(next)
+			want := kernel(t, backend)
+			l.must(policy())
+			harm(want, false, func() {
+				lock := exec.Command("flock", "/run/xtables.lock", "sleep", fmt.Sprint(rnd.Float64()))
+				if err := lock.Start(); err != nil {
+					t.Fatal(err)
+				}
+				l.must(next)
+				lock.Wait()
+			})
+		},
+		"harm, disk full, policy, kill": func() {
+			next := policy()
+			l.must(next)
+			want := kernel(t, backend)
+			l.must(policy())
+			harm(want, true, func() {
+				free := fill(t, l.cfg.StateDir)
+				defer free()
+				l.must(next)
+				l.kill()
+				l.start()
+				l.snapshot()
+			})
+		},
+		"disk full, policy, kill": func() {
+			free := fill(t, l.cfg.StateDir)
+			l.must(policy())
+			l.kill()
+			l.start()
+			l.snapshot()
+			free()
+		},
+		"policy while the agent is dead": func() {
+			l.kill()
+			l.post(policy())
+			l.start()
+			awaitSynced(t, l, web)
+			l.snapshot()
+		},
+		"detach during a restart": func() {
+			for _, i := range slices.Sorted(maps.Keys(extras))[:min(1, len(extras))] {
+				tk, id := extras[i], "fw/"+extras[i].executor
+				l.kill()
+				gone := make(chan struct{})
+				go func() {
+					defer close(gone)
+					tk.plugin("DEL", tk.config("0.2.0", "taskwall")) // it may give up, and leaves the rest to the sweep
+				}()
+				l.start()
+				l.snapshot()
+				<-gone
+				l.mesos.remove(tk.container)
+				l.post(work.Item{Delete: &work.Deletions{Endpoints: []string{id}}})
+				l.await("detached", detached(id))
+				tk.Remove()
+				delete(extras, i)
+			}
+		},
+	}
+	names := slices.Sorted(maps.Keys(together))
 	for end := time.Now().Add(*chaosFor); time.Now().Before(end) && !t.Failed(); {
 		i := 10 + rnd.IntN(10)
 		switch n := rnd.IntN(100); {
@@ -180,41 +311,41 @@ func chaos(t *testing.T, backend string) {
 				l.harm("ip link del " + extras[i].veth())
 				detach(i)
 			})
-		case n < 60:
-			step("policy", func() { l.must(work.Item{Programs: []work.Program{db(rnd.IntN(20))}}) })
-		case n < 72:
+		case n < 56:
+			step("policy", func() { l.must(policy()) })
+		case n < 64:
 			step("members", func() {
 				a := netip.AddrFrom4([4]byte{10, 9, 0, byte(rnd.IntN(250))}).String()
 				l.must(work.Item{Members: []work.SetEdit{{ID: "others", Add: []string{a}}}})
 				l.must(work.Item{Members: []work.SetEdit{{ID: "others", Remove: []string{a}}}})
 			})
-		case n < 76:
-			step("message lost", func() { l.lose(work.Item{Programs: []work.Program{db(rnd.IntN(20))}}) })
-		case n < 82:
+		case n < 67:
+			step("message lost", func() { l.lose(policy()) })
+		case n < 72:
 			step("kill", func() { l.kill(); l.start(); l.snapshot() })
-		case n < 86:
+		case n < 75:
 			step("kill, no controller", func() { l.kill(); l.start(); awaitSynced(t, l, web); l.snapshot() })
+		case n < 87:
+			name := names[rnd.IntN(len(names))]
+			step(name, together[name])
 		default:
-			harm := strings.ReplaceAll(harms[rnd.IntN(len(harms))], "-B", "-"+backend)
-			step(harm, func() {
-				before := kernel(t, backend)
-				c.turns.Add(1)
-				l.harm(harm)
-				awaitKernel(t, backend, before)
-				drain()
-				c.turns.Add(1)
-			})
+			step("harm", func() { harm(kernel(t, backend), false, func() {}) })
 		}
 	}
 	close(stop)
 	traffic.Wait()
 	drain()
-	total := 0
-	for _, name := range slices.Sorted(maps.Keys(steps)) {
-		t.Logf("%4d  %s", steps[name], name)
-		total += steps[name]
+	step("the end", func() { lives(idle) })
+	t.Logf("%d steps in %s", len(steps), *chaosFor)
+	slices.Sort(steps)
+	for i := 0; i < len(steps); {
+		n := 1
+		for i+n < len(steps) && steps[i+n] == steps[i] {
+			n++
+		}
+		t.Logf("%4d  %s", n, steps[i])
+		i += n
 	}
-	t.Logf("%d steps in %s", total, *chaosFor)
 	t.Logf("denied packets: %s", &denied)
 	t.Logf("echoes in an open flow: %s", &open)
 	t.Logf("new connections: %s", &fresh)
@@ -223,9 +354,6 @@ func chaos(t *testing.T, backend string) {
 	}
 	if denied.tried.Load() < 100 || open.tried.Load() < 100 {
 		t.Error("too little traffic to show anything")
-	}
-	if err := netlab.Echo(conn, 5*time.Second); err != nil {
-		t.Errorf("the allowed connection broke: %v", err)
 	}
 	extras[0], extras[1], extras[2] = web, server, thief
 	for _, i := range slices.Sorted(maps.Keys(extras)) {
