@@ -128,7 +128,7 @@ func (c *Controller) restore(ctx context.Context) error {
 	c.state, c.settled, c.last = state, state.Seq(), last
 	clear(c.sent)
 	select {
-	case <-c.again: // it does
+	case <-c.again: //nolint:errcheck // it is folded again anyway
 	default:
 	}
 	c.said = min(c.said, last)
