@@ -78,21 +78,35 @@ func (c *Controller) announce(ctx context.Context) error {
 	}
 }
 
-// watchEnd looks how far the log is, for who asks for the lag.
+// endShort is how many times in a row, a second apart, the log may seem to end before
+// what was folded: a replica that has just begun to lead may need a moment.
+const endShort = 4
+
+// watchEnd looks how far the log is, for who asks for the lag, and whether it has
+// lost its end: who follows it is not told when it was replaced by a shorter one.
 func (c *Controller) watchEnd(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	short := 0
 	for {
 		c.mu.Lock()
-		state := c.state
+		state, folded := c.state, c.state.Seq()
 		c.mu.Unlock()
-		if last, err := c.cfg.Log.Last(ctx); err == nil { // else it is asked again soon
-			c.mu.Lock()
-			if c.state == state { // else this may be of a log that was longer
-				c.last = max(c.last, last)
+		last, err := c.cfg.Log.Last(ctx)
+		c.mu.Lock()
+		switch {
+		case err != nil: // it is asked again soon
+		case c.state != state: // this may be of a log that was longer
+			short = 0
+		case last < folded:
+			if short++; short == endShort {
+				c.foldAgain(fmt.Errorf("record %d was folded, and the log ends with record %d: %w", folded, last, errReplaced))
+				short = 0
 			}
-			c.mu.Unlock()
+		default:
+			c.last, short = max(c.last, last), 0
 		}
+		c.mu.Unlock()
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
