@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/taskwall/taskwall/agent"
 	"github.com/taskwall/taskwall/agent/attach"
+	"github.com/taskwall/taskwall/agent/conntrack"
 	"github.com/taskwall/taskwall/events/work"
 )
 
@@ -89,6 +91,33 @@ func settings(t *testing.T, veth string) (all string) {
 		all += path + " = " + string(b)
 	}
 	return all
+}
+
+// Connections are tracked also while somebody has emptied the filter table: else the
+// kernel would know them by halves when it is mended, and take what comes on an idle
+// one for invalid.
+func TestConnectionsAreTrackedWithoutRules(t *testing.T) {
+	for _, backend := range bothBackends {
+		t.Run(backend, func(t *testing.T) {
+			l := newLab(t, func(c *agent.Config) { c.Backend = backend })
+			l.must(work.Item{Programs: []work.Program{open("open")}})
+			a, b := l.run("a", "10.0.0.1", "open"), l.run("b", "10.0.0.2", "open")
+			b.Serve("udp", "10.0.0.2:53")
+			l.stop() // who would mend it
+			if out, err := exec.Command("iptables-"+backend, "-F").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			flows, err := conntrack.Dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer flows.Close()
+			a.reaches("udp", "10.0.0.2:53")
+			if tracked, err := flows.Flows(netip.MustParseAddr("10.0.0.2")); err != nil || len(tracked) == 0 {
+				t.Errorf("tracked: %v, %v", tracked, err)
+			}
+		})
+	}
 }
 
 // A chain that someone emptied lets nothing pass that was not allowed before,

@@ -36,6 +36,13 @@ func mangleBase() base {
 				"-i " + tasks + " -j SET --map-set " + setSrc + " src,src --map-mark",
 				"-o " + tasks + " -j SET --map-set " + setDst + " dst,dst --map-mark",
 			},
+			// No packet comes here. In a namespace in which no rule asks for connections
+			// the kernel tracks none: when somebody empties table filter it would miss
+			// what is sent until that is mended, and take what follows on idle
+			// connections for invalid.
+			chainTracked: {
+				"-m conntrack --ctstate ESTABLISHED" + comment("connections stay tracked while table filter is empty") + " -j RETURN",
+			},
 			chainClosed: unvouched(),
 		},
 	}

@@ -27,6 +27,7 @@ const (
 
 	chainSource  = prefix + "source"
 	chainMark    = prefix + "mark"
+	chainTracked = prefix + "tracked"
 	chainForward = prefix + "forward"
 	chainInput   = prefix + "input"
 	chainOutput  = prefix + "output"
