@@ -60,9 +60,11 @@ func runAgent(cmd *cobra.Command, _ []string) error {
 	cfg.Host, _ = f.GetString("host")
 	cfg.Address, _ = f.GetString("address")
 	cfg.MesosAgent, _ = f.GetString("mesos-agent")
-	if cfg.MesosUser, cfg.MesosPassword, err = credentials(f, "mesos"); err != nil {
+	as, err := credentials(f, "mesos")
+	if err != nil {
 		return err
 	}
+	cfg.MesosUser, cfg.MesosPassword = as.user, as.password
 	if cfg.MesosTLS, err = trust(f, "mesos"); err != nil {
 		return err
 	}

@@ -28,11 +28,13 @@ func sourceFlags(f *pflag.FlagSet) {
 	f.StringSlice("mesos", nil, "`URL`s of the Mesos masters: all members, any one leads to the leader")
 	f.String("mesos-user", "", "principal for Mesos, with --mesos-password-file")
 	f.String("mesos-password-file", "", "`file` with its password")
+	f.String("mesos-token-file", "", "`file` with a token for Mesos behind DC/OS, in place of a user")
 	f.String("mesos-ca", "", "`file` with the certificates that may have signed the masters'")
 	f.String("mesos-encoding", "protobuf", "protobuf or json")
 	f.StringSlice("marathon", nil, "`URL`s of the Marathon members; none: a cluster without Marathon")
 	f.String("marathon-user", "", "user for Marathon, with --marathon-password-file")
 	f.String("marathon-password-file", "", "`file` with its password")
+	f.String("marathon-token-file", "", "`file` with a token for Marathon behind DC/OS, in place of a user")
 	f.String("marathon-ca", "", "`file` with the certificates that may have signed Marathon's")
 	placementFlags(f)
 }
@@ -45,10 +47,11 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 	if len(m.Masters) == 0 {
 		return nil, usageError{errors.New("name the Mesos masters: --mesos http://HOST:5050")}
 	}
-	var err error
-	if m.User, m.Password, err = credentials(f, "mesos"); err != nil {
+	as, err := credentials(f, "mesos")
+	if err != nil {
 		return nil, err
 	}
+	m.User, m.Password, m.Token = as.user, as.password, as.token
 	if m.TLS, err = trust(f, "mesos"); err != nil {
 		return nil, err
 	}
@@ -62,9 +65,10 @@ func sourceConfig(cmd *cobra.Command, log *slog.Logger) (sourceMaker, error) {
 	}
 	a := marathon.Config{Logger: log.With("source", "marathon")}
 	a.Members, _ = f.GetStringSlice("marathon")
-	if a.User, a.Password, err = credentials(f, "marathon"); err != nil {
+	if as, err = credentials(f, "marathon"); err != nil {
 		return nil, err
 	}
+	a.User, a.Password, a.Token = as.user, as.password, as.token
 	if a.TLS, err = trust(f, "marathon"); err != nil {
 		return nil, err
 	}
@@ -120,20 +124,34 @@ func noting(sink controller.Sink, notes ...func([]events.Event)) controller.Sink
 	}
 }
 
-func credentials(f *pflag.FlagSet, of string) (user, password string, err error) {
-	user, _ = f.GetString(of + "-user")
-	file, _ := f.GetString(of + "-password-file")
-	if (user == "") != (file == "") {
-		return "", "", usageError{fmt.Errorf("--%s-user and --%s-password-file go together", of, of)}
+// login is a user with a password, or a token (only the controller has a flag for
+// one), or nothing.
+type login struct{ user, password, token string }
+
+func credentials(f *pflag.FlagSet, of string) (l login, err error) {
+	secret := func(what string) (text, file string) {
+		if file, _ = f.GetString(of + "-" + what + "-file"); file == "" || err != nil {
+			return "", file
+		}
+		b, e := os.ReadFile(file)
+		if e != nil {
+			err = usageError{fmt.Errorf("reading the %s for %s: %w", what, of, e)}
+		}
+		return strings.TrimRight(string(b), "\r\n"), file
 	}
-	if file == "" {
-		return "", "", nil
+	var password, token string // their files
+	l.user, _ = f.GetString(of + "-user")
+	l.password, password = secret("password")
+	l.token, token = secret("token")
+	switch {
+	case (l.user == "") != (password == ""):
+		err = usageError{fmt.Errorf("--%s-user and --%s-password-file go together", of, of)}
+	case token != "" && l.user != "":
+		err = usageError{fmt.Errorf("--%s-token-file is in place of --%s-user", of, of)}
+	case token != "" && l.token == "" && err == nil:
+		err = usageError{fmt.Errorf("%s holds no token for %s", token, of)}
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", "", usageError{fmt.Errorf("reading the password for %s: %w", of, err)}
-	}
-	return user, strings.TrimRight(string(text), "\r\n"), nil
+	return l, err
 }
 
 func trust(f *pflag.FlagSet, of string) (*tls.Config, error) {
