@@ -234,17 +234,25 @@ type shortened struct {
 
 func (s shortened) Append(context.Context, ...events.Event) (uint64, error) { return s.at, nil }
 
+// ledOnce is a controller that has led, and follows on. All is published up to the
+// log's last record.
+func (p *place) ledOnce() (c *Controller, last uint64) {
+	p.t.Helper()
+	c, stop := p.start("c", 1000)
+	p.t.Cleanup(stop)
+	resign := p.lead(c, p.newTerm(1))
+	p.populate(c)
+	last = p.status().Log.Last
+	p.until("all published", func() bool { return settled(c) == last })
+	resign()
+	return c, last
+}
+
 // TestTheStoreIsPutBackUnderAController: what it begins its term with has the place
 // of a record that it has folded. It must not lead with what it knew.
 func TestTheStoreIsPutBackUnderAController(t *testing.T) {
 	p := newPlace(t)
-	c, stop := p.start("c", 1000)
-	defer stop()
-	resign := p.lead(c, p.newTerm(1))
-	p.populate(c)
-	last := p.status().Log.Last
-	p.until("all published", func() bool { return settled(c) == last })
-	resign()
+	c, last := p.ledOnce()
 	c.mu.Lock()
 	state := c.state
 	c.mu.Unlock()
@@ -268,13 +276,7 @@ func TestTheStoreIsPutBackUnderAController(t *testing.T) {
 // controller may lead.
 func TestTheLogIsMadeAnewUnderAController(t *testing.T) {
 	p := newPlace(t)
-	c, stop := p.start("c", 1000)
-	defer stop()
-	resign := p.lead(c, p.newTerm(1))
-	p.populate(c)
-	last := p.status().Log.Last
-	p.until("all published", func() bool { return settled(c) == last })
-	resign()
+	c, last := p.ledOnce()
 	p.restore(bus.EventsStream, 0)
 	p.until("the follower to begin anew", func() bool {
 		c.mu.Lock()
